@@ -1,0 +1,201 @@
+//! Datasets, versions and items on the wire.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+/// A dataset with its newest version.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DatasetView {
+    /// `ds_…`
+    pub id: String,
+    /// Its name in the project.
+    pub name: String,
+    /// `images` or `table`
+    pub kind: String,
+    /// What it is.
+    pub description: String,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// The newest version; absent before the first import.
+    pub latest: Option<VersionView>,
+    /// How many versions there are.
+    pub versions: u32,
+}
+
+/// One immutable version.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct VersionView {
+    /// `dv_…`
+    pub id: String,
+    /// The dataset's name.
+    pub dataset: String,
+    /// 1, 2, 3 …
+    pub number: u32,
+    /// Why it was made.
+    pub message: String,
+    /// Where the data came from, as the importer said.
+    pub source: String,
+    /// Items in it.
+    pub items: u64,
+    /// Bytes of the original files.
+    pub bytes: u64,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Who made it.
+    pub created_by: Option<String>,
+    /// What is in it.
+    pub summary: SummaryView,
+}
+
+/// What is in a version.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+pub struct SummaryView {
+    /// `images` or `table`
+    pub kind: String,
+    /// Items by class, then by split: `{"7": {"train": 143, "test": 36}}`.
+    pub classes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Items by split.
+    pub splits: BTreeMap<String, u64>,
+    /// Seed of the split, when it was drawn.
+    pub split_seed: Option<u64>,
+    /// Columns, for tables.
+    pub columns: Vec<ColumnView>,
+    /// The column that holds the class, for tables that name one.
+    pub target: Option<String>,
+    /// Smallest and largest picture, for images.
+    pub pixels: Option<PixelRange>,
+    /// Files that were left out, and why; the first hundred.
+    pub skipped: Vec<SkippedView>,
+    /// How many files were left out.
+    pub skipped_total: u64,
+}
+
+/// The smallest and largest picture, in displayed orientation.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PixelRange {
+    /// Pixels.
+    pub width_min: u32,
+    /// Pixels.
+    pub width_max: u32,
+    /// Pixels.
+    pub height_min: u32,
+    /// Pixels.
+    pub height_max: u32,
+}
+
+/// A file that was left out.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SkippedView {
+    /// Its name in the source.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ColumnView {
+    /// Its name.
+    pub name: String,
+    /// `integer number text boolean date timestamp`
+    pub kind: String,
+    /// Rows without a value.
+    pub nulls: u64,
+    /// Different values, counted exactly up to 1000; `null` when there are more.
+    pub distinct: Option<u64>,
+    /// Smallest number.
+    pub min: Option<f64>,
+    /// Largest number.
+    pub max: Option<f64>,
+    /// Mean of the numbers.
+    pub mean: Option<f64>,
+}
+
+/// Which items are wanted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ItemQuery {
+    /// Only this class.
+    pub label: Option<String>,
+    /// Only this split: `train validation test`.
+    pub split: Option<String>,
+    /// Only names that contain this text.
+    pub text: Option<String>,
+    /// Rows to skip.
+    #[serde(default)]
+    pub offset: u64,
+    /// Rows wanted, at most 500; 100 when absent.
+    pub limit: Option<u32>,
+}
+
+/// One item, without its bytes.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ItemView {
+    /// `it_…`
+    pub id: String,
+    /// Its name in the source.
+    pub name: String,
+    /// Its class.
+    pub label: Option<String>,
+    /// `train validation test`
+    pub split: Option<String>,
+    /// Bytes of the original.
+    pub bytes: u64,
+    /// Media type of the original, for images.
+    pub media_type: Option<String>,
+    /// Pixels, displayed.
+    pub width: Option<u32>,
+    /// Pixels, displayed.
+    pub height: Option<u32>,
+    /// BLAKE3 of the original, hex.
+    pub content_hash: Option<String>,
+    /// The row's values, for tables.
+    #[schema(value_type = Option<Object>)]
+    pub values: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// How to import; the body of the call is the data itself.
+#[derive(Debug, Clone, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ImportQuery {
+    /// What the body is: `images` (a tar stream of a folder), `csv` or `parquet`.
+    pub format: String,
+    /// Seed of the train/test split; 0 when absent.
+    pub seed: Option<u64>,
+    /// Share held out for testing, in percent; 20 when absent. Folders named train/test win.
+    pub test_percent: Option<u8>,
+    /// The column that holds the class or the value to predict, for tables.
+    pub target: Option<String>,
+    /// `replace` (the default: the new version is this import) or `append`.
+    pub mode: Option<String>,
+    /// Why this version is made.
+    pub message: Option<String>,
+    /// Where the data came from, for people.
+    pub source: Option<String>,
+    /// Chosen by the caller; a repeated import with the same key answers with the version already made.
+    pub request_key: Option<String>,
+}
+
+/// How to export.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ExportQuery {
+    /// `images` (a tar stream), `csv`, `parquet`, or `original` (the file as it was imported, for tables).
+    pub format: Option<String>,
+    /// Only this split.
+    pub split: Option<String>,
+    /// Adds `manifest.jsonl` (name, label, split of every item) as the first entry of an image tar.
+    #[serde(default)]
+    pub manifest: bool,
+}
+
+/// How large a thumbnail should be.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ThumbnailQuery {
+    /// Longest side in pixels, 16 to 512; 128 when absent.
+    pub side: Option<u32>,
+}

@@ -1,0 +1,175 @@
+//! What lies at a path that is to be imported: a folder of pictures, a CSV file or a Parquet file.
+
+use crate::exit::usage;
+use kaogong_client::{BodySource, file_body, tar_out};
+use kaogong_domain::Problem;
+use std::{
+    fs::{self, File},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+};
+
+/// What a body holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum DataFormat {
+    /// A folder of pictures; each folder is a class.
+    Images,
+    /// A table as text, with a header line.
+    Csv,
+    /// A table as Parquet.
+    Parquet,
+}
+
+impl DataFormat {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Images => "images",
+            Self::Csv => "csv",
+            Self::Parquet => "parquet",
+        }
+    }
+}
+
+/// Data on this machine, checked and ready to be sent.
+#[derive(Debug)]
+pub struct LocalData {
+    /// What it is.
+    pub format: DataFormat,
+    /// Files.
+    pub files: u64,
+    /// Bytes.
+    pub bytes: u64,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Folder(Arc<Vec<tar_out::Entry>>),
+    File(PathBuf),
+}
+
+impl LocalData {
+    /// Looks at `path`.
+    ///
+    /// # Errors
+    /// Bad usage when it is missing, empty, cannot be read, or is not what `format` says.
+    pub fn find(path: &Path, format: Option<DataFormat>) -> Result<Self, Problem> {
+        let shown = path.display();
+        let facts = fs::metadata(path).map_err(|it| cannot_read(path, &it))?;
+        if facts.is_dir() {
+            if matches!(format, Some(DataFormat::Csv | DataFormat::Parquet)) {
+                return Err(usage(format!("{shown} is a folder, not a table")).hint("name a .csv or .parquet file, or use --format images"));
+            }
+            return Self::folder(path);
+        }
+        if !facts.is_file() {
+            return Err(usage(format!("{shown} is neither a folder nor a file")));
+        }
+        if facts.len() == 0 {
+            return Err(usage(format!("{shown} is empty")));
+        }
+        File::open(path).map_err(|it| cannot_read(path, &it))?;
+        let format = match format.or_else(|| format_of_name(path)) {
+            Some(DataFormat::Images) => {
+                return Err(usage(format!("{shown} is a file")).hint("pictures are imported as a folder with one folder per class"));
+            }
+            Some(format) => format,
+            None => {
+                return Err(usage(format!("{shown} does not say what it holds")).hint("add --format csv or --format parquet"));
+            }
+        };
+        Ok(Self { format, files: 1, bytes: facts.len(), content: Content::File(path.to_owned()) })
+    }
+
+    fn folder(path: &Path) -> Result<Self, Problem> {
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        // Names in order, so that the same folder always makes the same stream. Links are not followed:
+        // they could lead anywhere.
+        for entry in walkdir::WalkDir::new(path).follow_root_links(true).sort_by_file_name() {
+            let entry = entry.map_err(|it| {
+                let at = it.path().unwrap_or(path).to_owned();
+                it.into_io_error().map_or_else(|| usage(format!("{} cannot be walked", at.display())), |it| cannot_read(&at, &it))
+            })?;
+            if entry.file_type().is_file() {
+                bytes += entry.metadata().map_or(0, |it| it.len());
+                entries.push(tar_out::Entry::below(path, entry.path()));
+            }
+        }
+        if entries.is_empty() {
+            return Err(usage(format!("the folder {} holds no files", path.display())).hint("pictures lie in one folder per class: cats/1.jpg, dogs/2.jpg"));
+        }
+        Ok(Self { format: DataFormat::Images, files: entries.len() as u64, bytes, content: Content::Folder(Arc::new(entries)) })
+    }
+
+    /// The data as a body; `sent` counts bytes in the present try.
+    pub fn body(&self, sent: &Arc<AtomicU64>) -> BodySource {
+        let sent = Arc::clone(sent);
+        match &self.content {
+            Content::Folder(entries) => tar_out::body(Arc::clone(entries), sent),
+            Content::File(path) => {
+                let media_type = match self.format {
+                    DataFormat::Parquet => "application/vnd.apache.parquet",
+                    _ => "text/csv",
+                };
+                file_body(path.clone(), media_type, sent)
+            }
+        }
+    }
+}
+
+fn format_of_name(path: &Path) -> Option<DataFormat> {
+    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "csv" | "tsv" | "txt" => Some(DataFormat::Csv),
+        "parquet" | "pq" => Some(DataFormat::Parquet),
+        _ => None,
+    }
+}
+
+/// A file of the caller's that cannot be read.
+pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
+    let shown = path.display();
+    match error.kind() {
+        ErrorKind::NotFound => usage(format!("there is no {shown}")),
+        ErrorKind::PermissionDenied => usage(format!("{shown} may not be read")).hint("check who owns it: ls -l"),
+        _ => usage(format!("cannot read {shown}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &Path, format: Option<DataFormat>) -> String {
+        LocalData::find(path, format).expect_err("refused").text
+    }
+
+    #[test]
+    fn what_cannot_be_imported_is_named() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("empty/deep")).expect("folders");
+        fs::write(at("empty.csv"), "").expect("a file");
+        fs::write(at("notes.md"), "x").expect("a file");
+        assert!(refusal(&at("absent"), None).starts_with("there is no "));
+        assert!(refusal(&at("empty"), None).ends_with("holds no files"));
+        assert!(refusal(&at("empty.csv"), None).ends_with("is empty"));
+        assert!(refusal(&at("notes.md"), None).ends_with("does not say what it holds"));
+        assert!(refusal(&at("empty"), Some(DataFormat::Csv)).ends_with("is a folder, not a table"));
+        assert!(refusal(&at("notes.md"), Some(DataFormat::Images)).ends_with("is a file"));
+    }
+
+    #[test]
+    fn formats_follow_from_the_path() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(dir.path().join("cats")).expect("a folder");
+        fs::write(dir.path().join("cats/1.png"), "12345").expect("a file");
+        fs::write(dir.path().join("t.CSV"), "a\n1\n").expect("a file");
+        let folder = LocalData::find(dir.path(), None).expect("a folder");
+        assert_eq!((folder.format, folder.files, folder.bytes), (DataFormat::Images, 2, 9));
+        assert_eq!(LocalData::find(&dir.path().join("t.CSV"), None).expect("a table").format, DataFormat::Csv);
+    }
+}

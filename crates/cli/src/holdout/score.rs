@@ -1,0 +1,133 @@
+//! How good and how fast the answers were.
+
+use kaogong_domain::Problem;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::time::Duration;
+
+/// The right answer.
+pub enum Truth {
+    /// A class.
+    Class(String),
+    /// A number.
+    Number(f64),
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Calls made, one per item.
+    pub calls: u64,
+    /// Share of right classes, 0 to 1; absent for regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// Coefficient of determination, for regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub r2: Option<f64>,
+    /// Mean absolute error, for regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mae: Option<f64>,
+    /// Median time of a call as seen here, in milliseconds.
+    pub p50_ms: f64,
+    /// 99th percentile, in milliseconds.
+    pub p99_ms: f64,
+    /// Name and, for tables, values of an item that can be tried.
+    #[serde(skip)]
+    pub example: Option<(String, Option<Map<String, Value>>)>,
+}
+
+/// What is added up.
+#[derive(Default)]
+pub struct Score {
+    took: Vec<Duration>,
+    right: u64,
+    numbers: Vec<(f64, f64)>,
+    pub(super) example: Option<(String, Option<Map<String, Value>>)>,
+}
+
+impl Score {
+    pub(super) fn calls(&self) -> u64 {
+        self.took.len() as u64
+    }
+
+    pub(super) fn add(&mut self, took: Duration, answer: &[f64], truth: Truth, labels: &[String]) -> Result<(), Problem> {
+        let wrong_size = |wanted: usize| {
+            Problem::unavailable(format!("the endpoint answered {} numbers where {wanted} belong", answer.len()))
+        };
+        match truth {
+            Truth::Class(class) => {
+                if answer.len() != labels.len() || labels.is_empty() {
+                    return Err(wrong_size(labels.len()));
+                }
+                let best = (0..answer.len()).max_by(|one, other| answer[*one].total_cmp(&answer[*other])).unwrap_or(0);
+                self.right += u64::from(labels[best] == class);
+            }
+            Truth::Number(truth) => {
+                let [value] = answer else { return Err(wrong_size(1)) };
+                self.numbers.push((truth, *value));
+            }
+        }
+        self.took.push(took);
+        Ok(())
+    }
+
+    /// The measures; `None` when nothing was asked.
+    pub(super) fn report(mut self, labels: &[String]) -> Option<Report> {
+        if self.took.is_empty() {
+            return None;
+        }
+        self.took.sort_unstable();
+        let calls = self.calls();
+        let accuracy = (!labels.is_empty()).then(|| self.right as f64 / calls as f64);
+        let (r2, mae) = regression(&self.numbers).unzip();
+        let at = |share| percentile_ms(&self.took, share);
+        Some(Report { calls, accuracy, r2, mae, p50_ms: at(0.5), p99_ms: at(0.99), example: self.example })
+    }
+}
+
+/// R² and mean absolute error of pairs (truth, answer).
+fn regression(pairs: &[(f64, f64)]) -> Option<(f64, f64)> {
+    if pairs.is_empty() {
+        return None;
+    }
+    let count = pairs.len() as f64;
+    let mean = pairs.iter().map(|it| it.0).sum::<f64>() / count;
+    let total: f64 = pairs.iter().map(|it| (it.0 - mean).powi(2)).sum();
+    let rest: f64 = pairs.iter().map(|it| (it.0 - it.1).powi(2)).sum();
+    let mae = pairs.iter().map(|it| (it.0 - it.1).abs()).sum::<f64>() / count;
+    // All truths equal: only a perfect answer explains them.
+    let r2 = if total > 0.0 { 1.0 - rest / total } else { f64::from(u8::from(rest == 0.0)) };
+    Some((r2, mae))
+}
+
+/// The smallest time that `share` of all calls stayed within (nearest rank).
+fn percentile_ms(sorted: &[Duration], share: f64) -> f64 {
+    let rank = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len());
+    (sorted[rank - 1].as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_counted_and_times_ranked() {
+        let labels = ["a".to_owned(), "b".to_owned()];
+        let mut score = Score::default();
+        for ms in 1..=100u64 {
+            let truth = if ms <= 90 { "b" } else { "a" };
+            score.add(Duration::from_millis(ms), &[0.2, 0.8], Truth::Class(truth.into()), &labels).expect("two numbers");
+        }
+        assert!(score.add(Duration::ZERO, &[1.0], Truth::Class("a".into()), &labels).is_err());
+        let report = score.report(&labels).expect("calls");
+        assert_eq!((report.calls, report.accuracy, report.p50_ms, report.p99_ms), (100, Some(0.9), 50.0, 99.0));
+        assert!(Score::default().report(&labels).is_none());
+    }
+
+    #[test]
+    fn a_perfect_and_a_useless_regression() {
+        assert_eq!(regression(&[(1.0, 1.0), (3.0, 3.0)]), Some((1.0, 0.0)));
+        assert_eq!(regression(&[(1.0, 2.0), (3.0, 2.0)]), Some((0.0, 1.0)));
+        assert_eq!(regression(&[]), None);
+    }
+}

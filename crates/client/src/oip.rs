@@ -1,0 +1,57 @@
+//! Inference through the Open Inference Protocol, version 2, REST.
+
+use crate::{Client, body::BodySource, call::Call};
+use kaogong_domain::Problem;
+use serde::{Deserialize, Serialize};
+
+/// A tensor to send, row-major 32-bit floats.
+#[derive(Debug, Clone, Serialize)]
+pub struct InferInput {
+    /// The input's name.
+    pub name: String,
+    /// `FP32` …
+    pub datatype: &'static str,
+    /// Dimensions.
+    pub shape: Vec<i64>,
+    /// Its numbers.
+    pub data: Vec<f32>,
+}
+
+/// A tensor that came back.
+#[derive(Debug, Clone, Deserialize)]
+pub struct InferOutput {
+    /// The output's name.
+    pub name: String,
+    /// `FP32` …
+    pub datatype: String,
+    /// Dimensions.
+    pub shape: Vec<i64>,
+    /// Its numbers; empty when the server answered in binary.
+    #[serde(default)]
+    pub data: Vec<f64>,
+}
+
+#[derive(Serialize)]
+struct InferRequest<'a> {
+    inputs: &'a [InferInput],
+}
+
+#[derive(Deserialize)]
+struct InferResponse {
+    outputs: Vec<InferOutput>,
+}
+
+impl Client {
+    /// Asks an endpoint of the project: `POST /p/{project}/v2/models/{name}/infer`.
+    ///
+    /// # Errors
+    /// What the server refuses, or `Unavailable`.
+    pub async fn infer(&self, endpoint: &str, inputs: &[InferInput]) -> Result<Vec<InferOutput>, Problem> {
+        let body = serde_json::to_vec(&InferRequest { inputs }).map_err(|it| Problem::bug("tensors cannot be written", it))?;
+        let url = self.url(&["p", self.project(), "v2", "models", endpoint, "infer"]);
+        // Inference changes nothing, so it may be asked again.
+        let call = Call::post(url).repeatable(true).body(BodySource::Bytes(body.into(), "application/json"));
+        let response: InferResponse = self.send(&call).await?.json().await?;
+        Ok(response.outputs)
+    }
+}

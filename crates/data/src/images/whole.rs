@@ -1,0 +1,156 @@
+//! Tells whole picture files from truncated and damaged ones by their structure, without decoding.
+
+use super::{PictureError, PictureFormat};
+
+/// How much the structure told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// The file has its end, and its checksums hold where the format has any.
+    Whole,
+    /// The format has no end mark; only decoding would tell.
+    Header,
+}
+
+/// Walks the file.
+pub(super) fn check(format: PictureFormat, bytes: &[u8]) -> Result<Checked, PictureError> {
+    match format {
+        PictureFormat::Png => png(bytes),
+        PictureFormat::Jpeg => jpeg(bytes),
+        PictureFormat::Gif => gif(bytes),
+        PictureFormat::WebP => webp(bytes),
+        PictureFormat::Bmp | PictureFormat::Tiff => Ok(Checked::Header),
+    }
+}
+
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
+}
+
+/// Every chunk's checksum, at least one chunk of pixels, and the end chunk (PNG, third edition, section 5).
+fn png(bytes: &[u8]) -> Result<Checked, PictureError> {
+    let truncated = || PictureError::Truncated(PictureFormat::Png);
+    let corrupt = |detail: &str| PictureError::Corrupt { format: PictureFormat::Png, detail: detail.to_owned() };
+    let mut rest = bytes.get(8..).ok_or_else(truncated)?;
+    let mut has_pixels = false;
+    loop {
+        let head = rest.get(..8).ok_or_else(truncated)?;
+        let length = number(&head[..4]) as usize;
+        let body = rest.get(4..8 + length).ok_or_else(truncated)?;
+        let sum = rest.get(8 + length..12 + length).ok_or_else(truncated)?;
+        if crc32(body) != number(sum) {
+            return Err(corrupt("the checksum of a chunk is wrong"));
+        }
+        match &head[4..] {
+            b"IEND" if has_pixels => return Ok(Checked::Whole),
+            b"IEND" => return Err(corrupt("it has no pixels")),
+            kind => has_pixels |= kind == b"IDAT",
+        }
+        rest = &rest[12 + length..];
+    }
+}
+
+/// Segments up to the start of scan, then an end mark somewhere after it (ITU-T T.81, annex B). Bytes behind
+/// the end mark are allowed: cameras put previews there.
+fn jpeg(bytes: &[u8]) -> Result<Checked, PictureError> {
+    let truncated = || PictureError::Truncated(PictureFormat::Jpeg);
+    let mut at = 2;
+    loop {
+        while bytes.get(at) == Some(&0xff) && bytes.get(at + 1) == Some(&0xff) {
+            at += 1;
+        }
+        let mark = bytes.get(at..at + 4).ok_or_else(truncated)?;
+        if mark[0] != 0xff {
+            let detail = format!("a marker is missing at byte {at}");
+            return Err(PictureError::Corrupt { format: PictureFormat::Jpeg, detail });
+        }
+        if matches!(mark[1], 0x01 | 0xd0..=0xd7) {
+            at += 2;
+            continue;
+        }
+        at += 2 + number(&mark[2..]) as usize;
+        if mark[1] == 0xda {
+            break;
+        }
+    }
+    let scan = bytes.get(at..).ok_or_else(truncated)?;
+    if scan.windows(2).any(|it| it == [0xff, 0xd9]) { Ok(Checked::Whole) } else { Err(truncated()) }
+}
+
+/// The trailer byte; some writers pad with zeros behind it.
+fn gif(bytes: &[u8]) -> Result<Checked, PictureError> {
+    match bytes.iter().rfind(|it| **it != 0) {
+        Some(b';') => Ok(Checked::Header),
+        _ => Err(PictureError::Truncated(PictureFormat::Gif)),
+    }
+}
+
+/// The length in the RIFF header.
+fn webp(bytes: &[u8]) -> Result<Checked, PictureError> {
+    let length = bytes.get(4..8).map_or(0, |it| u32::from_le_bytes([it[0], it[1], it[2], it[3]]));
+    if u64::from(length) + 8 > bytes.len() as u64 {
+        return Err(PictureError::Truncated(PictureFormat::WebP));
+    }
+    Ok(Checked::Header)
+}
+
+/// Tables for eight bytes at a time.
+const CRC: [[u32; 256]; 8] = {
+    let mut tables = [[0u32; 256]; 8];
+    let mut at = 0;
+    while at < 256 {
+        let mut sum = at as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            sum = if sum & 1 == 1 { (sum >> 1) ^ 0xedb8_8320 } else { sum >> 1 };
+            bit += 1;
+        }
+        tables[0][at] = sum;
+        at += 1;
+    }
+    let mut table = 1;
+    while table < 8 {
+        let mut at = 0;
+        while at < 256 {
+            let before = tables[table - 1][at];
+            tables[table][at] = (before >> 8) ^ tables[0][(before & 255) as usize];
+            at += 1;
+        }
+        table += 1;
+    }
+    tables
+};
+
+/// The CRC-32 of PNG chunks (ISO 3309), by slicing eight bytes at a time.
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut sum = u32::MAX;
+    let mut eights = bytes.chunks_exact(8);
+    for eight in &mut eights {
+        let low = u32::from_le_bytes([eight[0], eight[1], eight[2], eight[3]]) ^ sum;
+        let byte = |shift: u32| ((low >> shift) & 255) as usize;
+        sum = CRC[7][byte(0)]
+            ^ CRC[6][byte(8)]
+            ^ CRC[5][byte(16)]
+            ^ CRC[4][byte(24)]
+            ^ CRC[3][usize::from(eight[4])]
+            ^ CRC[2][usize::from(eight[5])]
+            ^ CRC[1][usize::from(eight[6])]
+            ^ CRC[0][usize::from(eight[7])];
+    }
+    for byte in eights.remainder() {
+        sum = (sum >> 8) ^ CRC[0][((sum ^ u32::from(*byte)) & 255) as usize];
+    }
+    !sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::crc32;
+
+    #[test]
+    fn the_checksum_is_the_standard_one() {
+        // The check value of CRC-32/ISO-HDLC, and one longer than eight bytes with a rest.
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
+        assert_eq!(crc32(b""), 0);
+        assert_eq!(crc32(b"IEND"), 0xae42_6082);
+    }
+}

@@ -1,0 +1,13 @@
+//! Bytes, formats in and out, media facts, and the table engine trait.
+//!
+//! Invariant: this crate knows no Arrow and no Lance; it says in plain types what a table engine does.
+//! Text that came from a user is never a path here: blobs lie under their hash, datasets under their id.
+
+pub mod blobs;
+pub mod folder;
+pub mod images;
+pub mod split;
+pub mod tables;
+
+pub use blobs::{BlobHash, Blobs};
+pub use tables::TableEngine;

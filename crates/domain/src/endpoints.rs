@@ -1,0 +1,54 @@
+//! Endpoints: what is wanted, what is seen, and what to do about the difference.
+
+use serde::{Deserialize, Serialize};
+
+/// The engine that runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// Compiled in; needs nothing installed.
+    Tract,
+    /// Microsoft's ONNX Runtime, when its library is found.
+    OnnxRuntime,
+}
+
+impl EngineName {
+    /// All engines.
+    pub const ALL: [Self; 2] = [Self::Tract, Self::OnnxRuntime];
+
+    /// The word used on the wire and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tract => "tract",
+            Self::OnnxRuntime => "onnxruntime",
+        }
+    }
+
+    /// The engine of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == word)
+    }
+}
+
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointState {
+    /// Its model is being loaded and checked.
+    Loading,
+    /// It answers.
+    Ready,
+    /// Its model could not be loaded.
+    Failed,
+}
+
+impl EndpointState {
+    /// The word used on the wire.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+}

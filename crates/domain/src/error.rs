@@ -1,0 +1,146 @@
+//! The closed list of error kinds, and the error that crosses crate walls.
+
+use std::fmt;
+
+/// Every failure is one of these; each is mapped once to HTTP, gRPC and exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The caller asked for something that can never work as asked.
+    Invalid,
+    /// Nobody proved who is calling.
+    Unauthenticated,
+    /// The caller is known and may not.
+    Forbidden,
+    /// The thing is not there, or the caller may not learn that it is.
+    NotFound,
+    /// The thing is in another state than the caller believed.
+    Conflict,
+    /// A bound was reached; the same call may work later.
+    TooMany,
+    /// Something this program depends on did not answer.
+    Unavailable,
+    /// Our fault. The text stays in the log; the caller gets a number to quote.
+    Bug,
+}
+
+impl ErrorKind {
+    /// All kinds, for tests that walk the list.
+    pub const ALL: [Self; 8] = [
+        Self::Invalid,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::TooMany,
+        Self::Unavailable,
+        Self::Bug,
+    ];
+
+    /// The name used on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TooMany => "too_many",
+            Self::Unavailable => "unavailable",
+            Self::Bug => "bug",
+        }
+    }
+
+    /// The HTTP status every native route answers with.
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Conflict => 409,
+            Self::TooMany => 429,
+            Self::Unavailable => 503,
+            Self::Bug => 500,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A failure as it crosses the walls between crates: what failed on which thing, and what to do next.
+///
+/// Crates keep their own typed errors inside and turn them into a `Problem` at their edge. The cause is
+/// kept for the log and is never part of `text`.
+#[derive(Debug)]
+pub struct Problem {
+    /// One of the closed list.
+    pub kind: ErrorKind,
+    /// What failed, on which thing. One sentence, lower case, no full stop.
+    pub text: String,
+    /// What to do next, when there is something to do.
+    pub hint: Option<String>,
+    /// What lies behind, for the log only.
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Problem {
+    /// A failure of a given kind.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), hint: None, cause: None }
+    }
+
+    /// The caller's input cannot work.
+    pub fn invalid(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, text)
+    }
+
+    /// The thing is not there.
+    pub fn not_found(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::NotFound, text)
+    }
+
+    /// The thing is in another state than the caller believed.
+    pub fn conflict(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, text)
+    }
+
+    /// Our fault, with the cause for the log.
+    pub fn bug(text: impl Into<String>, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::new(ErrorKind::Bug, text).because(cause)
+    }
+
+    /// Something we depend on did not answer.
+    pub fn unavailable(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Unavailable, text)
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds what lies behind, for the log.
+    #[must_use]
+    pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.cause = Some(Box::new(cause));
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Problem {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.cause.as_deref().map(|it| it as _)
+    }
+}

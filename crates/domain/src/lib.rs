@@ -1,0 +1,20 @@
+//! What Kaogong decides: ids, names, states, rules and planners.
+//!
+//! Invariant: nothing here reads a clock, a file, a socket or an environment variable, and nothing
+//! holds a lock. If a rule needs the time, the time is an argument.
+
+pub mod access;
+pub mod datasets;
+pub mod endpoints;
+pub mod error;
+pub mod ids;
+pub mod jobs;
+pub mod models;
+pub mod names;
+pub mod runs;
+pub mod secret;
+pub mod time;
+
+pub use error::{ErrorKind, Problem};
+pub use secret::Secret;
+pub use time::Timestamp;

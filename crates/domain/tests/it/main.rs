@@ -1,0 +1,3 @@
+//! Tests of rules that span the workspace.
+
+mod tidy;

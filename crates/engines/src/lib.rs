@@ -1,0 +1,1 @@
+//! Model engines: tract and ONNX Runtime.

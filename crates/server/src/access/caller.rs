@@ -1,0 +1,86 @@
+//! Who is calling, as handlers see it.
+
+use crate::{app::App, http::error::ApiError};
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use kaogong_domain::{
+    ErrorKind, Problem,
+    access::{Role, Scopes},
+};
+use kaogong_store::{Actor, ActorKind, ProjectRow, TokenRow, UserRow};
+use std::sync::Arc;
+
+/// A caller who proved who they are.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The user.
+    pub user: Arc<UserRow>,
+    /// The API token, when that is the credential.
+    pub token: Option<Arc<TokenRow>>,
+    /// What the credential is limited to.
+    pub scopes: Scopes,
+    /// The secret that a browser session sends back with changing calls.
+    pub csrf: Option<Arc<str>>,
+    /// The hash of the session, to end it.
+    pub session_hash: Option<Arc<str>>,
+    /// Where the call came from.
+    pub address: Option<Arc<str>>,
+}
+
+impl Caller {
+    /// Who did it, for the event log.
+    pub fn actor(&self) -> Actor {
+        let is_job = self.token.as_ref().is_some_and(|it| it.job_id.is_some());
+        Actor {
+            kind: if is_job { ActorKind::Job } else { ActorKind::User },
+            user: Some(self.user.id),
+            token: self.token.as_ref().map(|it| it.id),
+            address: self.address.as_deref().map(str::to_owned),
+        }
+    }
+
+    /// Whether this is the platform's administrator with a credential that limits nothing.
+    pub fn is_unlimited_admin(&self) -> bool {
+        let is_bound = self.token.as_ref().is_some_and(|it| it.project_id.is_some());
+        self.user.is_admin && self.scopes.is_all() && !is_bound
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            // Only a public route gets here without a caller.
+            ApiError(Problem::new(ErrorKind::Unauthenticated, "this call needs a sign-in"))
+        })
+    }
+}
+
+/// A caller inside the project that the request names; access was decided by the layer below the router.
+#[derive(Debug, Clone)]
+pub struct InProject {
+    /// The project.
+    pub project: Arc<ProjectRow>,
+    /// What the caller is in it.
+    pub role: Role,
+    /// The caller.
+    pub caller: Caller,
+}
+
+impl InProject {
+    /// Who did it, for the event log.
+    pub fn actor(&self) -> Actor {
+        self.caller.actor()
+    }
+}
+
+impl FromRequestParts<Arc<App>> for InProject {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            ApiError(Problem::new(ErrorKind::Bug, "a handler asks for a project that its rule does not name"))
+        })
+    }
+}

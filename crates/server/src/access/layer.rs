@@ -1,0 +1,206 @@
+//! The layer: who is calling, which rule the route has, and whether the two fit.
+
+use super::{
+    Caller, InProject, Rule,
+    credentials::{CSRF_HEADER, Credential, find},
+    routes::Pace,
+    standings::Known,
+};
+use crate::{
+    app::App,
+    http::{error::ApiError, outer::Matched},
+};
+use axum::{
+    extract::{ConnectInfo, MatchedPath, Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Method, header};
+use kaogong_domain::{
+    ErrorKind, Problem,
+    access::{Decision, Permission, Role, Standing, decide},
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use subtle::ConstantTimeEq;
+
+/// How long a prompt route may take.
+const PROMPT_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Decides about every request, then lets it through within the route's time.
+pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else {
+        return ApiError(not_here()).into_response();
+    };
+    let pace = match check(&app, &mut request, matched.as_str()).await {
+        Ok(pace) => pace,
+        Err(problem) => {
+            let mut response = ApiError(problem).into_response();
+            response.extensions_mut().insert(Matched(matched));
+            return response;
+        }
+    };
+    let mut response = match pace {
+        Pace::Unhurried => next.run(request).await,
+        Pace::Prompt => match tokio::time::timeout(PROMPT_TIME_MAX, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => {
+                let problem = Problem::unavailable("the call took longer than a minute").hint("try again");
+                ApiError(problem).into_response()
+            }
+        },
+    };
+    response.extensions_mut().insert(Matched(matched));
+    response
+}
+
+fn not_here() -> Problem {
+    Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json")
+}
+
+async fn check(app: &Arc<App>, request: &mut Request, path: &str) -> Result<Pace, Problem> {
+    // Deny by default: a route that the rule book does not list is not there.
+    let Some((rule, pace)) = app.rules().find(request.method(), path) else {
+        return Err(if app.rules().knows_path(path) {
+            Problem::invalid(format!("{} is not a method of this address", request.method()))
+        } else {
+            not_here()
+        });
+    };
+    let caller = identify(app, request).await;
+    if rule == Rule::Public {
+        // A stale cookie must not lock anybody out of the sign-in page.
+        if let Ok(Some(caller)) = caller {
+            request.extensions_mut().insert(caller);
+        }
+        return Ok(pace);
+    }
+    let caller = caller?.ok_or_else(|| {
+        Problem::new(ErrorKind::Unauthenticated, "this call needs a sign-in")
+            .hint("send `Authorization: Bearer TOKEN`; `kaogong login --print-env` shows yours")
+    })?;
+    guard_against_forgery(&caller, request)?;
+    match rule {
+        Rule::Public | Rule::SignedIn => {}
+        Rule::PlatformAdmin if caller.is_unlimited_admin() => {}
+        Rule::PlatformAdmin => {
+            return Err(Problem::new(ErrorKind::Forbidden, "only a platform administrator may do this"));
+        }
+        Rule::Project(needed) => {
+            let inside = stand(app, &caller, request, path, needed).await?;
+            request.extensions_mut().insert(inside);
+        }
+    }
+    request.extensions_mut().insert(caller);
+    Ok(pace)
+}
+
+async fn identify(app: &Arc<App>, request: &Request) -> Result<Option<Caller>, Problem> {
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
+    let known = match find(request.headers()) {
+        Credential::Token(secret) => Some(app.standings().by_token(app, &secret).await?),
+        Credential::Session(secret) => Some(app.standings().by_session(app, &secret).await?),
+        Credential::None if app.trusts(address, request.headers()) => Some(app.standings().local_admin(app).await?),
+        Credential::None => None,
+    };
+    Ok(known.map(|it: Known| Caller { address: address.map(|it| it.ip().to_string().into()), ..it.caller }))
+}
+
+/// A browser sends its cookie along with calls that other sites make it do, so a changing call must also carry
+/// the session's own secret, and must not come from another origin.
+fn guard_against_forgery(caller: &Caller, request: &Request) -> Result<(), Problem> {
+    let Some(expected) = &caller.csrf else { return Ok(()) };
+    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Ok(());
+    }
+    let sent = request.headers().get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    if bool::from(sent.ct_eq(expected.as_bytes())) && is_same_origin(request.headers()) {
+        return Ok(());
+    }
+    Err(Problem::new(ErrorKind::Forbidden, "the call does not carry this session's forgery guard")
+        .hint("reload the page and try again"))
+}
+
+/// Whether `Origin`, when the browser sends it, names the host that was asked.
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
+    let origin = origin.to_str().ok().and_then(|it| it.split_once("://")).map(|it| it.1);
+    origin.is_some() && origin == host
+}
+
+async fn stand(
+    app: &Arc<App>,
+    caller: &Caller,
+    request: &Request,
+    path: &str,
+    needed: Permission,
+) -> Result<InProject, Problem> {
+    let named = project_in_path(path, request.uri().path())
+        .or_else(|| request.headers().get("kaogong-project").and_then(|it| it.to_str().ok()));
+    let place = app.standings().place(app, caller, named).await?;
+    let hidden = || {
+        let name: String = named.unwrap_or("default").chars().take(64).collect();
+        Problem::not_found(format!("there is no project `{name}` that you may see"))
+    };
+    let Some((project, role)) = place else { return Err(hidden()) };
+    let standing = Standing {
+        role,
+        is_platform_admin: caller.user.is_admin,
+        scopes: caller.scopes.clone(),
+        is_bound_elsewhere: caller.token.as_ref().is_some_and(|it| it.project_id.is_some_and(|id| id != project.id)),
+    };
+    match decide(&standing, needed) {
+        Decision::Allow => {
+            let role = if caller.user.is_admin { Role::Owner } else { role.unwrap_or(Role::Viewer) };
+            Ok(InProject { project, role, caller: caller.clone() })
+        }
+        Decision::Hide => Err(hidden()),
+        Decision::Forbid => Err(Problem::new(
+            ErrorKind::Forbidden,
+            format!("your role or token in project `{}` does not allow this", project.name),
+        )
+        .hint(format!("it needs the permission to {}", words_for(needed)))),
+    }
+}
+
+fn words_for(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Read => "read (role viewer, token scope read)",
+        Permission::Infer => "call endpoints (role annotator, token scope infer)",
+        Permission::Label => "label (role annotator)",
+        Permission::Write => "write (role developer, token scope write)",
+        Permission::Manage => "manage (role maintainer, token scope admin)",
+        Permission::Own => "own (role owner, token scope admin)",
+    }
+}
+
+/// The text of `{project}` in a path that matched a pattern.
+fn project_in_path<'a>(pattern: &str, path: &'a str) -> Option<&'a str> {
+    let place = pattern.split('/').position(|it| it == "{project}")?;
+    path.split('/').nth(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_is_read_from_its_place_in_the_path() {
+        assert_eq!(project_in_path("/p/{project}/v2/models/{model}", "/p/vision/v2/models/x"), Some("vision"));
+        assert_eq!(project_in_path("/v2/models/{model}", "/v2/models/project"), None);
+    }
+
+    #[test]
+    fn another_origin_is_another_origin() {
+        let headers = |origin: &str| {
+            let mut it = HeaderMap::new();
+            it.insert("host", "127.0.0.1:7300".parse().expect("a header"));
+            it.insert("origin", origin.parse().expect("a header"));
+            it
+        };
+        assert!(is_same_origin(&headers("http://127.0.0.1:7300")));
+        assert!(!is_same_origin(&headers("http://evil.example")));
+        assert!(!is_same_origin(&headers("null")));
+        assert!(is_same_origin(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,258 @@
+//! The route table: path, rule, pace and description of every route in one place.
+
+use crate::app::App;
+use axum::{
+    handler::Handler,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::Method;
+use kaogong_domain::access::Permission;
+use std::{collections::HashMap, sync::Arc};
+use utoipa::{
+    IntoParams, ToSchema,
+    openapi::{
+        ContentBuilder, Ref, RefOr, Schema,
+        path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+        request_body::RequestBodyBuilder,
+        response::ResponseBuilder,
+        schema::{ArrayBuilder, ObjectBuilder, Type},
+    },
+};
+
+/// What a route needs from the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Open to strangers. The list is short, and a test holds it.
+    Public,
+    /// Somebody who proved who they are.
+    SignedIn,
+    /// The platform's administrator, with a credential that limits nothing.
+    PlatformAdmin,
+    /// A member of the project that the request names, with this permission.
+    Project(Permission),
+}
+
+/// How long a route may take and how much it may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Answers within a minute; bodies of at most 2 MiB.
+    Prompt,
+    /// Streams, uploads and loads: the handler bounds itself.
+    Unhurried,
+}
+
+/// Schemas that the description of a route needs, by name.
+pub type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// One route.
+pub struct Route {
+    /// The method; HEAD follows GET.
+    pub method: Method,
+    /// The path, with parameters in braces.
+    pub path: String,
+    /// Who may call it.
+    pub rule: Rule,
+    /// Its bounds.
+    pub pace: Pace,
+    /// What it does, for the API description; foreign protocols have their own.
+    pub operation: Option<Operation>,
+    /// Schemas that the description refers to.
+    pub schemas: Schemas,
+    /// What runs.
+    pub handler: MethodRouter<Arc<App>>,
+}
+
+impl Route {
+    /// A route with a ready method router.
+    pub fn new(method: Method, path: impl Into<String>, rule: Rule, handler: MethodRouter<Arc<App>>) -> Self {
+        Self { method, path: path.into(), rule, pace: Pace::Prompt, operation: None, schemas: vec![], handler }
+    }
+
+    fn on<H, T>(method: Method, path: &'static str, rule: Rule, handler: H) -> Self
+    where
+        H: Handler<T, Arc<App>>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        Self::new(method, path, rule, on(filter, handler))
+    }
+
+    /// A GET route.
+    pub fn get<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::on(Method::GET, path, rule, handler)
+    }
+
+    /// A POST route.
+    pub fn post<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::on(Method::POST, path, rule, handler)
+    }
+
+    /// A PUT route.
+    pub fn put<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::on(Method::PUT, path, rule, handler)
+    }
+
+    /// A PATCH route.
+    pub fn patch<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::on(Method::PATCH, path, rule, handler)
+    }
+
+    /// A DELETE route.
+    pub fn delete<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+        Self::on(Method::DELETE, path, rule, handler)
+    }
+
+    /// Lets the handler bound its own time and body.
+    #[must_use]
+    pub fn unhurried(mut self) -> Self {
+        self.pace = Pace::Unhurried;
+        self
+    }
+
+    /// Describes the route: an id for generated clients and one sentence.
+    #[must_use]
+    pub fn doc(mut self, id: &str, summary: &str) -> Self {
+        let mut operation = OperationBuilder::new().operation_id(Some(id)).summary(Some(summary));
+        for name in parameters_of(&self.path) {
+            operation = operation.parameter(
+                ParameterBuilder::new()
+                    .name(name)
+                    .parameter_in(ParameterIn::Path)
+                    .required(utoipa::openapi::Required::True)
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String))),
+            );
+        }
+        self.operation = Some(operation.build());
+        self
+    }
+
+    /// Describes the query.
+    #[must_use]
+    pub fn query<Q: IntoParams>(mut self) -> Self {
+        let parameters: Vec<Parameter> = Q::into_params(|| Some(ParameterIn::Query));
+        if let Some(operation) = &mut self.operation {
+            operation.parameters.get_or_insert_with(Vec::new).extend(parameters);
+        }
+        self
+    }
+
+    /// Describes a JSON body.
+    #[must_use]
+    pub fn body<B: ToSchema>(mut self) -> Self {
+        let schema = self.refer::<B>();
+        let content = ContentBuilder::new().schema(Some(schema)).build();
+        let body = RequestBodyBuilder::new().content("application/json", content);
+        if let Some(operation) = &mut self.operation {
+            operation.request_body = Some(body.required(Some(utoipa::openapi::Required::True)).build());
+        }
+        self
+    }
+
+    /// Describes a body of other bytes.
+    #[must_use]
+    pub fn body_bytes(mut self, media_type: &str) -> Self {
+        let body = RequestBodyBuilder::new().content(media_type, ContentBuilder::new().build());
+        if let Some(operation) = &mut self.operation {
+            operation.request_body = Some(body.build());
+        }
+        self
+    }
+
+    /// Describes a JSON answer.
+    #[must_use]
+    pub fn answers<A: ToSchema>(mut self) -> Self {
+        let schema = self.refer::<A>();
+        self.answer("200", "application/json", Some(schema))
+    }
+
+    /// Describes a JSON answer that is a list.
+    #[must_use]
+    pub fn answers_list<A: ToSchema>(mut self) -> Self {
+        let schema = ArrayBuilder::new().items(self.refer::<A>()).build();
+        self.answer("200", "application/json", Some(Schema::Array(schema).into()))
+    }
+
+    /// Describes a JSON answer that is one page of a list.
+    #[must_use]
+    pub fn answers_page<A: ToSchema>(mut self) -> Self {
+        let items = ArrayBuilder::new().items(self.refer::<A>()).build();
+        let total = ObjectBuilder::new().schema_type(Type::Integer).build();
+        let page = ObjectBuilder::new()
+            .property("items", Schema::Array(items))
+            .property("total", total)
+            .required("items")
+            .required("total")
+            .build();
+        self.answer("200", "application/json", Some(Schema::Object(page).into()))
+    }
+
+    /// Describes an answer without a body.
+    #[must_use]
+    pub fn answers_nothing(self) -> Self {
+        self.answer("204", "", None)
+    }
+
+    /// Describes an answer of other bytes.
+    #[must_use]
+    pub fn answers_bytes(self, media_type: &str) -> Self {
+        self.answer("200", media_type, None)
+    }
+
+    fn answer(mut self, status: &str, media_type: &str, schema: Option<RefOr<Schema>>) -> Self {
+        let mut response = ResponseBuilder::new().description(if status == "204" { "Done." } else { "The answer." });
+        if !media_type.is_empty() {
+            response = response.content(media_type, ContentBuilder::new().schema(schema).build());
+        }
+        if let Some(operation) = &mut self.operation {
+            operation.responses.responses.insert(status.to_owned(), response.build().into());
+            operation
+                .responses
+                .responses
+                .insert("default".to_owned(), RefOr::Ref(Ref::new("#/components/responses/Error")));
+        }
+        self
+    }
+
+    fn refer<T: ToSchema>(&mut self) -> RefOr<Schema> {
+        let name = T::name().into_owned();
+        T::schemas(&mut self.schemas);
+        self.schemas.push((name.clone(), T::schema()));
+        RefOr::Ref(Ref::from_schema_name(name))
+    }
+}
+
+/// The names in braces of a path, in order.
+pub fn parameters_of(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter_map(|it| it.strip_prefix('{')?.strip_suffix('}')).map(|it| it.trim_start_matches('*'))
+}
+
+/// The rules by method and path: what the access layer looks up. What is not here is refused.
+#[derive(Debug, Default)]
+pub struct RuleBook {
+    rules: HashMap<String, HashMap<Method, (Rule, Pace)>>,
+}
+
+impl RuleBook {
+    /// Adds a route.
+    pub fn add(&mut self, method: Method, path: &str, rule: Rule, pace: Pace) {
+        self.rules.entry(path.to_owned()).or_default().insert(method, (rule, pace));
+    }
+
+    /// The rule of a matched path. HEAD follows GET.
+    pub fn find(&self, method: &Method, path: &str) -> Option<(Rule, Pace)> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.rules.get(path)?.get(method).copied()
+    }
+
+    /// Whether the path exists with any method.
+    pub fn knows_path(&self, path: &str) -> bool {
+        self.rules.contains_key(path)
+    }
+
+    /// All rules, for the test that walks them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Method, &str, Rule)> {
+        self.rules.iter().flat_map(|(path, methods)| {
+            methods.iter().map(move |(method, (rule, _))| (method, path.as_str(), *rule))
+        })
+    }
+}

@@ -1,0 +1,376 @@
+//! Datasets, versions and items: look, page and picture. Imports and exports have their own files.
+
+use super::{
+    access::whole,
+    error::Answer,
+    extract::{Json, Params, Query},
+};
+use crate::{
+    access::{InProject, Route, Rule},
+    app::App,
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use kaogong_api::{
+    Page,
+    datasets::{
+        ColumnView, DatasetView, ItemQuery, ItemView, PixelRange, SkippedView, SummaryView, ThumbnailQuery, VersionView,
+    },
+    paging::{PAGE_LIMIT_MAX, PageQuery},
+};
+use kaogong_data::{
+    images::{ImageFormat, ThumbnailFormat, thumbnail},
+    tables::{BrowseQuery, ColumnKind, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
+};
+use kaogong_domain::{Problem, access::Permission, datasets::Split, ids::ItemId, names::Name};
+use kaogong_store::{DatasetRow, VersionRow};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The routes of this noun that look.
+pub fn routes() -> Vec<Route> {
+    let read = Rule::Project(Permission::Read);
+    vec![
+        Route::get("/api/v1/projects/{project}/datasets", read, list)
+            .doc("dataset_list", "The datasets of a project.")
+            .query::<PageQuery>()
+            .answers_page::<DatasetView>(),
+        Route::get("/api/v1/projects/{project}/datasets/{dataset}", read, view)
+            .doc("dataset_view", "One dataset with its newest version.")
+            .answers::<DatasetView>(),
+        Route::delete("/api/v1/projects/{project}/datasets/{dataset}", Rule::Project(Permission::Manage), delete)
+            .doc("dataset_delete", "Delete a dataset; its name is free at once, its data is swept later.")
+            .answers_nothing(),
+        Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions", read, versions)
+            .doc("dataset_version_list", "The versions of a dataset, newest first.")
+            .query::<PageQuery>()
+            .answers_page::<VersionView>(),
+        Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}", read, version)
+            .doc("dataset_version_view", "One version, by number or `latest`.")
+            .answers::<VersionView>(),
+        Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items", read, items)
+            .doc("item_list", "Items of a version, filtered.")
+            .query::<ItemQuery>()
+            .answers_page::<ItemView>(),
+        Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}", read, item)
+            .doc("item_view", "One item.")
+            .answers::<ItemView>(),
+        Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/content", read, content)
+            .doc("item_content", "The original bytes of an item.")
+            .answers_bytes("application/octet-stream"),
+        Route::get(
+            "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/thumbnail",
+            read,
+            picture,
+        )
+        .doc("item_thumbnail", "A small PNG of an image.")
+        .query::<ThumbnailQuery>()
+        .answers_bytes("image/png"),
+    ]
+}
+
+async fn list(State(app): State<Arc<App>>, inside: InProject, Query(page): Query<PageQuery>) -> Answer<Json<Page<DatasetView>>> {
+    let (rows, total) = app.store.list_datasets(inside.project.id, page.offset, page.limit()).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
+        items.push(dataset_view(&app, row).await?);
+    }
+    Ok(Json(Page { items, total }))
+}
+
+async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<DatasetView>> {
+    let row = find_dataset(&app, &inside, &params).await?;
+    Ok(Json(dataset_view(&app, row).await?))
+}
+
+async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+    let row = find_dataset(&app, &inside, &params).await?;
+    app.store.delete_dataset(inside.project.id, row.id, &inside.actor(), app.now()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn versions(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    Query(page): Query<PageQuery>,
+) -> Answer<Json<Page<VersionView>>> {
+    let row = find_dataset(&app, &inside, &params).await?;
+    let (versions, total) = app.store.list_versions(row.id, page.offset, page.limit()).await?;
+    let mut items = Vec::with_capacity(versions.len());
+    for it in versions {
+        items.push(version_view(&app, &row, it).await?);
+    }
+    Ok(Json(Page { items, total }))
+}
+
+async fn version(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<VersionView>> {
+    let (dataset, version) = find_version(&app, &inside, &params).await?;
+    Ok(Json(version_view(&app, &dataset, version).await?))
+}
+
+async fn items(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    Query(query): Query<ItemQuery>,
+) -> Answer<Json<Page<ItemView>>> {
+    let (dataset, version) = find_version(&app, &inside, &params).await?;
+    let summary = summary_of(&version)?;
+    let browse = BrowseQuery {
+        label: query.label,
+        split: query.split.as_deref().map(parse_split).transpose()?,
+        text: query.text.filter(|it| !it.is_empty()),
+        offset: query.offset,
+        limit: query.limit.unwrap_or(100).clamp(1, PAGE_LIMIT_MAX),
+    };
+    let page = app.tables.browse(&at(&dataset, &version)?, &browse).await?;
+    let items = match page.rows {
+        Rows::Images(rows) => rows.into_iter().map(|it| item_view(RowRead::Image(it), &summary)).collect(),
+        Rows::Table(rows) => rows.into_iter().map(|it| item_view(RowRead::Table(it), &summary)).collect(),
+    };
+    Ok(Json(Page { items, total: page.total }))
+}
+
+async fn item(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<ItemView>> {
+    let (dataset, version) = find_version(&app, &inside, &params).await?;
+    let row = app.tables.item(&at(&dataset, &version)?, params.get::<ItemId>("item")?).await?;
+    Ok(Json(item_view(row, &summary_of(&version)?)))
+}
+
+async fn content(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
+    let (dataset, version) = find_version(&app, &inside, &params).await?;
+    let (at, id) = (at(&dataset, &version)?, params.get::<ItemId>("item")?);
+    let bytes = app.tables.content(&at, id).await?;
+    let media_type = ImageFormat::sniff(&bytes).map_or("application/octet-stream", ImageFormat::media_type);
+    Ok(bytes_forever(bytes, media_type))
+}
+
+async fn picture(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    Query(query): Query<ThumbnailQuery>,
+) -> Answer<Response> {
+    let (dataset, version) = find_version(&app, &inside, &params).await?;
+    let side = query.side.unwrap_or(128).clamp(16, 512);
+    let bytes = app.tables.content(&at(&dataset, &version)?, params.get::<ItemId>("item")?).await?;
+    let place = app.picture_place().await?;
+    let small = tokio::task::spawn_blocking(move || {
+        let made = thumbnail(&bytes, side, ThumbnailFormat::Png);
+        drop(place);
+        made
+    })
+    .await
+    .map_err(|it| Problem::bug("making a thumbnail did not end", it))?
+    .map_err(|it| Problem::invalid(it.to_string()))?;
+    Ok(bytes_forever(small, "image/png"))
+}
+
+/// Versions never change, so a browser may keep what it was sent. Originals are user data: nothing in them
+/// may run in the console's origin.
+fn bytes_forever(bytes: impl Into<axum::body::Body>, media_type: &'static str) -> Response {
+    let mut response = bytes.into().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, max-age=86400, immutable"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    response
+}
+
+/// The dataset that the path names.
+pub(super) async fn find_dataset(app: &App, inside: &InProject, params: &Params) -> Result<DatasetRow, Problem> {
+    let name = params.get::<Name>("dataset")?;
+    app.store.find_dataset(inside.project.id, &name).await?.ok_or_else(|| {
+        Problem::not_found(format!("project `{}` has no dataset `{name}`", inside.project.name))
+            .hint("`kaogong datasets list` shows what there is")
+    })
+}
+
+/// The dataset and version that the path names, by number or `latest`.
+pub(super) async fn find_version(
+    app: &App,
+    inside: &InProject,
+    params: &Params,
+) -> Result<(DatasetRow, VersionRow), Problem> {
+    let dataset = find_dataset(app, inside, params).await?;
+    let text = params.text("version");
+    let number = match text {
+        "latest" => None,
+        _ => Some(text.parse::<u32>().map_err(|_| {
+            let shown: String = text.chars().take(32).collect();
+            Problem::not_found(format!("`{shown}` is not a version of dataset `{}`", dataset.name))
+        })?),
+    };
+    let version = find_version_number(app, &dataset, number).await?;
+    Ok((dataset, version))
+}
+
+/// A version by number, or the newest.
+pub(crate) async fn find_version_number(
+    app: &App,
+    dataset: &DatasetRow,
+    number: Option<u32>,
+) -> Result<VersionRow, Problem> {
+    let found = match number {
+        Some(number) => app.store.find_version(dataset.id, number).await?,
+        None => app.store.latest_version(dataset.id).await?,
+    };
+    found.ok_or_else(|| match number {
+        Some(number) => Problem::not_found(format!("dataset `{}` has no version {number}", dataset.name)),
+        None => Problem::not_found(format!("dataset `{}` has no version yet", dataset.name))
+            .hint("`kaogong datasets import` makes one"),
+    })
+}
+
+/// How the table engine names a version.
+pub(crate) fn at(dataset: &DatasetRow, version: &VersionRow) -> Result<VersionAt, Problem> {
+    let pins: VersionPins = serde_json::from_str(&version.pins)
+        .map_err(|it| Problem::bug(format!("version {} has unreadable pins", version.id), it))?;
+    Ok(VersionAt { dataset: dataset.id, pins })
+}
+
+/// What is in a version, as it was found at import.
+pub(crate) fn summary_of(version: &VersionRow) -> Result<VersionSummary, Problem> {
+    serde_json::from_str(&version.summary)
+        .map_err(|it| Problem::bug(format!("version {} has an unreadable summary", version.id), it))
+}
+
+/// A split by its word.
+pub(super) fn parse_split(word: &str) -> Result<Split, Problem> {
+    Split::parse(word).ok_or_else(|| {
+        let shown: String = word.chars().take(32).collect();
+        Problem::invalid(format!("`{shown}` is not a split")).hint("train, validation or test")
+    })
+}
+
+async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem> {
+    let (newest, versions) = app.store.list_versions(row.id, 0, 1).await?;
+    let latest = match newest.into_iter().next() {
+        Some(it) => Some(version_view(app, &row, it).await?),
+        None => None,
+    };
+    Ok(DatasetView {
+        id: row.id.to_string(),
+        name: row.name.to_string(),
+        kind: row.kind.as_str().to_owned(),
+        description: row.description,
+        created_at: row.created_at.as_ms(),
+        created_by: app.user_name(row.created_by).await?,
+        latest,
+        versions: u32::try_from(versions).unwrap_or(u32::MAX),
+    })
+}
+
+pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRow) -> Result<VersionView, Problem> {
+    let histogram = app.tables.histogram(&at(dataset, &row)?).await?;
+    let mut classes = BTreeMap::new();
+    for it in histogram.rows {
+        let counts: BTreeMap<String, u64> =
+            [("train", it.train), ("validation", it.validation), ("test", it.test), ("none", it.none)]
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .map(|(split, count)| (split.to_owned(), count))
+                .collect();
+        if let Some(label) = it.label {
+            classes.insert(label, counts);
+        }
+    }
+    let summary = summary_view(&summary_of(&row)?, classes, row.split_seed);
+    Ok(VersionView {
+        id: row.id.to_string(),
+        dataset: dataset.name.to_string(),
+        number: row.number,
+        message: row.message,
+        source: row.source,
+        items: row.items,
+        bytes: row.bytes,
+        created_at: row.created_at.as_ms(),
+        created_by: app.user_name(row.created_by).await?,
+        summary,
+    })
+}
+
+fn summary_view(
+    it: &VersionSummary,
+    classes: BTreeMap<String, BTreeMap<String, u64>>,
+    split_seed: Option<u64>,
+) -> SummaryView {
+    SummaryView {
+        kind: it.kind.as_str().to_owned(),
+        classes,
+        splits: it.splits.iter().map(|it| (it.split.as_str().to_owned(), it.count)).collect(),
+        split_seed,
+        columns: it.columns.iter().map(column_view).collect(),
+        target: it.target.clone(),
+        pixels: it.images.as_ref().map(|it| PixelRange {
+            width_min: it.width_min,
+            width_max: it.width_max,
+            height_min: it.height_min,
+            height_max: it.height_max,
+        }),
+        skipped: it
+            .warnings
+            .listed
+            .iter()
+            .take(100)
+            .map(|it| SkippedView { name: it.source_name.clone(), reason: it.reason.clone() })
+            .collect(),
+        skipped_total: it.warnings.total,
+    }
+}
+
+fn column_view(it: &kaogong_data::tables::Column) -> ColumnView {
+    let kind = match it.kind {
+        ColumnKind::Boolean => "boolean",
+        ColumnKind::Integer => "integer",
+        ColumnKind::Float => "number",
+        ColumnKind::Text => "text",
+        ColumnKind::Time => "timestamp",
+        ColumnKind::Binary => "binary",
+        ColumnKind::Other => "other",
+    };
+    ColumnView {
+        name: it.name.clone(),
+        kind: kind.to_owned(),
+        nulls: it.nulls,
+        distinct: it.distinct,
+        min: it.min.as_f64(),
+        max: it.max.as_f64(),
+        mean: it.mean,
+    }
+}
+
+fn item_view(row: RowRead, summary: &VersionSummary) -> ItemView {
+    match row {
+        RowRead::Image(it) => ItemView {
+            id: it.item.to_string(),
+            name: it.name,
+            label: it.label,
+            split: it.split.map(|it| it.as_str().to_owned()),
+            bytes: it.bytes,
+            media_type: ImageFormat::parse(&it.format).map(|it| it.media_type().to_owned()),
+            width: Some(it.width),
+            height: Some(it.height),
+            content_hash: Some(it.content_hash.to_string()),
+            values: None,
+        },
+        RowRead::Table(it) => {
+            let names = summary.columns.iter().map(|it| it.name.clone());
+            ItemView {
+                id: it.item.to_string(),
+                name: format!("row {}", it.row + 1),
+                label: it.label,
+                split: it.split.map(|it| it.as_str().to_owned()),
+                bytes: 0,
+                media_type: None,
+                width: None,
+                height: None,
+                content_hash: None,
+                values: Some(names.zip(it.values).collect()),
+            }
+        }
+    }
+}

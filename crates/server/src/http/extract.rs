@@ -1,0 +1,90 @@
+//! Parsing at the edge: queries, paths and JSON bodies that fail with our own words.
+
+use super::error::ApiError;
+use crate::app::App;
+use axum::{
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header, request::Parts};
+use kaogong_domain::Problem;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{str::FromStr, sync::Arc};
+
+/// The largest JSON body of the native API, in bytes.
+pub const JSON_BYTES_MAX: usize = 2 << 20;
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
+        let bytes = axum::body::to_bytes(request.into_body(), JSON_BYTES_MAX)
+            .await
+            .map_err(|_| Problem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off")))?;
+        let value = serde_json::from_slice(&bytes)
+            .map_err(|it| Problem::invalid(format!("the body is not what this call takes: {it}")))?;
+        Ok(Self(value))
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(bytes) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+            Err(it) => ApiError(Problem::bug("an answer cannot be written as JSON", it)).into_response(),
+        }
+    }
+}
+
+/// A JSON answer for something that was made.
+pub fn created<T: Serialize>(value: T) -> Response {
+    (StatusCode::CREATED, Json(value)).into_response()
+}
+
+/// The query.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        axum::extract::Query::<T>::try_from_uri(&parts.uri)
+            .map(|it| Self(it.0))
+            .map_err(|it| Problem::invalid(format!("the query of this address is not right: {}", it.body_text())).into())
+    }
+}
+
+/// Named parameters of the path, as texts.
+pub struct Params(Vec<(String, String)>);
+
+impl FromRequestParts<Arc<App>> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<App>) -> Result<Self, ApiError> {
+        let Path(pairs) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
+            .await
+            .map_err(|it| Problem::invalid(format!("the address is not right: {}", it.body_text())))?;
+        Ok(Self(pairs))
+    }
+}
+
+impl Params {
+    /// The text of a parameter. The router guarantees that a declared one is there.
+    pub fn text(&self, name: &str) -> &str {
+        self.0.iter().find(|it| it.0 == name).map(|it| it.1.as_str()).unwrap_or_default()
+    }
+
+    /// A parameter, parsed.
+    ///
+    /// # Errors
+    /// `NotFound`: a text that is no id or name names nothing.
+    pub fn get<T: FromStr>(&self, name: &str) -> Result<T, Problem>
+    where
+        T::Err: std::fmt::Display,
+    {
+        self.text(name).parse().map_err(|it: T::Err| Problem::not_found(it.to_string()))
+    }
+}

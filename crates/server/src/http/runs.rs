@@ -1,0 +1,198 @@
+//! Experiments and runs for the console. Writing goes through the MLflow protocol.
+
+use super::{
+    access::whole,
+    error::Answer,
+    extract::{Json, Params, Query},
+    jobs::{artifact_view, send_artifact},
+};
+use crate::{
+    access::{InProject, Route, Rule},
+    app::App,
+    protocols::mlflow,
+};
+use axum::{extract::State, response::Response};
+use kaogong_api::{
+    Page,
+    jobs::ArtifactView,
+    paging::PAGE_LIMIT_MAX,
+    runs::{CurveView, ExperimentView, RunQuery, RunView},
+};
+use kaogong_domain::{Problem, access::Permission, ids::RunId, runs::limits::HISTORY_PAGE_MAX};
+use kaogong_store::{ArtifactOwner, RunFull, RunSearch};
+use std::sync::Arc;
+
+/// The most points of one curve that are sent; longer ones are thinned evenly.
+const CURVE_POINTS_MAX: usize = 5_000;
+/// The most points of one curve that are read for it.
+const CURVE_POINTS_READ_MAX: usize = 1_000_000;
+
+/// The routes of this noun.
+pub fn routes() -> Vec<Route> {
+    let read = Rule::Project(Permission::Read);
+    vec![
+        Route::get("/api/v1/projects/{project}/experiments", read, experiments)
+            .doc("experiment_list", "The experiments of a project.")
+            .answers_page::<ExperimentView>(),
+        Route::get("/api/v1/projects/{project}/runs", read, list)
+            .doc("run_list", "Runs, filtered and ordered as in MLflow.")
+            .query::<RunQuery>()
+            .answers_page::<RunView>(),
+        Route::get("/api/v1/projects/{project}/runs/{run}", read, view).doc("run_view", "One run.").answers::<RunView>(),
+        Route::get("/api/v1/projects/{project}/runs/{run}/metrics", read, curves)
+            .doc("run_metrics", "Metrics over time; repeat `key` to choose, none means all.")
+            .answers_list::<CurveView>(),
+        Route::get("/api/v1/projects/{project}/runs/{run}/artifacts", read, artifacts)
+            .doc("run_artifact_list", "The files of a run.")
+            .answers_page::<ArtifactView>(),
+        Route::get("/api/v1/projects/{project}/runs/{run}/artifacts/{*path}", read, artifact)
+            .doc("run_artifact", "One file of a run.")
+            .answers_bytes("application/octet-stream")
+            .unhurried(),
+    ]
+}
+
+async fn experiments(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<ExperimentView>>> {
+    let rows = app.store.list_experiments(inside.project.id).await?;
+    let views = rows.into_iter().map(|(it, runs)| ExperimentView {
+        id: it.id.to_string(),
+        name: it.name,
+        runs,
+        created_at: it.created_at.as_ms(),
+        updated_at: it.updated_at.as_ms(),
+    });
+    Ok(Json(whole(views.collect())))
+}
+
+async fn list(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    Query(query): Query<RunQuery>,
+) -> Answer<Json<Page<RunView>>> {
+    let all = app.store.list_experiments(inside.project.id).await?;
+    let experiments = match query.experiment.as_deref().filter(|it| !it.is_empty()) {
+        None => all.iter().map(|(it, _)| it.id).collect::<Vec<_>>(),
+        Some(text) => {
+            let found = all.iter().find(|(it, _)| it.name == text || it.id.to_string() == text);
+            let found = found.ok_or_else(|| Problem::not_found(format!("there is no experiment `{text}`")))?;
+            vec![found.0.id]
+        }
+    };
+    let search = RunSearch {
+        experiments,
+        filters: mlflow::parse_run_filter(query.filter.as_deref().unwrap_or_default())?,
+        order: mlflow::parse_run_order(query.order.as_deref().unwrap_or_default())?,
+        offset: query.offset,
+        limit: query.limit.unwrap_or(100).clamp(1, PAGE_LIMIT_MAX),
+        ..RunSearch::default()
+    };
+    let total = app.store.count_runs(inside.project.id, &search).await?;
+    let found = app.store.search_runs(inside.project.id, &search).await?;
+    let mut items = Vec::with_capacity(found.len());
+    for run in found {
+        let experiment = all.iter().find(|(it, _)| it.id == run.row.experiment_id);
+        items.push(run_view(&app, run, experiment.map_or_else(String::new, |(it, _)| it.name.clone())).await?);
+    }
+    Ok(Json(Page { items, total }))
+}
+
+async fn find_run(app: &App, inside: &InProject, params: &Params) -> Result<RunFull, Problem> {
+    let id = params.get::<RunId>("run")?;
+    app.store
+        .find_run(inside.project.id, id)
+        .await?
+        .ok_or_else(|| Problem::not_found(format!("project `{}` has no run {id}", inside.project.name)))
+}
+
+async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<RunView>> {
+    let run = find_run(&app, &inside, &params).await?;
+    let experiment = app.store.find_experiment(inside.project.id, run.row.experiment_id).await?;
+    Ok(Json(run_view(&app, run, experiment.map_or_else(String::new, |it| it.name)).await?))
+}
+
+async fn run_view(app: &App, run: RunFull, experiment: String) -> Result<RunView, Problem> {
+    let versions = app.store.version_names(&run.row.dataset_versions).await?;
+    let models = app.store.models_of_run(run.row.id).await?;
+    let finite = |it: f64| it.is_finite().then_some(it);
+    Ok(RunView {
+        id: run.row.id.to_string(),
+        name: run.row.name,
+        status: run.row.status.as_str().to_owned(),
+        experiment_id: run.row.experiment_id.to_string(),
+        experiment,
+        user: run.row.user,
+        started_at: run.row.started_at.as_ms(),
+        ended_at: run.row.ended_at.map(|it| it.as_ms()),
+        job_id: run.row.job_id.map(|it| it.to_string()),
+        datasets: versions,
+        params: run.params.into_iter().collect(),
+        metrics: run.metrics.into_iter().map(|it| (it.key, finite(it.value))).collect(),
+        tags: run.tags.into_iter().filter(|(key, _)| !key.starts_with("mlflow.")).collect(),
+        models,
+    })
+}
+
+async fn curves(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    axum::extract::RawQuery(raw): axum::extract::RawQuery,
+) -> Answer<Json<Vec<CurveView>>> {
+    let run = find_run(&app, &inside, &params).await?;
+    let mut keys = keys_of(raw.as_deref().unwrap_or_default());
+    if keys.is_empty() {
+        keys = run.metrics.iter().map(|it| it.key.clone()).take(100).collect();
+    }
+    let mut all = vec![];
+    for key in keys {
+        all.push(curve(&app, run.row.id, key).await?);
+    }
+    Ok(Json(all))
+}
+
+/// The values of repeated `key=`.
+fn keys_of(query: &str) -> Vec<String> {
+    let decode = |it: &str| {
+        let uri = format!("/?key={it}").parse::<http::Uri>().ok()?;
+        #[derive(serde::Deserialize)]
+        struct One {
+            key: String,
+        }
+        axum::extract::Query::<One>::try_from_uri(&uri).ok().map(|it| it.0.key)
+    };
+    query.split('&').filter_map(|it| it.strip_prefix("key=")).filter_map(decode).take(100).collect()
+}
+
+async fn curve(app: &App, run: RunId, key: String) -> Result<CurveView, Problem> {
+    let mut points = vec![];
+    loop {
+        let page = app.store.metric_history(run, &key, points.len() as u64, HISTORY_PAGE_MAX as u32).await?;
+        let is_last = page.len() < HISTORY_PAGE_MAX;
+        points.extend(page);
+        if is_last || points.len() >= CURVE_POINTS_READ_MAX {
+            break;
+        }
+    }
+    points.sort_by_key(|it| (it.step, it.timestamp_ms));
+    let stride = points.len().div_ceil(CURVE_POINTS_MAX).max(1);
+    let last = points.len().saturating_sub(1);
+    let kept = points.iter().enumerate().filter(|(place, _)| place % stride == 0 || *place == last).map(|(_, it)| it);
+    let mut view = CurveView { key, steps: vec![], at: vec![], values: vec![] };
+    for point in kept {
+        view.steps.push(point.step);
+        view.at.push(point.timestamp_ms);
+        view.values.push(point.value.is_finite().then_some(point.value));
+    }
+    Ok(view)
+}
+
+async fn artifacts(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<Page<ArtifactView>>> {
+    let run = find_run(&app, &inside, &params).await?;
+    let rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Run(run.row.id)).await?;
+    Ok(Json(whole(rows.into_iter().map(artifact_view).collect())))
+}
+
+async fn artifact(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
+    let run = find_run(&app, &inside, &params).await?;
+    send_artifact(&app, &inside, ArtifactOwner::Run(run.row.id), params.text("path")).await
+}

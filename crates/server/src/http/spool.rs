@@ -1,0 +1,130 @@
+//! Bodies on their way in: written to a temporary file below the data folder, bounded, gone when dropped.
+
+use crate::app::App;
+use axum::body::Body;
+use futures::StreamExt;
+use kaogong_data::BlobHash;
+use kaogong_domain::Problem;
+use std::{
+    fs::File,
+    io::{BufReader, Read, Seek, SeekFrom, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+
+/// A client that sends nothing for this long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Pieces between the socket and the disk.
+const PIECES: usize = 64;
+
+/// A body on disk. Dropping it removes the file.
+pub struct Spooled {
+    file: NamedTempFile,
+    hash: BlobHash,
+    size: u64,
+}
+
+/// Writes a body to disk.
+///
+/// # Errors
+/// `Invalid` when it is larger than `limit` or breaks off; `Unavailable` when the disk is full.
+pub async fn spool(app: &Arc<App>, body: Body, limit: u64) -> Result<Spooled, Problem> {
+    let (sender, mut pieces) = mpsc::channel::<bytes::Bytes>(PIECES);
+    let folder = app.temp_folder().to_owned();
+    let writing = tokio::task::spawn_blocking(move || {
+        let failed = |it: std::io::Error| disk_problem(&it);
+        let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0u64;
+        while let Some(piece) = pieces.blocking_recv() {
+            size += piece.len() as u64;
+            hasher.update(&piece);
+            file.write_all(&piece).map_err(failed)?;
+        }
+        file.flush().map_err(failed)?;
+        Ok(Spooled { file, hash: BlobHash::from_bytes(*hasher.finalize().as_bytes()), size })
+    });
+    let sent = pump(body, sender, limit).await;
+    let written: Result<Spooled, Problem> =
+        writing.await.map_err(|it| Problem::bug("writing a body did not end", it))?;
+    // A full disk closes the channel first: its own problem says more than "the channel is closed".
+    let spooled = written?;
+    sent?;
+    Ok(spooled)
+}
+
+async fn pump(body: Body, sender: mpsc::Sender<bytes::Bytes>, limit: u64) -> Result<(), Problem> {
+    let mut stream = body.into_data_stream();
+    let mut size = 0u64;
+    loop {
+        let piece = match tokio::time::timeout(SILENCE_MAX, stream.next()).await {
+            Err(_) => return Err(Problem::invalid(format!("the body stopped for {} s", SILENCE_MAX.as_secs()))),
+            Ok(None) => return Ok(()),
+            Ok(Some(Err(it))) => {
+                return Err(Problem::invalid("the body broke off").hint("send it again").because(it));
+            }
+            Ok(Some(Ok(piece))) => piece,
+        };
+        size += piece.len() as u64;
+        if size > limit {
+            return Err(Problem::invalid(format!("the body is larger than {limit} bytes")));
+        }
+        if sender.send(piece).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// What a failed write means for the caller.
+fn disk_problem(it: &std::io::Error) -> Problem {
+    if it.kind() == std::io::ErrorKind::StorageFull || it.kind() == std::io::ErrorKind::QuotaExceeded {
+        return Problem::unavailable("the data folder's disk is full; nothing was imported")
+            .hint("free space, then try again");
+    }
+    Problem::unavailable(format!("cannot write to the data folder: {it}"))
+}
+
+impl Spooled {
+    /// Where it lies, while this lives.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// A reader from the beginning, with its own position.
+    pub fn reader(&self) -> Result<BufReader<File>, Problem> {
+        let mut file = self.file.reopen().map_err(|it| disk_problem(&it))?;
+        file.seek(SeekFrom::Start(0)).map_err(|it| disk_problem(&it))?;
+        Ok(BufReader::with_capacity(1 << 20, file))
+    }
+
+    /// Moves the bytes into the blob store.
+    pub async fn keep(self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
+        self.keep_copy(app).await
+    }
+
+    /// Copies the bytes into the blob store.
+    pub async fn keep_copy(&self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
+        let blobs = app.blobs.clone();
+        if blobs.exists(&self.hash)? {
+            return Ok((self.hash.clone(), self.size));
+        }
+        let mut reader = self.reader()?;
+        let limit = self.size;
+        tokio::task::spawn_blocking(move || {
+            let mut writer = blobs.begin(limit)?;
+            let mut buffer = vec![0u8; 1 << 20];
+            loop {
+                let read = reader.read(&mut buffer).map_err(|it| disk_problem(&it))?;
+                if read == 0 {
+                    return Ok(writer.finish()?);
+                }
+                writer.write(&buffer[..read])?;
+            }
+        })
+        .await
+        .map_err(|it| Problem::bug("storing an upload did not end", it))?
+    }
+}

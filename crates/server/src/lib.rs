@@ -1,0 +1,1 @@
+//! HTTP and gRPC, access control, foreign protocols and reconciling loops.

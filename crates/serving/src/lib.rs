@@ -1,0 +1,1 @@
+//! Open Inference Protocol codec, queues and the engine trait.

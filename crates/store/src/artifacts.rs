@@ -1,0 +1,145 @@
+//! Artifacts: virtual paths below a run, a job or a model, pointing at bytes by hash.
+
+use crate::{
+    Actor, Store,
+    sql::{self, Columns, Result, vals},
+};
+use kaogong_domain::{
+    Problem, Timestamp,
+    ids::{JobId, LoggedModelId, ProjectId, RunId},
+};
+use sqlx::any::AnyRow;
+use std::fmt;
+
+type Told<T> = std::result::Result<T, Problem>;
+
+/// Whose artifact it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArtifactOwner {
+    /// A run.
+    Run(RunId),
+    /// A job.
+    Job(JobId),
+    /// A logged model.
+    LoggedModel(LoggedModelId),
+}
+
+impl fmt::Display for ArtifactOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(it) => it.fmt(f),
+            Self::Job(it) => it.fmt(f),
+            Self::LoggedModel(it) => it.fmt(f),
+        }
+    }
+}
+
+/// An artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactRow {
+    /// Below its owner.
+    pub path: String,
+    /// BLAKE3 of its bytes.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// As the writer said.
+    pub media_type: Option<String>,
+    /// When it was written.
+    pub created_at: Timestamp,
+}
+
+/// An artifact to keep. The caller has checked the path and stored the bytes.
+#[derive(Debug, Clone)]
+pub struct NewArtifact {
+    /// Below its owner.
+    pub path: String,
+    /// BLAKE3 of its bytes.
+    pub hash: String,
+    /// Bytes.
+    pub size: u64,
+    /// As the writer said.
+    pub media_type: Option<String>,
+}
+
+fn artifact(row: &AnyRow) -> Result<ArtifactRow> {
+    Ok(ArtifactRow {
+        path: row.text("path")?,
+        hash: row.text("hash")?,
+        size: row.size("size")?,
+        media_type: row.opt_text("media_type")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+async fn note_blob(conn: &mut sqlx::AnyConnection, project: ProjectId, hash: &str, size: u64, now: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO blobs (project_id, hash, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (project_id, hash) DO NOTHING";
+    sql::exec(conn, sql, vals![project, hash, size, now]).await?;
+    Ok(())
+}
+
+impl Store {
+    /// Points a path at bytes; a path written again points at the new bytes. A measurement of its owner, so no
+    /// event of its own.
+    pub async fn put_artifact(
+        &self,
+        project: ProjectId,
+        owner: ArtifactOwner,
+        new: NewArtifact,
+        _actor: &Actor,
+        now: Timestamp,
+    ) -> Told<()> {
+        let mut tx = self.measure().await?;
+        note_blob(&mut tx, project, &new.hash, new.size, now).await?;
+        let sql = "INSERT INTO artifacts (project_id, owner, path, hash, size, media_type, created_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, owner, path) \
+            DO UPDATE SET hash = excluded.hash, size = excluded.size, media_type = excluded.media_type, created_at = excluded.created_at";
+        let values = vals![project, owner.to_string(), new.path, new.hash, new.size, new.media_type, now];
+        sql::exec(&mut tx, sql, values).await?;
+        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
+    }
+
+    /// All artifacts of an owner, by path.
+    pub async fn list_artifacts(&self, project: ProjectId, owner: ArtifactOwner) -> Told<Vec<ArtifactRow>> {
+        let sql = "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 ORDER BY path LIMIT 100000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![project, owner.to_string()]).await?;
+        Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
+    }
+
+    /// One artifact by path.
+    pub async fn find_artifact(&self, project: ProjectId, owner: ArtifactOwner, path: &str) -> Told<Option<ArtifactRow>> {
+        let sql = "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND path = $3";
+        let row = sql::row(&mut *self.read().await?, sql, vals![project, owner.to_string(), path]).await?;
+        Ok(row.as_ref().map(artifact).transpose()?)
+    }
+
+    /// Forgets a path and everything below it; how many artifacts that were.
+    pub async fn delete_artifacts(&self, project: ProjectId, owner: ArtifactOwner, path: &str) -> Told<u64> {
+        let mut tx = self.measure().await?;
+        let below = format!("{path}/");
+        let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path = $3 OR substr(path, 1, $4) = $5)";
+        let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
+        let gone = sql::exec(&mut tx, sql, vals![project, owner.to_string(), path, length, below]).await?;
+        tx.commit().await.map_err(crate::StoreError::from)?;
+        Ok(gone)
+    }
+
+    /// Remembers that a project has bytes of that hash.
+    pub async fn note_upload(&self, project: ProjectId, hash: &str, size: u64, _actor: &Actor, now: Timestamp) -> Told<()> {
+        let mut tx = self.measure().await?;
+        note_blob(&mut tx, project, hash, size, now).await?;
+        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
+    }
+
+    /// Whether a project has bytes of that hash. Knowing a hash is no right to the bytes.
+    pub async fn project_has_blob(&self, project: ProjectId, hash: &str) -> Told<bool> {
+        Ok(self.blob_size_in_project(project, hash).await?.is_some())
+    }
+
+    /// The size of bytes that a project has.
+    pub async fn blob_size_in_project(&self, project: ProjectId, hash: &str) -> Told<Option<u64>> {
+        let sql = "SELECT size FROM blobs WHERE project_id = $1 AND hash = $2";
+        let row = sql::row(&mut *self.read().await?, sql, vals![project, hash]).await?;
+        Ok(row.map(|it| it.size("size")).transpose()?)
+    }
+}

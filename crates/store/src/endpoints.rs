@@ -1,0 +1,175 @@
+//! Endpoints: what is wanted. What is seen lives with the process that serves.
+
+use crate::{
+    Actor, Store,
+    events::Change,
+    sql::{self, Columns, Result, vals},
+};
+use kaogong_domain::{
+    Problem, Timestamp,
+    endpoints::EngineName,
+    ids::{EndpointId, ModelVersionId, ProjectId, UserId},
+    names::Name,
+};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+type Told<T> = std::result::Result<T, Problem>;
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointRow {
+    /// Its id.
+    pub id: EndpointId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: Name,
+    /// The model version it serves.
+    pub model_version_id: ModelVersionId,
+    /// The registered model's name.
+    pub model: String,
+    /// The version's number.
+    pub version: u32,
+    /// Hash of the model file.
+    pub hash: Option<String>,
+    /// The engine.
+    pub engine: EngineName,
+    /// Grows with every change.
+    pub generation: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: Option<UserId>,
+}
+
+/// An endpoint to make or change.
+#[derive(Debug, Clone)]
+pub struct NewEndpointRow {
+    /// Its name.
+    pub name: Name,
+    /// The model version it serves.
+    pub model_version_id: ModelVersionId,
+    /// The engine.
+    pub engine: EngineName,
+}
+
+fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
+    Ok(EndpointRow {
+        id: row.parse("id", "an endpoint id")?,
+        project_id: row.parse("project_id", "a project id")?,
+        name: row.parse("name", "a name")?,
+        model_version_id: row.parse("model_version_id", "a model version id")?,
+        model: row.text("model")?,
+        version: row.small("number")?,
+        hash: row.opt_text("hash")?,
+        engine: row.word("engine", EngineName::parse, "an engine")?,
+        generation: row.int("generation")?,
+        created_at: row.time("created_at")?,
+        created_by: row.opt_parse("created_by", "a user id")?,
+    })
+}
+
+const ONE: &str = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
+    JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
+    WHERE e.project_id = $1 AND e.name = $2 AND e.deleted_at IS NULL";
+
+impl Store {
+    /// A new endpoint. The same one again gives the existing one; `Conflict` when it serves something else.
+    pub async fn create_endpoint(
+        &self,
+        project: ProjectId,
+        new: NewEndpointRow,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<EndpointRow> {
+        let mut tx = self.change().await?;
+        if let Some(row) = sql::row(&mut tx, ONE, vals![project, &new.name]).await? {
+            let found = endpoint(&row)?;
+            if found.model_version_id == new.model_version_id && found.engine == new.engine {
+                return Ok(found);
+            }
+            let text = format!("endpoint `{}` exists and serves {}@{}", new.name, found.model, found.version);
+            return Err(Problem::conflict(text).hint("update it, or choose another name"));
+        }
+        let id = EndpointId::generate(now);
+        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, generation, created_at, created_by) \
+            VALUES ($1, $2, $3, $4, $5, 1, $6, $7)";
+        let values = vals![id, project, &new.name, new.model_version_id, new.engine.as_str(), now, actor.user];
+        sql::exec(&mut tx, sql, values).await?;
+        tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
+        let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
+        let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
+        let made = endpoint(&row)?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Lets an endpoint serve something else.
+    pub async fn update_endpoint(
+        &self,
+        project: ProjectId,
+        new: NewEndpointRow,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<EndpointRow> {
+        let mut tx = self.change().await?;
+        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, generation = generation + 1 \
+            WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
+        let values = vals![project, &new.name, new.model_version_id, new.engine.as_str()];
+        if sql::exec(&mut tx, sql, values).await? == 0 {
+            return Err(Problem::not_found(format!("there is no endpoint `{}`", new.name)));
+        }
+        let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
+        let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
+        let made = endpoint(&row)?;
+        let change = Change::new(project, "endpoints", "endpoint.updated", made.id)
+            .name(&new.name)
+            .detail(json!({"model": made.model, "version": made.version, "engine": made.engine.as_str()}));
+        tx.event(actor, now, change).await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Removes an endpoint.
+    pub async fn delete_endpoint(&self, project: ProjectId, id: EndpointId, actor: &Actor, now: Timestamp) -> Told<()> {
+        let mut tx = self.change().await?;
+        let sql = "UPDATE endpoints SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
+        if sql::exec(&mut tx, sql, vals![project, id, now]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no endpoint {id}")));
+        }
+        tx.event(actor, now, Change::new(project, "endpoints", "endpoint.deleted", id)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A live endpoint by name.
+    pub async fn find_endpoint(&self, project: ProjectId, name: &Name) -> Told<Option<EndpointRow>> {
+        let row = sql::row(&mut *self.read().await?, ONE, vals![project, name]).await?;
+        Ok(row.as_ref().map(endpoint).transpose()?)
+    }
+
+    /// The live endpoints of a project, by name.
+    pub async fn list_endpoints(&self, project: ProjectId) -> Told<Vec<EndpointRow>> {
+        let sql = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
+            JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
+            WHERE e.project_id = $1 AND e.deleted_at IS NULL ORDER BY e.name LIMIT 10000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+        Ok(rows.iter().map(endpoint).collect::<Result<_>>()?)
+    }
+
+    /// Every live endpoint of every project.
+    pub async fn all_endpoints(&self) -> Told<Vec<EndpointRow>> {
+        let sql = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
+            JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
+            WHERE e.deleted_at IS NULL ORDER BY e.id LIMIT 10000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vec![]).await?;
+        Ok(rows.iter().map(endpoint).collect::<Result<_>>()?)
+    }
+
+    /// Names of the live endpoints that serve a model version.
+    pub async fn endpoints_of_model_version(&self, id: ModelVersionId) -> Told<Vec<String>> {
+        let sql = "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL ORDER BY name LIMIT 1000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
+        Ok(rows.iter().map(|it| it.text("name")).collect::<Result<_>>()?)
+    }
+}

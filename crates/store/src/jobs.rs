@@ -1,0 +1,331 @@
+//! Jobs and their attempts. The rule of a job's life is `domain::jobs::step`; this file stores what it says.
+
+use crate::{
+    Actor, Store,
+    events::Change,
+    sql::{self, Columns, Result, Val, vals},
+};
+use kaogong_domain::{
+    Problem, Timestamp,
+    ids::{AttemptId, JobId, ProjectId, RunId, UserId, VersionId},
+    jobs::{Effect, Event, Life, State, step},
+    names::Name,
+};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+type Told<T> = std::result::Result<T, Problem>;
+
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRow {
+    /// Its id.
+    pub id: JobId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// What was asked for, as JSON of the API.
+    pub spec: String,
+    /// Where it is in its life.
+    pub life: Life,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// By whom.
+    pub created_by: Option<UserId>,
+    /// When its first attempt ran.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A job to submit.
+#[derive(Debug, Clone)]
+pub struct NewJobRow {
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// What is asked for, as JSON of the API.
+    pub spec: String,
+    /// Attempts after the first.
+    pub retries: u32,
+    /// Pinned inputs.
+    pub inputs: Vec<NewJobInput>,
+    /// A repeated submission with the same key gives the job already made.
+    pub request_key: Option<String>,
+}
+
+/// A pinned input.
+#[derive(Debug, Clone)]
+pub struct NewJobInput {
+    /// The name the job uses.
+    pub alias: String,
+    /// The version.
+    pub version_id: VersionId,
+}
+
+/// A pinned input with its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobInputRow {
+    /// The name the job uses.
+    pub alias: String,
+    /// The version.
+    pub version_id: VersionId,
+    /// The dataset's name.
+    pub dataset: Name,
+    /// The version's number.
+    pub number: u32,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// Its id.
+    pub id: AttemptId,
+    /// 1, 2, 3 …
+    pub number: u32,
+    /// Where it is.
+    pub state: State,
+    /// Exit status.
+    pub exit_code: Option<i32>,
+    /// How it ended.
+    pub reason: Option<String>,
+    /// When its command ran.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+fn job(row: &AnyRow) -> Result<JobRow> {
+    let exit_code = row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok());
+    Ok(JobRow {
+        id: row.parse("id", "a job id")?,
+        project_id: row.parse("project_id", "a project id")?,
+        name: row.text("name")?,
+        spec: row.text("spec")?,
+        life: Life {
+            state: row.word("state", State::parse, "a state of a job")?,
+            retries_left: row.small("retries_left")?,
+            attempt: row.opt_parse("attempt_id", "an attempt id")?,
+            cancel_asked: row.truth("cancel_asked")?,
+            reason: row.opt_text("reason")?,
+            exit_code,
+        },
+        created_at: row.time("created_at")?,
+        created_by: row.opt_parse("created_by", "a user id")?,
+        started_at: row.opt_time("started_at")?,
+        ended_at: row.opt_time("ended_at")?,
+    })
+}
+
+fn attempt(row: &AnyRow) -> Result<AttemptRow> {
+    Ok(AttemptRow {
+        id: row.parse("id", "an attempt id")?,
+        number: row.small("number")?,
+        state: row.word("state", State::parse, "a state of a job")?,
+        exit_code: row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok()),
+        reason: row.opt_text("reason")?,
+        started_at: row.opt_time("started_at")?,
+        ended_at: row.opt_time("ended_at")?,
+    })
+}
+
+impl Store {
+    /// Accepts a job.
+    pub async fn submit_job(&self, new: NewJobRow, actor: &Actor, now: Timestamp) -> Told<JobRow> {
+        let mut tx = self.change().await?;
+        if let Some(key) = &new.request_key {
+            let sql = "SELECT * FROM jobs WHERE project_id = $1 AND request_key = $2";
+            if let Some(row) = sql::row(&mut tx, sql, vals![new.project_id, key]).await? {
+                return Ok(job(&row)?);
+            }
+        }
+        let made = JobRow {
+            id: JobId::generate(now),
+            project_id: new.project_id,
+            name: new.name,
+            spec: new.spec,
+            life: Life::new(new.retries),
+            created_at: now,
+            created_by: actor.user,
+            started_at: None,
+            ended_at: None,
+        };
+        let sql = "INSERT INTO jobs (id, project_id, name, spec, request_key, state, retries_left, cancel_asked, created_at, created_by) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)";
+        let state = made.life.state.as_str();
+        let values =
+            vals![made.id, made.project_id, &made.name, &made.spec, new.request_key, state, new.retries, now, actor.user];
+        sql::exec(&mut tx, sql, values).await?;
+        for input in new.inputs {
+            let sql = "INSERT INTO job_inputs (job_id, alias, version_id) VALUES ($1, $2, $3)";
+            sql::exec(&mut tx, sql, vals![made.id, input.alias, input.version_id]).await?;
+        }
+        tx.event(actor, now, Change::new(made.project_id, "jobs", "job.submitted", made.id).name(&made.name)).await?;
+        tx.commit().await?;
+        Ok(made)
+    }
+
+    /// Tells a job what happened; what it has become, and what must be done about it.
+    pub async fn apply_job_event(
+        &self,
+        project: ProjectId,
+        id: JobId,
+        event: Event,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<(Life, Vec<Effect>)> {
+        let mut tx = self.change().await?;
+        let row = sql::row(&mut tx, "SELECT * FROM jobs WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
+        let row = row.ok_or_else(|| Problem::not_found(format!("there is no job {id}")))?;
+        let before = job(&row)?;
+        let (after, effects) = step(before.life.clone(), event.clone());
+        if after == before.life {
+            return Ok((after, effects));
+        }
+        store_attempt(&mut tx, &before, &after, &event, now).await?;
+        let started_at = before.started_at.or((after.state == State::Running).then_some(now));
+        let ended_at = after.state.is_final().then_some(now);
+        let sql = "UPDATE jobs SET state = $2, retries_left = $3, attempt_id = $4, cancel_asked = $5, reason = $6, exit_code = $7, \
+            started_at = $8, ended_at = $9 WHERE id = $1";
+        let values = vals![
+            id,
+            after.state.as_str(),
+            after.retries_left,
+            after.attempt,
+            after.cancel_asked,
+            after.reason.clone(),
+            after.exit_code,
+            started_at,
+            ended_at
+        ];
+        sql::exec(&mut tx, sql, values).await?;
+        let action = match (&event, after.state) {
+            (Event::CancelAsked, state) if !state.is_final() => "job.cancel_asked".to_owned(),
+            (_, state) => format!("job.{}", state.as_str()),
+        };
+        let detail = json!({"from": before.life.state.as_str(), "to": after.state.as_str(), "reason": after.reason, "exit_code": after.exit_code});
+        tx.event(actor, now, Change::new(project, "jobs", &action, id).name(&before.name).detail(detail)).await?;
+        tx.commit().await?;
+        Ok((after, effects))
+    }
+
+    /// Notes why a queued job waits. No event: nothing happened to it.
+    pub async fn set_job_hold(&self, project: ProjectId, id: JobId, reason: &str) -> Told<()> {
+        let mut tx = self.measure().await?;
+        let sql = "UPDATE jobs SET reason = $3 WHERE project_id = $1 AND id = $2 AND state = 'queued'";
+        sql::exec(&mut tx, sql, vals![project, id, reason]).await?;
+        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
+    }
+
+    /// A job by id.
+    pub async fn find_job(&self, project: ProjectId, id: JobId) -> Told<Option<JobRow>> {
+        let sql = "SELECT * FROM jobs WHERE project_id = $1 AND id = $2";
+        let row = sql::row(&mut *self.read().await?, sql, vals![project, id]).await?;
+        Ok(row.as_ref().map(job).transpose()?)
+    }
+
+    /// Jobs of a project, newest first, and how many there are.
+    pub async fn list_jobs(
+        &self,
+        project: ProjectId,
+        state: Option<State>,
+        text: Option<&str>,
+        offset: u64,
+        limit: u32,
+    ) -> Told<(Vec<JobRow>, u64)> {
+        let (mut condition, mut values) = ("project_id = $1".to_owned(), vals![project]);
+        if let Some(state) = state {
+            values.push(Val::from(state.as_str()));
+            condition += &format!(" AND state = ${}", values.len());
+        }
+        if let Some(text) = text {
+            values.push(Val::from(format!("%{}%", text.to_lowercase().replace(['%', '_'], ""))));
+            condition += &format!(" AND LOWER(name) LIKE ${}", values.len());
+        }
+        let mut conn = self.read().await?;
+        let count = format!("SELECT COUNT(*) AS total FROM jobs WHERE {condition}");
+        let total = sql::rows_of(&mut conn, count, values.clone()).await?.first().map_or(Ok(0), |it| it.size("total"))?;
+        values.extend(vals![limit, offset]);
+        let places = (values.len() - 1, values.len());
+        let sql = format!(
+            "SELECT * FROM jobs WHERE {condition} ORDER BY created_at DESC, id DESC LIMIT ${} OFFSET ${}",
+            places.0, places.1
+        );
+        let rows = sql::rows_of(&mut conn, sql, values).await?;
+        Ok((rows.iter().map(job).collect::<Result<_>>()?, total))
+    }
+
+    /// Every job of every project that has not ended, oldest first.
+    pub async fn unfinished_jobs(&self) -> Told<Vec<JobRow>> {
+        let sql = "SELECT * FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running') ORDER BY created_at, id LIMIT 10000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vec![]).await?;
+        Ok(rows.iter().map(job).collect::<Result<_>>()?)
+    }
+
+    /// The attempts of a job, oldest first.
+    pub async fn attempts(&self, id: JobId) -> Told<Vec<AttemptRow>> {
+        let sql = "SELECT * FROM attempts WHERE job_id = $1 ORDER BY number";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
+        Ok(rows.iter().map(attempt).collect::<Result<_>>()?)
+    }
+
+    /// Whether any job still knows an attempt.
+    pub async fn knows_attempt(&self, id: AttemptId) -> Told<bool> {
+        Ok(sql::number(&mut *self.read().await?, "SELECT COUNT(*) FROM attempts WHERE id = $1", vals![id]).await? > 0)
+    }
+
+    /// The pinned inputs of a job, by alias.
+    pub async fn job_inputs(&self, id: JobId) -> Told<Vec<JobInputRow>> {
+        let sql = "SELECT i.alias AS alias, i.version_id AS version_id, d.name AS dataset, v.number AS number FROM job_inputs i \
+            JOIN dataset_versions v ON v.id = i.version_id JOIN datasets d ON d.id = v.dataset_id WHERE i.job_id = $1 ORDER BY i.alias";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
+        let input = |row: &AnyRow| -> Result<JobInputRow> {
+            Ok(JobInputRow {
+                alias: row.text("alias")?,
+                version_id: row.parse("version_id", "a version id")?,
+                dataset: row.parse("dataset", "a name")?,
+                number: row.small("number")?,
+            })
+        };
+        Ok(rows.iter().map(input).collect::<Result<_>>()?)
+    }
+
+    /// The runs that a job logged, oldest first.
+    pub async fn runs_of_job(&self, id: JobId) -> Told<Vec<RunId>> {
+        let sql = "SELECT id FROM runs WHERE job_id = $1 ORDER BY created_at LIMIT 1000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
+        Ok(rows.iter().map(|it| it.parse("id", "a run id")).collect::<Result<_>>()?)
+    }
+}
+
+/// Keeps the attempt's own row in step with the job's.
+async fn store_attempt(conn: &mut sqlx::AnyConnection, before: &JobRow, after: &Life, event: &Event, now: Timestamp) -> Result<()> {
+    match event {
+        Event::Admitted(id) => {
+            let sql = "INSERT INTO attempts (id, job_id, number, state, created_at) \
+                VALUES ($1, $2, (SELECT COALESCE(MAX(number), 0) + 1 FROM attempts WHERE job_id = $2), 'admitted', $3)";
+            sql::exec(conn, sql, vals![*id, before.id, now]).await?;
+        }
+        Event::Started(id) => {
+            sql::exec(conn, "UPDATE attempts SET state = 'starting' WHERE id = $1", vals![*id]).await?;
+        }
+        Event::Running(id) => {
+            sql::exec(conn, "UPDATE attempts SET state = 'running', started_at = $2 WHERE id = $1", vals![*id, now]).await?;
+        }
+        Event::Ended(id, ended) => {
+            // Back in the queue, the job itself says nothing of how this attempt ended.
+            let state = if after.state == State::Queued { State::Failed } else { after.state };
+            let sql = "UPDATE attempts SET state = $2, exit_code = $3, reason = $4, ended_at = $5 WHERE id = $1";
+            let reason = (!ended.message.is_empty()).then(|| ended.message.clone());
+            sql::exec(conn, sql, vals![*id, state.as_str(), ended.exit_code, reason, now]).await?;
+        }
+        Event::Lost(id, why) => {
+            let sql = "UPDATE attempts SET state = 'lost', reason = $2, ended_at = $3 WHERE id = $1";
+            sql::exec(conn, sql, vals![*id, why, now]).await?;
+        }
+        Event::CancelAsked => {}
+    }
+    Ok(())
+}

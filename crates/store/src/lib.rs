@@ -1,0 +1,33 @@
+//! The only SQL: SQLite and PostgreSQL from one set of portable queries, migrations and the event log.
+//!
+//! Invariant: every change of state appends to `events` in the same transaction, chained by hash. This crate
+//! knows no HTTP and returns plain rows. The moment and the actor of a change are arguments.
+
+mod access;
+mod artifacts;
+mod datasets;
+mod endpoints;
+mod error;
+mod events;
+mod jobs;
+mod metrics;
+mod migrate;
+mod models;
+mod open;
+mod runs;
+mod search;
+mod sessions;
+mod sql;
+
+pub use access::{MemberRow, NewUserRow, OrganisationRow, ProjectRow, UserRow};
+pub use artifacts::{ArtifactOwner, ArtifactRow, NewArtifact};
+pub use datasets::{DatasetRow, NewVersion, VersionRow};
+pub use endpoints::{EndpointRow, NewEndpointRow};
+pub use error::StoreError;
+pub use events::{Actor, ActorKind, EventFilter, EventRow};
+pub use jobs::{AttemptRow, JobInputRow, JobRow, NewJobInput, NewJobRow};
+pub use models::{ModelRow, ModelVersionPatch, ModelVersionRow, NewModelVersionRow};
+pub use open::{Counts, Dialect, Store, StoreUrl};
+pub use runs::{ExperimentRow, LoggedModelRow, NewLoggedModel, NewRunRow, RunFull, RunPatch, RunRow};
+pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
+pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};

@@ -1,0 +1,243 @@
+//! Opening the store: pools, pragmas, migrations; and the transaction that every change goes through.
+
+use crate::{
+    Actor, StoreError,
+    events::{self, Change},
+    migrate,
+    sql::{self, Columns, Result, vals},
+};
+use kaogong_domain::{Problem, Secret, Timestamp, ids::ProjectId};
+use sqlx::{
+    Any, AnyConnection, AnyPool, Executor, Transaction,
+    any::{AnyConnectOptions, AnyPoolOptions},
+};
+use std::{path::PathBuf, str::FromStr, time::Duration};
+use tokio::sync::watch;
+
+/// Readers of an embedded database.
+const SQLITE_READERS: u32 = 4;
+/// Connections to a PostgreSQL server.
+const POSTGRES_CONNECTIONS: u32 = 10;
+/// How long a call waits for a connection.
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Where the store lies.
+#[derive(Debug, Clone)]
+pub enum StoreUrl {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A PostgreSQL server: `postgres://user:password@host/database`.
+    Postgres(Secret),
+}
+
+/// Which database answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// Embedded.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// The metadata store. Cheap to share behind an `Arc`.
+pub struct Store {
+    pub(crate) readers: AnyPool,
+    pub(crate) writer: AnyPool,
+    pub(crate) dialect: Dialect,
+    news: watch::Sender<i64>,
+}
+
+/// How many things a project has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Live datasets.
+    pub datasets: u64,
+    /// Jobs.
+    pub jobs: u64,
+    /// Active runs.
+    pub runs: u64,
+    /// Registered models.
+    pub models: u64,
+    /// Live endpoints.
+    pub endpoints: u64,
+}
+
+impl Store {
+    /// Opens the store and brings its tables up to date. An existing SQLite file is copied beside itself first
+    /// when there is something to bring up to date.
+    ///
+    /// # Errors
+    /// `Unavailable` when the database cannot be reached, `Conflict` when a newer program wrote it.
+    pub async fn open(url: &StoreUrl) -> std::result::Result<Self, Problem> {
+        Ok(Self::open_inner(url).await?)
+    }
+
+    async fn open_inner(url: &StoreUrl) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let (dialect, text, file) = match url {
+            StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path), Some(path.clone())),
+            StoreUrl::Postgres(url) => (Dialect::Postgres, url.expose().to_owned(), None),
+        };
+        let options = AnyConnectOptions::from_str(&text)
+            .map_err(|_| Problem::invalid("the database address is not one").hint("postgres://user:password@host/database"))?;
+        let (writers, readers) = match dialect {
+            Dialect::Sqlite => (1, SQLITE_READERS),
+            Dialect::Postgres => (POSTGRES_CONNECTIONS, 0),
+        };
+        let writer = pool(dialect, writers).connect_with(options.clone()).await.map_err(unreachable_database)?;
+        migrate::run(&writer, dialect, file.as_deref()).await?;
+        let readers = if readers == 0 { writer.clone() } else { pool(dialect, readers).connect_with(options).await? };
+        let newest = sql::number(&mut *readers.acquire().await?, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
+        Ok(Self { readers, writer, dialect, news: watch::Sender::new(newest) })
+    }
+
+    /// Which database answers.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Tells the number of the newest event, and wakes when it grows.
+    pub fn watch_events(&self) -> watch::Receiver<i64> {
+        self.news.subscribe()
+    }
+
+    /// Whether the database answers now.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not.
+    pub async fn ping(&self) -> std::result::Result<(), Problem> {
+        let mut conn = self.read().await?;
+        sql::number(&mut conn, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
+        Ok(())
+    }
+
+    /// Closes all connections; SQLite folds its write-ahead log into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    /// How many things a project has.
+    pub async fn count_things(&self, project: ProjectId) -> std::result::Result<Counts, Problem> {
+        let mut conn = self.read().await?;
+        let sql = "SELECT (SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND deleted_at IS NULL) AS datasets, \
+            (SELECT COUNT(*) FROM jobs WHERE project_id = $1) AS jobs, \
+            (SELECT COUNT(*) FROM runs WHERE project_id = $1 AND lifecycle = 'active') AS runs, \
+            (SELECT COUNT(*) FROM models WHERE project_id = $1) AS models, \
+            (SELECT COUNT(*) FROM endpoints WHERE project_id = $1 AND deleted_at IS NULL) AS endpoints";
+        let Some(row) = sql::row(&mut conn, sql, vals![project]).await? else { return Ok(Counts::default()) };
+        Ok(Counts {
+            datasets: row.size("datasets")?,
+            jobs: row.size("jobs")?,
+            runs: row.size("runs")?,
+            models: row.size("models")?,
+            endpoints: row.size("endpoints")?,
+        })
+    }
+
+    /// A connection to read with.
+    pub(crate) async fn read(&self) -> Result<sqlx::pool::PoolConnection<Any>> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// A transaction that changes state: it holds the end of the event chain, so such changes follow each other.
+    pub(crate) async fn change(&self) -> Result<Tx<'_>> {
+        let mut tx = self.writer.begin().await?;
+        let end = sql::row(&mut tx, "UPDATE chain SET seq = seq WHERE id = 1 RETURNING seq, hash", vec![]).await?;
+        let end = end.ok_or_else(|| Problem::conflict("the event chain has no end"))?;
+        Ok(Tx { seq: end.int("seq")?, hash: end.text("hash")?, tx, news: &self.news, has_news: false })
+    }
+
+    /// A transaction for measurements, which are no change of state: it does not wait for others on PostgreSQL.
+    pub(crate) async fn measure(&self) -> Result<Transaction<'static, Any>> {
+        Ok(self.writer.begin().await?)
+    }
+}
+
+/// A transaction that holds the end of the event chain.
+pub(crate) struct Tx<'a> {
+    pub(crate) tx: Transaction<'static, Any>,
+    seq: i64,
+    hash: String,
+    has_news: bool,
+    news: &'a watch::Sender<i64>,
+}
+
+impl Tx<'_> {
+    /// Appends one line to the event log.
+    pub(crate) async fn event(&mut self, actor: &Actor, now: Timestamp, change: Change<'_>) -> Result<()> {
+        self.seq += 1;
+        self.hash = events::append(&mut self.tx, self.seq, &self.hash, actor, now, change).await?;
+        self.has_news = true;
+        Ok(())
+    }
+
+    /// Makes everything durable and tells who listens.
+    pub(crate) async fn commit(mut self) -> Result<()> {
+        if self.has_news {
+            let sql = "UPDATE chain SET seq = $1, hash = $2 WHERE id = 1";
+            sql::exec(&mut self.tx, sql, vals![self.seq, &self.hash]).await?;
+        }
+        self.tx.commit().await?;
+        if self.has_news {
+            self.news.send_if_modified(|it| {
+                let is_newer = self.seq > *it;
+                *it = (*it).max(self.seq);
+                is_newer
+            });
+        }
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for Tx<'_> {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.tx
+    }
+}
+
+impl std::ops::DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+}
+
+fn unreachable_database(cause: sqlx::Error) -> StoreError {
+    Problem::unavailable("the database cannot be opened")
+        .hint("check that it runs, its address, the password, and that the folder can be written")
+        .because(cause)
+        .into()
+}
+
+fn pool(dialect: Dialect, connections: u32) -> AnyPoolOptions {
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX).test_before_acquire(false);
+    match dialect {
+        Dialect::Postgres => options.test_before_acquire(true),
+        // The one writer must never be closed and opened again under way.
+        Dialect::Sqlite => options.idle_timeout(None).max_lifetime(None).after_connect(|conn, _| {
+            Box::pin(async move {
+                conn.execute(
+                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+                     PRAGMA busy_timeout = 10000; PRAGMA cache_size = -8192; PRAGMA temp_store = MEMORY;",
+                )
+                .await?;
+                Ok(())
+            })
+        }),
+    }
+}
+
+/// The path as a URL: what a URL would read as something else is written by number.
+fn sqlite_url(path: &std::path::Path) -> String {
+    let mut text = String::from("sqlite://");
+    for byte in path.to_string_lossy().bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
+            text.push(byte as char);
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text + "?mode=rwc"
+}

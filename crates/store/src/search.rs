@@ -1,0 +1,304 @@
+//! Searching runs: a parsed filter becomes one statement.
+
+use crate::{
+    RunFull, Store, metrics,
+    runs::run,
+    sql::{self, Columns, Result, Val, places},
+};
+use kaogong_domain::{
+    Problem,
+    ids::{ExperimentId, ProjectId},
+};
+
+type Told<T> = std::result::Result<T, Problem>;
+
+/// Active or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Lifecycle {
+    /// There.
+    #[default]
+    Active,
+    /// Hidden, and can be restored.
+    Deleted,
+}
+
+impl Lifecycle {
+    /// The word in the store and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    /// The lifecycle of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Active, Self::Deleted].into_iter().find(|it| it.as_str() == word)
+    }
+}
+
+/// What a condition looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// The newest value of a metric.
+    Metric(String),
+    /// A parameter.
+    Param(String),
+    /// A tag.
+    Tag(String),
+    /// `run_id`.
+    Id,
+    /// `run_name`.
+    Name,
+    /// `status`.
+    Status,
+    /// `user_id`.
+    User,
+    /// `start_time`, in milliseconds.
+    StartTime,
+    /// `end_time`, in milliseconds.
+    EndTime,
+}
+
+/// How a condition compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Comparator {
+    /// `=`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `>`
+    Greater,
+    /// `>=`
+    GreaterOrEqual,
+    /// `LIKE`, letters as they are.
+    Like,
+    /// `ILIKE`, letters of any case.
+    ILike,
+    /// `IN (…)`
+    In,
+    /// `NOT IN (…)`
+    NotIn,
+}
+
+/// What a condition compares with.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operand {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(f64),
+    /// Texts.
+    List(Vec<String>),
+}
+
+/// One condition; all of a search must hold.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunFilter {
+    /// What it looks at.
+    pub field: Field,
+    /// How it compares.
+    pub comparator: Comparator,
+    /// With what.
+    pub operand: Operand,
+}
+
+/// Which end comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Small first.
+    Ascending,
+    /// Large first.
+    Descending,
+}
+
+/// One key of an order. Runs without the value come last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOrder {
+    /// By what.
+    pub field: Field,
+    /// Which end first.
+    pub direction: Direction,
+}
+
+/// A search for runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RunSearch {
+    /// In these experiments.
+    pub experiments: Vec<ExperimentId>,
+    /// Only active or only deleted ones; `None` for both.
+    pub lifecycle: Option<Lifecycle>,
+    /// All must hold.
+    pub filters: Vec<RunFilter>,
+    /// Then newest first.
+    pub order: Vec<RunOrder>,
+    /// Runs to pass over.
+    pub offset: u64,
+    /// Runs wanted.
+    pub limit: u32,
+}
+
+#[derive(Default)]
+struct Builder {
+    values: Vec<Val>,
+}
+
+impl Builder {
+    fn bind(&mut self, value: impl Into<Val>) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len())
+    }
+
+    fn list(&mut self, values: impl IntoIterator<Item = Val>) -> String {
+        let before = self.values.len();
+        self.values.extend(values);
+        places(before + 1, self.values.len() - before)
+    }
+
+    /// `column` compared as the condition says.
+    fn compare(&mut self, column: &str, filter: &RunFilter) -> Told<String> {
+        let operator = match filter.comparator {
+            Comparator::Equal => "=",
+            Comparator::NotEqual => "<>",
+            Comparator::Less => "<",
+            Comparator::LessOrEqual => "<=",
+            Comparator::Greater => ">",
+            Comparator::GreaterOrEqual => ">=",
+            Comparator::Like => return self.like(column, &filter.operand),
+            Comparator::ILike => return self.like(&format!("LOWER({column})"), &lowered(&filter.operand)),
+            Comparator::In | Comparator::NotIn => {
+                let Operand::List(list) = &filter.operand else {
+                    return Err(Problem::invalid("IN needs a list of texts in parentheses"));
+                };
+                if list.is_empty() {
+                    return Ok(if filter.comparator == Comparator::In { "1 = 0" } else { "1 = 1" }.to_owned());
+                }
+                let not = if filter.comparator == Comparator::NotIn { "NOT " } else { "" };
+                let places = self.list(list.iter().map(Val::from));
+                return Ok(format!("{column} {not}IN ({places})"));
+            }
+        };
+        let place = match &filter.operand {
+            Operand::Text(it) => self.bind(it),
+            Operand::Number(it) if is_time(&filter.field) => self.bind(*it as i64),
+            Operand::Number(it) => self.bind(*it),
+            Operand::List(_) => return Err(Problem::invalid("a list can only follow IN")),
+        };
+        Ok(format!("{column} {operator} {place}"))
+    }
+
+    /// SQLite's LIKE ignores the case of letters, PostgreSQL's does not; GLOB-free and the same on both: compare
+    /// with the case as well, by looking for the pattern's plain parts.
+    fn like(&mut self, column: &str, operand: &Operand) -> Told<String> {
+        let Operand::Text(pattern) = operand else { return Err(Problem::invalid("LIKE needs a text")) };
+        let like = format!("{column} LIKE {}", self.bind(pattern));
+        let parts: Vec<&str> = pattern.split(['%', '_']).filter(|it| !it.is_empty()).collect();
+        let exact: Vec<String> = parts
+            .into_iter()
+            .map(|part| {
+                let (a, b) = (self.bind(part), self.bind(part));
+                format!("REPLACE({column}, {a}, '') <> {column} AND LENGTH({b}) > 0")
+            })
+            .collect();
+        Ok([vec![like], exact].concat().join(" AND "))
+    }
+
+    fn filter(&mut self, filter: &RunFilter) -> Told<String> {
+        let value = |table: &str, key: &str, this: &mut Self, extra: &str| -> Told<String> {
+            let place = this.bind(key);
+            let compared = this.compare("x.value", filter)?;
+            Ok(format!("EXISTS (SELECT 1 FROM {table} x WHERE x.run_id = r.id AND x.key = {place}{extra} AND {compared})"))
+        };
+        match &filter.field {
+            Field::Metric(key) => value("latest_metrics", key, self, " AND x.is_nan = 0"),
+            Field::Param(key) => value("params", key, self, ""),
+            Field::Tag(key) => value("tags", key, self, ""),
+            plain => self.compare(column_of(plain), filter),
+        }
+    }
+
+    fn order(&mut self, order: &RunOrder) -> String {
+        let expression = match &order.field {
+            Field::Metric(key) => {
+                let place = self.bind(key);
+                format!("(SELECT x.value FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} AND x.is_nan = 0)")
+            }
+            Field::Param(key) => format!("(SELECT x.value FROM params x WHERE x.run_id = r.id AND x.key = {})", self.bind(key)),
+            Field::Tag(key) => format!("(SELECT x.value FROM tags x WHERE x.run_id = r.id AND x.key = {})", self.bind(key)),
+            plain => column_of(plain).to_owned(),
+        };
+        let direction = if order.direction == Direction::Ascending { "ASC" } else { "DESC" };
+        format!("{expression} {direction} NULLS LAST")
+    }
+
+    fn condition(&mut self, project: ProjectId, search: &RunSearch) -> Told<String> {
+        let mut parts = vec![format!("r.project_id = {}", self.bind(project))];
+        if search.experiments.is_empty() {
+            parts.push("1 = 0".to_owned());
+        } else {
+            let list = self.list(search.experiments.iter().map(|it| Val::from(*it)));
+            parts.push(format!("r.experiment_id IN ({list})"));
+        }
+        if let Some(lifecycle) = search.lifecycle {
+            parts.push(format!("r.lifecycle = {}", self.bind(lifecycle.as_str())));
+        }
+        for filter in &search.filters {
+            parts.push(self.filter(filter)?);
+        }
+        Ok(parts.join(" AND "))
+    }
+}
+
+fn lowered(operand: &Operand) -> Operand {
+    match operand {
+        Operand::Text(it) => Operand::Text(it.to_lowercase()),
+        other => other.clone(),
+    }
+}
+
+fn is_time(field: &Field) -> bool {
+    matches!(field, Field::StartTime | Field::EndTime)
+}
+
+fn column_of(field: &Field) -> &'static str {
+    match field {
+        Field::Name => "r.name",
+        Field::Status => "r.status",
+        Field::User => "r.user_name",
+        Field::StartTime => "r.started_at",
+        Field::EndTime => "r.ended_at",
+        Field::Id | Field::Metric(_) | Field::Param(_) | Field::Tag(_) => "r.id",
+    }
+}
+
+impl Store {
+    /// One page of the runs that a search finds, with everything they logged.
+    pub async fn search_runs(&self, project: ProjectId, search: &RunSearch) -> Told<Vec<RunFull>> {
+        let mut builder = Builder::default();
+        let condition = builder.condition(project, search)?;
+        let mut order: Vec<String> = search.order.iter().map(|it| builder.order(it)).collect();
+        order.extend(["r.started_at DESC".to_owned(), "r.id DESC".to_owned()]);
+        let (limit, offset) = (builder.bind(search.limit), builder.bind(search.offset));
+        let sql = format!(
+            "SELECT r.* FROM runs r WHERE {condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",
+            order.join(", ")
+        );
+        let mut conn = self.read().await?;
+        let rows = sql::rows_of(&mut conn, sql, builder.values).await?;
+        let rows = rows.iter().map(run).collect::<Result<Vec<_>>>()?;
+        Ok(metrics::fill(&mut conn, rows).await?)
+    }
+
+    /// How many runs a search finds on all pages.
+    pub async fn count_runs(&self, project: ProjectId, search: &RunSearch) -> Told<u64> {
+        let mut builder = Builder::default();
+        let condition = builder.condition(project, search)?;
+        let sql = format!("SELECT COUNT(*) AS total FROM runs r WHERE {condition}");
+        let rows = sql::rows_of(&mut *self.read().await?, sql, builder.values).await?;
+        Ok(rows.first().map_or(Ok(0), |it| it.size("total"))?)
+    }
+}

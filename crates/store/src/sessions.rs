@@ -1,0 +1,288 @@
+//! API tokens, browser sessions, one-time links, and the memory of wrong passwords.
+
+use crate::{
+    Actor, Store, UserRow,
+    events::Change,
+    sql::{self, Columns, Result, vals},
+};
+use kaogong_domain::{
+    Problem, Timestamp,
+    access::Scopes,
+    ids::{AttemptId, JobId, ProjectId, SessionId, TokenId, UserId},
+};
+use serde_json::json;
+use sqlx::any::AnyRow;
+
+type Told<T> = std::result::Result<T, Problem>;
+
+/// Wrong passwords are remembered for a day.
+const WRONG_PASSWORDS_KEPT_MS: i64 = 24 * 3600 * 1000;
+
+/// An API token, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Its id.
+    pub id: TokenId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The project it is bound to.
+    pub project_id: Option<ProjectId>,
+    /// What it is for.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// The job that carries it.
+    pub job_id: Option<JobId>,
+    /// The attempt that carries it.
+    pub attempt_id: Option<AttemptId>,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A token to make.
+#[derive(Debug, Clone)]
+pub struct NewTokenRow {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The project it is bound to.
+    pub project_id: Option<ProjectId>,
+    /// What it is for.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// Hash of its secret.
+    pub hash: String,
+    /// The job that carries it.
+    pub job_id: Option<JobId>,
+    /// The attempt that carries it.
+    pub attempt_id: Option<AttemptId>,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A signed-in browser.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What the browser sends back with changing calls.
+    pub csrf: String,
+    /// Until when.
+    pub expires_at: Timestamp,
+}
+
+/// A session to make.
+#[derive(Debug, Clone)]
+pub struct NewSessionRow {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// Hash of the cookie.
+    pub hash: String,
+    /// What the browser sends back with changing calls.
+    pub csrf: String,
+    /// Until when.
+    pub expires_at: Timestamp,
+    /// From where.
+    pub address: String,
+    /// With which browser.
+    pub user_agent: String,
+}
+
+fn token(row: &AnyRow) -> Result<TokenRow> {
+    Ok(TokenRow {
+        id: row.parse("id", "a token id")?,
+        user_id: row.parse("user_id", "a user id")?,
+        project_id: row.opt_parse("project_id", "a project id")?,
+        name: row.text("name")?,
+        scopes: row.parse("scopes", "a list of scopes")?,
+        job_id: row.opt_parse("job_id", "a job id")?,
+        attempt_id: row.opt_parse("attempt_id", "an attempt id")?,
+        expires_at: row.opt_time("expires_at")?,
+        created_at: row.time("created_at")?,
+        last_used_at: row.opt_time("last_used_at")?,
+    })
+}
+
+impl Store {
+    /// A new token.
+    pub async fn create_token(&self, new: NewTokenRow, actor: &Actor, now: Timestamp) -> Told<TokenRow> {
+        let mut tx = self.change().await?;
+        let id = TokenId::generate(now);
+        let sql = "INSERT INTO tokens (id, user_id, project_id, name, scopes, hash, job_id, attempt_id, expires_at, created_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let scopes = new.scopes.to_string();
+        let values = vals![
+            id,
+            new.user_id,
+            new.project_id,
+            &new.name,
+            &scopes,
+            new.hash,
+            new.job_id,
+            new.attempt_id,
+            new.expires_at,
+            now
+        ];
+        sql::exec(&mut tx, sql, values).await?;
+        let change = Change::new(new.project_id, "access", "token.created", id).name(&new.name);
+        tx.event(actor, now, change.detail(json!({"scopes": scopes}))).await?;
+        tx.commit().await?;
+        Ok(TokenRow {
+            id,
+            user_id: new.user_id,
+            project_id: new.project_id,
+            name: new.name,
+            scopes: new.scopes,
+            job_id: new.job_id,
+            attempt_id: new.attempt_id,
+            expires_at: new.expires_at,
+            created_at: now,
+            last_used_at: None,
+        })
+    }
+
+    /// The living token of a secret's hash, with its user when that one is not disabled.
+    pub async fn find_token(&self, hash: &str, now: Timestamp) -> Told<Option<(TokenRow, UserRow)>> {
+        let sql = "SELECT * FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+        let row = sql::row(&mut *self.read().await?, sql, vals![hash, now]).await?;
+        let Some(found) = row.as_ref().map(token).transpose()? else { return Ok(None) };
+        let owner = self.find_user(found.user_id).await?.filter(|it| it.disabled_at.is_none());
+        Ok(owner.map(|it| (found, it)))
+    }
+
+    /// Whether a token of that hash existed but may not be used any more.
+    pub async fn is_dead_token(&self, hash: &str) -> Told<bool> {
+        let sql = "SELECT COUNT(*) FROM tokens WHERE hash = $1";
+        Ok(sql::number(&mut *self.read().await?, sql, vals![hash]).await? > 0)
+    }
+
+    /// Notes that a token was used. No event: this is no change of state.
+    pub async fn touch_token(&self, id: TokenId, now: Timestamp) -> Told<()> {
+        let mut tx = self.measure().await.map_err(Problem::from)?;
+        sql::exec(&mut tx, "UPDATE tokens SET last_used_at = $2 WHERE id = $1", vals![id, now]).await?;
+        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
+    }
+
+    /// A user's own living tokens, newest first; those of jobs are left out.
+    pub async fn list_tokens(&self, user: UserId, now: Timestamp) -> Told<Vec<TokenRow>> {
+        let sql = "SELECT * FROM tokens WHERE user_id = $1 AND revoked_at IS NULL AND job_id IS NULL \
+            AND (expires_at IS NULL OR expires_at > $2) ORDER BY created_at DESC LIMIT 1000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![user, now]).await?;
+        Ok(rows.iter().map(token).collect::<Result<_>>()?)
+    }
+
+    /// Ends a user's own token. `NotFound` when it is not theirs.
+    pub async fn revoke_token(&self, user: UserId, id: TokenId, actor: &Actor, now: Timestamp) -> Told<()> {
+        let mut tx = self.change().await?;
+        let sql = "UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL";
+        if sql::exec(&mut tx, sql, vals![id, user, now]).await? == 0 {
+            return Err(Problem::not_found(format!("you have no token {id}")));
+        }
+        tx.event(actor, now, Change::new(None, "access", "token.revoked", id)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Ends the tokens of an attempt that is over.
+    pub async fn revoke_attempt_tokens(&self, attempt: AttemptId, actor: &Actor, now: Timestamp) -> Told<()> {
+        let mut tx = self.change().await?;
+        let sql = "UPDATE tokens SET revoked_at = $2 WHERE attempt_id = $1 AND revoked_at IS NULL";
+        if sql::exec(&mut tx, sql, vals![attempt, now]).await? == 0 {
+            return Ok(());
+        }
+        tx.event(actor, now, Change::new(None, "access", "token.revoked", attempt)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A new session.
+    pub async fn create_session(&self, new: NewSessionRow, actor: &Actor, now: Timestamp) -> Told<()> {
+        let mut tx = self.change().await?;
+        let id = SessionId::generate(now);
+        sql::exec(&mut tx, "DELETE FROM sessions WHERE expires_at < $1", vals![now]).await?;
+        let sql = "INSERT INTO sessions (id, user_id, hash, csrf, created_at, expires_at, address, user_agent) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        let values = vals![id, new.user_id, new.hash, new.csrf, now, new.expires_at, new.address, new.user_agent];
+        sql::exec(&mut tx, sql, values).await?;
+        tx.event(actor, now, Change::new(None, "access", "session.opened", id)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// The living session of a cookie's hash, with its user when that one is not disabled.
+    pub async fn find_session(&self, hash: &str, now: Timestamp) -> Told<Option<(SessionRow, UserRow)>> {
+        let sql = "SELECT * FROM sessions WHERE hash = $1 AND expires_at > $2";
+        let Some(row) = sql::row(&mut *self.read().await?, sql, vals![hash, now]).await? else { return Ok(None) };
+        let session = SessionRow {
+            id: row.parse("id", "a session id")?,
+            user_id: row.parse("user_id", "a user id")?,
+            csrf: row.text("csrf")?,
+            expires_at: row.time("expires_at")?,
+        };
+        let owner = self.find_user(session.user_id).await?.filter(|it| it.disabled_at.is_none());
+        Ok(owner.map(|it| (session, it)))
+    }
+
+    /// Ends a session.
+    pub async fn delete_session(&self, hash: &str, actor: &Actor, now: Timestamp) -> Told<()> {
+        let mut tx = self.change().await?;
+        let row = sql::row(&mut tx, "SELECT id FROM sessions WHERE hash = $1", vals![hash]).await?;
+        let Some(row) = row else { return Ok(()) };
+        let id = row.text("id")?;
+        sql::exec(&mut tx, "DELETE FROM sessions WHERE hash = $1", vals![hash]).await?;
+        tx.event(actor, now, Change::new(None, "access", "session.closed", id)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A new one-time link.
+    pub async fn create_sign_in_link(
+        &self,
+        hash: &str,
+        user: UserId,
+        expires_at: Timestamp,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<()> {
+        let mut tx = self.change().await?;
+        sql::exec(&mut tx, "DELETE FROM sign_in_links WHERE expires_at < $1", vals![now]).await?;
+        let sql = "INSERT INTO sign_in_links (hash, user_id, expires_at) VALUES ($1, $2, $3)";
+        sql::exec(&mut tx, sql, vals![hash, user, expires_at]).await?;
+        tx.event(actor, now, Change::new(None, "access", "sign_in_link.created", user)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Takes a one-time link; the second taker gets nothing.
+    pub async fn consume_sign_in_link(&self, hash: &str, now: Timestamp) -> Told<Option<UserRow>> {
+        let mut tx = self.change().await?;
+        let sql = "UPDATE sign_in_links SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2 RETURNING user_id";
+        let Some(row) = sql::row(&mut tx, sql, vals![hash, now]).await? else { return Ok(None) };
+        let user: UserId = row.parse("user_id", "a user id")?;
+        tx.event(&Actor::user(user, None), now, Change::new(None, "access", "sign_in_link.used", user)).await?;
+        tx.commit().await?;
+        self.find_user(user).await
+    }
+
+    /// How often a wrong password was given for a name from an address since a moment.
+    pub async fn count_wrong_passwords(&self, name: &str, address: &str, since: Timestamp) -> Told<u64> {
+        let name: String = name.chars().take(64).collect();
+        let sql = "SELECT COUNT(*) FROM wrong_passwords WHERE name = $1 AND address = $2 AND at > $3";
+        let count = sql::number(&mut *self.read().await?, sql, vals![name, address, since]).await?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Remembers a wrong password.
+    pub async fn note_wrong_password(&self, name: &str, address: &str, now: Timestamp) -> Told<()> {
+        let name: String = name.chars().take(64).collect();
+        let mut tx = self.change().await?;
+        let oldest = now.plus_ms(-WRONG_PASSWORDS_KEPT_MS);
+        sql::exec(&mut tx, "DELETE FROM wrong_passwords WHERE at < $1", vals![oldest]).await?;
+        let sql = "INSERT INTO wrong_passwords (name, address, at) VALUES ($1, $2, $3)";
+        sql::exec(&mut tx, sql, vals![&name, address, now]).await?;
+        let actor = Actor { address: Some(address.to_owned()), ..Actor::system() };
+        tx.event(&actor, now, Change::new(None, "access", "sign_in.refused", &name).name(&name)).await?;
+        Ok(tx.commit().await?)
+    }
+}

@@ -1,0 +1,211 @@
+//! Small tools for portable queries: values to bind, columns to read.
+
+use crate::StoreError;
+use kaogong_domain::{
+    Timestamp,
+    ids::{Id, Kind},
+    names::Name,
+};
+use serde::de::DeserializeOwned;
+use sqlx::{
+    Any, AnyConnection, Row,
+    any::{AnyArguments, AnyRow},
+    query::Query,
+};
+use std::str::FromStr;
+
+pub(crate) type Result<T> = std::result::Result<T, StoreError>;
+
+/// A value to bind.
+#[derive(Debug, Clone)]
+pub(crate) enum Val {
+    Text(Option<String>),
+    Int(Option<i64>),
+    Real(f64),
+}
+
+macro_rules! val_from {
+    ($($from:ty => $it:ident $to:expr;)*) => {$(
+        impl From<$from> for Val {
+            fn from($it: $from) -> Self {
+                $to
+            }
+        }
+    )*};
+}
+
+val_from! {
+    &str => it Self::Text(Some(it.to_owned()));
+    String => it Self::Text(Some(it));
+    &String => it Self::Text(Some(it.clone()));
+    Option<String> => it Self::Text(it);
+    Option<&str> => it Self::Text(it.map(str::to_owned));
+    &Name => it Self::Text(Some(it.to_string()));
+    i64 => it Self::Int(Some(it));
+    i32 => it Self::Int(Some(i64::from(it)));
+    u32 => it Self::Int(Some(i64::from(it)));
+    u64 => it Self::Int(Some(i64::try_from(it).unwrap_or(i64::MAX)));
+    bool => it Self::Int(Some(i64::from(it)));
+    Option<i64> => it Self::Int(it);
+    Option<i32> => it Self::Int(it.map(i64::from));
+    Option<u64> => it Self::Int(it.map(|it| i64::try_from(it).unwrap_or(i64::MAX)));
+    f64 => it Self::Real(it);
+    Timestamp => it Self::Int(Some(it.as_ms()));
+    Option<Timestamp> => it Self::Int(it.map(Timestamp::as_ms));
+}
+
+impl<K: Kind> From<Id<K>> for Val {
+    fn from(it: Id<K>) -> Self {
+        Self::Text(Some(it.to_string()))
+    }
+}
+
+impl<K: Kind> From<Option<Id<K>>> for Val {
+    fn from(it: Option<Id<K>>) -> Self {
+        Self::Text(it.map(|it| it.to_string()))
+    }
+}
+
+/// Values in the order of `$1, $2, …`.
+macro_rules! vals {
+    ($($value:expr),* $(,)?) => { vec![$($crate::sql::Val::from($value)),*] };
+}
+pub(crate) use vals;
+
+fn bound<'q>(sql: sqlx::SqlStr, vals: Vec<Val>) -> Query<'q, Any, AnyArguments> {
+    let mut query = sqlx::query(sql);
+    for val in vals {
+        query = match val {
+            Val::Text(it) => query.bind(it),
+            Val::Int(it) => query.bind(it),
+            Val::Real(it) => query.bind(it),
+        };
+    }
+    query
+}
+
+/// Text that this crate wrote: constants, and constants joined by numbers of placeholders.
+pub(crate) fn own_sql(text: impl Into<String>) -> sqlx::SqlStr {
+    use sqlx::SqlSafeStr;
+    sqlx::AssertSqlSafe(text.into()).into_sql_str()
+}
+
+/// Runs a statement; how many rows it touched.
+pub(crate) async fn exec(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<u64> {
+    use sqlx::SqlSafeStr;
+    Ok(bound(sql.into_sql_str(), vals).execute(conn).await?.rows_affected())
+}
+
+/// All rows of a query.
+pub(crate) async fn rows(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<Vec<AnyRow>> {
+    use sqlx::SqlSafeStr;
+    Ok(bound(sql.into_sql_str(), vals).fetch_all(conn).await?)
+}
+
+/// All rows of a query whose text was put together here.
+pub(crate) async fn rows_of(conn: &mut AnyConnection, sql: String, vals: Vec<Val>) -> Result<Vec<AnyRow>> {
+    Ok(bound(own_sql(sql), vals).persistent(false).fetch_all(conn).await?)
+}
+
+/// The first row of a query, if there is one.
+pub(crate) async fn row(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<Option<AnyRow>> {
+    use sqlx::SqlSafeStr;
+    Ok(bound(sql.into_sql_str(), vals).fetch_optional(conn).await?)
+}
+
+/// The single number that a query returns.
+pub(crate) async fn number(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<i64> {
+    match row(conn, sql, vals).await? {
+        Some(it) => Ok(it.try_get::<i64, _>(0)?),
+        None => Ok(0),
+    }
+}
+
+/// `$from, $from+1, …`
+pub(crate) fn places(from: usize, count: usize) -> String {
+    (from..from + count).map(|it| format!("${it}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Typed columns of a row.
+pub(crate) trait Columns {
+    fn text(&self, column: &str) -> Result<String>;
+    fn opt_text(&self, column: &str) -> Result<Option<String>>;
+    fn int(&self, column: &str) -> Result<i64>;
+    fn opt_int(&self, column: &str) -> Result<Option<i64>>;
+    fn real(&self, column: &str) -> Result<f64>;
+
+    fn parse<T: FromStr>(&self, column: &str, expected: &'static str) -> Result<T> {
+        let text = self.text(column)?;
+        text.parse().map_err(|_| StoreError::Corrupt { column: column.to_owned(), text: text.clone(), expected })
+    }
+
+    fn opt_parse<T: FromStr>(&self, column: &str, expected: &'static str) -> Result<Option<T>> {
+        match self.opt_text(column)? {
+            None => Ok(None),
+            Some(_) => self.parse(column, expected).map(Some),
+        }
+    }
+
+    fn word<T>(&self, column: &str, parse: fn(&str) -> Option<T>, expected: &'static str) -> Result<T> {
+        let text = self.text(column)?;
+        parse(&text).ok_or_else(|| StoreError::Corrupt { column: column.to_owned(), text: text.clone(), expected })
+    }
+
+    fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
+        let text = self.text(column)?;
+        serde_json::from_str(&text).map_err(|_| StoreError::Corrupt {
+            column: column.to_owned(),
+            text: text.chars().take(200).collect(),
+            expected: "JSON of the right shape",
+        })
+    }
+
+    fn time(&self, column: &str) -> Result<Timestamp> {
+        self.int(column).map(Timestamp)
+    }
+
+    fn opt_time(&self, column: &str) -> Result<Option<Timestamp>> {
+        Ok(self.opt_int(column)?.map(Timestamp))
+    }
+
+    fn size(&self, column: &str) -> Result<u64> {
+        Ok(u64::try_from(self.int(column)?).unwrap_or_default())
+    }
+
+    fn small(&self, column: &str) -> Result<u32> {
+        Ok(u32::try_from(self.int(column)?).unwrap_or_default())
+    }
+
+    fn truth(&self, column: &str) -> Result<bool> {
+        Ok(self.int(column)? != 0)
+    }
+}
+
+impl Columns for AnyRow {
+    fn text(&self, column: &str) -> Result<String> {
+        Ok(self.try_get::<String, _>(column)?)
+    }
+
+    fn opt_text(&self, column: &str) -> Result<Option<String>> {
+        Ok(self.try_get::<Option<String>, _>(column)?)
+    }
+
+    fn int(&self, column: &str) -> Result<i64> {
+        Ok(self.try_get::<i64, _>(column)?)
+    }
+
+    fn opt_int(&self, column: &str) -> Result<Option<i64>> {
+        Ok(self.try_get::<Option<i64>, _>(column)?)
+    }
+
+    fn real(&self, column: &str) -> Result<f64> {
+        Ok(self.try_get::<f64, _>(column)?)
+    }
+}
+
+/// A value as JSON text.
+pub(crate) fn json_of<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|it| {
+        StoreError::Told(kaogong_domain::Problem::bug("a value cannot be written as JSON", it))
+    })
+}

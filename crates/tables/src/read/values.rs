@@ -1,0 +1,83 @@
+//! Arrow values as JSON and as text.
+
+use arrow_array::{
+    Array,
+    cast::AsArray,
+    types::{Float32Type, Float64Type, Int64Type, UInt64Type},
+};
+use arrow_cast::{
+    cast,
+    display::{ArrayFormatter, FormatOptions},
+};
+use arrow_schema::{ArrowError, DataType};
+use serde_json::Value;
+
+/// Whole numbers up to here are the same in JavaScript.
+const EXACT_MAX: u64 = 1 << 53;
+
+/// The values of a column: numbers and booleans as such, everything else as text.
+pub(crate) fn json(column: &dyn Array) -> Result<Vec<Value>, ArrowError> {
+    Ok(match column.data_type() {
+        DataType::Boolean => column.as_boolean().iter().map(|it| it.map_or(Value::Null, Value::from)).collect(),
+        DataType::Float64 => {
+            column.as_primitive::<Float64Type>().iter().map(|it| it.map_or(Value::Null, float)).collect()
+        }
+        // Through its own text, so that 0.1 does not become 0.10000000149011612.
+        DataType::Float32 => {
+            let numbers = column.as_primitive::<Float32Type>().iter();
+            numbers.map(|it| it.map_or(Value::Null, |it| it.to_string().parse().map_or(Value::Null, float))).collect()
+        }
+        it if it.is_unsigned_integer() => {
+            let numbers = cast(column, &DataType::UInt64)?;
+            numbers
+                .as_primitive::<UInt64Type>()
+                .iter()
+                .map(|it| it.map_or(Value::Null, |it| whole(it.into())))
+                .collect()
+        }
+        it if it.is_signed_integer() => {
+            let numbers = cast(column, &DataType::Int64)?;
+            numbers.as_primitive::<Int64Type>().iter().map(|it| it.map_or(Value::Null, |it| whole(it.into()))).collect()
+        }
+        _ => texts(column)?.into_iter().map(|it| it.map_or(Value::Null, Value::from)).collect(),
+    })
+}
+
+/// A whole number, as text where JavaScript would round it.
+pub(crate) fn whole(number: i128) -> Value {
+    match i64::try_from(number) {
+        Ok(small) if small.unsigned_abs() <= EXACT_MAX => small.into(),
+        _ => number.to_string().into(),
+    }
+}
+
+/// A number, as text where JSON has none for it.
+pub(crate) fn float(number: f64) -> Value {
+    serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
+}
+
+/// The values of a column as texts.
+pub(crate) fn texts(column: &dyn Array) -> Result<Vec<Option<String>>, ArrowError> {
+    let texts = ArrayFormatter::try_new(column, &FormatOptions::default())?;
+    (0..column.len())
+        .map(|row| if column.is_null(row) { Ok(None) } else { texts.value(row).try_to_string().map(Some) })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow_array::{BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
+
+    #[test]
+    fn every_kind_of_value_becomes_json_without_loss() {
+        let all = |column: &dyn Array| Value::Array(json(column).expect("values")).to_string();
+        assert_eq!(all(&Int64Array::from(vec![Some(-3), None, Some(i64::MAX)])), r#"[-3,null,"9223372036854775807"]"#);
+        assert_eq!(all(&UInt64Array::from(vec![7, u64::MAX])), r#"[7,"18446744073709551615"]"#);
+        assert_eq!(all(&Float64Array::from(vec![0.1, f64::NAN, f64::INFINITY])), r#"[0.1,"NaN","inf"]"#);
+        assert_eq!(all(&Float32Array::from(vec![0.1])), "[0.1]");
+        assert_eq!(all(&BooleanArray::from(vec![Some(true), None])), "[true,null]");
+        assert_eq!(all(&StringArray::from(vec!["é\""])), r#"["é\""]"#);
+        assert_eq!(all(&Date32Array::from(vec![0])), r#"["1970-01-01"]"#);
+    }
+}

@@ -1,0 +1,8 @@
+//! Imports of CSV and Parquet files: typed columns, facts about each, and clear words about what is wrong.
+
+mod columns;
+mod csv;
+pub(crate) mod import;
+mod parquet;
+mod source;
+mod stats;

@@ -1,0 +1,136 @@
+//! The rows of a file on their way into the table: ids are added, facts gathered, the owner obeyed.
+
+use super::{
+    columns::{self, conform},
+    stats::ColumnStats,
+};
+use crate::{
+    ids::IdSource,
+    lance_errors::{self, Smuggled},
+    read::index::{TargetClasses, can_be_class},
+    write::collect::Classes,
+};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{ArrowError, Field, SchemaRef};
+use kaogong_data::tables::{Column, Progress};
+use kaogong_domain::Problem;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Batches of a file, in its own columns and types.
+pub(super) type FileBatches = Box<dyn Iterator<Item = Result<RecordBatch, Problem>> + Send>;
+
+/// A file that was looked at.
+pub(super) struct Opened {
+    /// The columns of the table.
+    pub(super) columns: Vec<Field>,
+    /// Where in the file's batches each of them lies.
+    pub(super) places: Vec<usize>,
+    pub(super) batches: FileBatches,
+}
+
+/// What was learnt from the rows.
+pub(super) struct Gathered {
+    stats: Vec<ColumnStats>,
+    classes: Classes,
+    target: TargetClasses,
+    /// The place of the target among the columns.
+    target_at: Option<usize>,
+    /// Rows of this import.
+    pub(super) rows: u64,
+}
+
+impl Gathered {
+    pub(super) fn new(columns: &[Field], target: Option<&str>) -> Self {
+        let target_at = target.and_then(|it| columns.iter().position(|column| column.name() == it));
+        let classed = target_at.is_some_and(|it| can_be_class(columns[it].data_type()));
+        Self {
+            stats: columns.iter().map(ColumnStats::new).collect(),
+            classes: Classes::default(),
+            target: TargetClasses::new(classed),
+            target_at,
+            rows: 0,
+        }
+    }
+
+    /// Counts rows that the base version has already.
+    pub(super) fn add_facts(&mut self, columns: &[ArrayRef]) -> Result<(), ArrowError> {
+        self.stats.iter_mut().zip(columns).try_for_each(|(stats, column)| stats.add(column.as_ref()))
+    }
+
+    fn add(&mut self, columns: &[ArrayRef], rows: usize) -> Result<(), ArrowError> {
+        self.add_facts(columns)?;
+        if let Some(at) = self.target_at {
+            self.target.add(columns[at].as_ref(), &mut self.classes)?;
+        }
+        self.rows += rows as u64;
+        Ok(())
+    }
+
+    /// The facts of the columns, and the class of every row of this import (empty without classes).
+    pub(super) fn finish(self) -> (Vec<Column>, Vec<u32>) {
+        (self.stats.into_iter().map(ColumnStats::finish).collect(), self.target.finish())
+    }
+}
+
+/// The iterator that Lance draws from, on a blocking thread.
+pub(super) struct RowSource {
+    pub(super) opened: Opened,
+    pub(super) schema: SchemaRef,
+    pub(super) ids: IdSource,
+    pub(super) gathered: Arc<Mutex<Gathered>>,
+    pub(super) reason: Smuggled,
+    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) progress: Progress,
+}
+
+impl RowSource {
+    fn next_batch(&mut self) -> Option<Result<RecordBatch, Problem>> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Some(Err(lance_errors::abandoned()));
+        }
+        // A damaged Parquet file can make its reader panic; that is the file's fault, not the program's end.
+        let drawn = std::panic::catch_unwind(AssertUnwindSafe(|| self.opened.batches.next()));
+        let drawn = drawn.unwrap_or_else(|_| {
+            Some(Err(Problem::invalid("the file is damaged: its reader gave up").hint("copy it again from its source")))
+        });
+        drawn.map(|batch| batch.and_then(|it| self.dress(&it)))
+    }
+
+    /// The columns as the table has them, with ids before them.
+    fn dress(&mut self, batch: &RecordBatch) -> Result<RecordBatch, Problem> {
+        let failed = lance_errors::arrow("read rows");
+        let mut columns = conform(batch, &self.opened.places, &self.opened.columns)?;
+        let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = gathered.rows;
+        gathered.add(&columns, batch.num_rows()).map_err(&failed)?;
+        let numbers = first..first + batch.num_rows() as u64;
+        let ids = StringArray::from_iter_values(numbers.map(|it| self.ids.nth(it).to_string()));
+        columns.insert(0, Arc::new(ids));
+        self.progress.add(batch.num_rows() as u64);
+        RecordBatch::try_new(self.schema.clone(), columns).map_err(failed)
+    }
+}
+
+impl Iterator for RowSource {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_batch().map(|it| it.map_err(|problem| self.reason.leave(problem).into()))
+    }
+}
+
+/// The columns of a batch of a table version, without the id, in the order of `columns`.
+pub(super) fn of_version(batch: &RecordBatch, fields: &[Field]) -> Vec<ArrayRef> {
+    fields.iter().filter_map(|it| batch.column_by_name(it.name()).cloned()).collect()
+}
+
+/// The schema of the items table that these columns make.
+pub(super) fn schema_of(opened: &Opened, target: Option<&str>) -> SchemaRef {
+    columns::schema(&opened.columns, target)
+}

@@ -1,0 +1,176 @@
+//! CSV files: good ones, odd ones, and what is said about bad ones.
+
+use crate::kit::{Kit, all, plan_80_20};
+use kaogong_data::{
+    BlobHash,
+    tables::{
+        BrowseQuery, ColumnKind, CsvOptions, ExportQuery, OriginalFile, TableEngine, TableFormat, TableImportPlan,
+    },
+};
+use kaogong_domain::{ErrorKind, datasets::Split};
+use std::fmt::Write;
+
+const MIXED: &str = "\u{feff}id,name,score,ok,day,\"big, id\"\n\
+    1,Ann,0.5,true,2024-01-02,99999999999999999999\n\
+    2,\"Bob \"\"B\"\"\",,false,2024-03-01,1\n\
+    3,NA,2,true,2023-12-31,2\n";
+
+#[tokio::test]
+async fn types_are_found_and_values_come_back() {
+    let kit = Kit::new();
+    let made = kit.import_csv(MIXED).await.expect("an import");
+    let columns = &made.summary.columns;
+    let kinds: Vec<_> = columns.iter().map(|it| (it.name.as_str(), it.kind)).collect();
+    assert_eq!(
+        kinds,
+        [
+            ("id", ColumnKind::Integer),
+            ("name", ColumnKind::Text),
+            ("score", ColumnKind::Float),
+            ("ok", ColumnKind::Boolean),
+            ("day", ColumnKind::Time),
+            ("big, id", ColumnKind::Text),
+        ]
+    );
+    let score = &columns[2];
+    assert_eq!((score.nulls, score.distinct, &score.min, &score.max), (1, Some(2), &0.5.into(), &2.0.into()));
+    assert_eq!(columns[4].min, "2023-12-31");
+    let (total, rows) = kit.rows(&made.pins, all()).await;
+    let values: Vec<_> = rows.iter().map(|it| serde_json::json!(it.values).to_string()).collect();
+    assert_eq!(total, 3);
+    assert_eq!(values[0], r#"[1,"Ann",0.5,true,"2024-01-02","99999999999999999999"]"#);
+    assert_eq!(values[1], r#"[2,"Bob \"B\"",null,false,"2024-03-01","1"]"#);
+    assert_eq!(values[2], r#"[3,null,2.0,true,"2023-12-31","2"]"#);
+}
+
+#[tokio::test]
+async fn the_target_gives_classes_and_stratifies() {
+    let kit = Kit::new();
+    let mut text = "x;class.name\n".to_owned();
+    for at in 0..100 {
+        writeln!(text, "{}.5;{}", at, if at % 4 == 0 { "yes" } else { "no" }).expect("text");
+    }
+    let path = kit.file("t.csv", &text);
+    let original =
+        OriginalFile { hash: BlobHash::of(text.as_bytes()), size: text.len() as u64, format: TableFormat::Csv };
+    let plan = TableImportPlan {
+        target: Some("class.name".into()),
+        split: Some(plan_80_20(3)),
+        original: Some(original.clone()),
+        ..kit.table_plan(path, TableFormat::Csv)
+    };
+    let progress = plan.progress.clone();
+    let made = kit.engine.import_table(plan).await.expect("an import");
+    assert_eq!(
+        (progress.rows(), made.summary.original, made.summary.target.as_deref()),
+        (100, Some(original), Some("class.name"))
+    );
+    assert_eq!(made.summary.columns[1].stored_name.as_deref(), Some("class_name"));
+    let histogram = kit.engine.histogram(&kit.at(&made.pins)).await.expect("a histogram");
+    let rows: Vec<_> = histogram.rows.iter().map(|it| (it.label.as_deref(), it.train, it.test)).collect();
+    assert_eq!(rows, [(Some("no"), 60, 15), (Some("yes"), 20, 5)]);
+    let query = BrowseQuery { label: Some("yes".into()), split: Some(Split::Test), ..all() };
+    let (total, rows) = kit.rows(&made.pins, query).await;
+    assert_eq!((total, rows[0].label.as_deref()), (5, Some("yes")));
+    let exported = kit.export(&made.pins, ExportQuery { format: TableFormat::Csv, split: Some(Split::Test) }).await;
+    let exported = String::from_utf8(exported).expect("text");
+    assert_eq!((exported.lines().next(), exported.lines().count()), (Some("x,class.name"), 21));
+}
+
+#[tokio::test]
+async fn a_target_with_a_fraction_is_no_class() {
+    let kit = Kit::new();
+    let text = (0..50).fold("x,y\n".to_owned(), |text, at| format!("{text}{at},{at}.25\n"));
+    let plan = TableImportPlan {
+        target: Some("y".into()),
+        split: Some(plan_80_20(3)),
+        ..kit.table_plan(kit.file("t.csv", text), TableFormat::Csv)
+    };
+    let made = kit.engine.import_table(plan).await.expect("an import");
+    assert_eq!((made.summary.classes_total, made.summary.splits[1].count), (0, 10));
+    let query = BrowseQuery { label: Some("1.25".into()), ..all() };
+    let problem = kit.engine.browse(&kit.at(&made.pins), &query).await.expect_err("no class");
+    assert_eq!(problem.kind, ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn an_export_imports_again_to_the_same_values() {
+    let kit = Kit::new();
+    let made = kit.import_csv(MIXED).await.expect("an import");
+    let before = kit.rows(&made.pins, all()).await.1;
+    for format in [TableFormat::Csv, TableFormat::Parquet] {
+        let bytes = kit.export(&made.pins, ExportQuery { format, split: None }).await;
+        let other = Kit::new();
+        let path = other.file("again", bytes);
+        let again = other.engine.import_table(other.table_plan(path, format)).await.expect("an import");
+        let after = other.rows(&again.pins, all()).await.1;
+        let values =
+            |rows: &[kaogong_data::tables::TableRow]| rows.iter().map(|it| it.values.clone()).collect::<Vec<_>>();
+        assert_eq!(values(&before), values(&after), "{format:?}");
+        assert_eq!(again.summary.columns[5].name, "big, id");
+    }
+}
+
+#[tokio::test]
+async fn text_is_searched_in_all_text_columns() {
+    let kit = Kit::new();
+    let made = kit.import_csv("a,b,n\nApple,x,1\nx,pineAPPLE,2\nnone,none,3\n").await.expect("an import");
+    let (total, rows) = kit.rows(&made.pins, BrowseQuery { text: Some("apple".into()), ..all() }).await;
+    assert_eq!((total, rows[1].row), (2, 1));
+    let problem = kit.engine.content(&kit.at(&made.pins), rows[0].item).await.expect_err("rows have no bytes");
+    assert_eq!(problem.kind, ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_with_line_and_column() {
+    for (text, expected) in [
+        ("", "the CSV file is empty"),
+        ("a,b\n", "the CSV file has a header and no rows"),
+        ("a,b\n1,2\n3\n", "line 3 has 1 values, the header has 2"),
+        ("a,b\n1,2\n3,4,5\n", "line 3 has 3 values, the header has 2"),
+        ("a,a\n1,2\n", "two columns are named `a`"),
+        ("item_id,a\n1,2\n", "a column may not be named `item_id`"),
+    ] {
+        let kit = Kit::new();
+        let problem = kit.import_csv(text).await.expect_err("a bad file");
+        assert_eq!((problem.kind, problem.text.as_str()), (ErrorKind::Invalid, expected), "{text:?}");
+        assert!(problem.hint.is_some(), "{text:?}");
+        assert!(kit.files().is_empty(), "{text:?} left files");
+    }
+    let kit = Kit::new();
+    let problem = kit.import_csv(b"a,b\n1,x\n2,\xff\n").await.expect_err("not UTF-8");
+    assert!(problem.text.contains("UTF-8"), "{}", problem.text);
+    let problem = kit.import_csv(b"\xff\xfea\0").await.expect_err("UTF-16");
+    assert!(problem.text.contains("UTF-16"), "{}", problem.text);
+    let plan = TableImportPlan {
+        target: Some("z".into()),
+        ..kit.table_plan(kit.file("t.csv", "a,b\n1,2\n"), TableFormat::Csv)
+    };
+    let problem = kit.engine.import_table(plan).await.expect_err("no target");
+    assert_eq!(problem.text, "there is no column `z` to be the target");
+    assert_eq!(problem.hint.as_deref(), Some("the columns are: a, b"));
+}
+
+#[tokio::test]
+async fn separators_are_found_or_told() {
+    for (text, delimiter) in
+        [("a;b\n1,5;2\n", None), ("a\tb\n1,5\t2\n", None), ("\"a,x\"|b\n1,5|2\n", None), ("a~b\n1,5~2\n", Some('~'))]
+    {
+        let kit = Kit::new();
+        let csv = CsvOptions { delimiter, ..CsvOptions::default() };
+        let plan = TableImportPlan { csv, ..kit.table_plan(kit.file("t.csv", text), TableFormat::Csv) };
+        let made = kit.engine.import_table(plan).await.expect("an import");
+        let (_, rows) = kit.rows(&made.pins, all()).await;
+        assert_eq!(serde_json::json!(rows[0].values), serde_json::json!(["1,5", 2]), "{text:?}");
+    }
+}
+
+#[tokio::test]
+async fn texts_for_no_value_may_hold_any_character() {
+    let kit = Kit::new();
+    let csv = CsvOptions { nulls: vec!["(n.a.)".into(), "-".into()], ..CsvOptions::default() };
+    let plan = TableImportPlan { csv, ..kit.table_plan(kit.file("t.csv", "a\n1\n(n.a.)\n-\n"), TableFormat::Csv) };
+    let made = kit.engine.import_table(plan).await.expect("an import");
+    let column = &made.summary.columns[0];
+    assert_eq!((column.kind, column.nulls), (ColumnKind::Integer, 2));
+}

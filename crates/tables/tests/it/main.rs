@@ -1,0 +1,10 @@
+//! The table engine through its trait: pictures, tables, versions, damage, sweeping.
+
+mod crash;
+mod csv_files;
+mod damage;
+mod images;
+mod kit;
+mod parquet_files;
+mod sweeping;
+mod versions;

@@ -1,0 +1,97 @@
+//! Versions stay as they were, whatever comes after.
+
+use crate::kit::{Kit, all, item, picture, pictures};
+use kaogong_data::tables::{BrowseQuery, Change, TableEngine, TableFormat, TableImportPlan};
+use kaogong_domain::ErrorKind;
+use kaogong_tables::LanceTables;
+
+#[tokio::test]
+async fn an_old_version_reads_the_same_after_replace_and_append() {
+    let kit = Kit::new();
+    let first = kit.import_images(Change::Replace, pictures("one", 30)).await.expect("version 1");
+    let before = kit.images(&first.pins, all()).await;
+    let second = kit.import_images(Change::Replace, pictures("two", 12)).await.expect("version 2");
+    let base = Change::Append { base: first.pins.clone() };
+    let third = kit.import_images(base, pictures("three", 10)).await.expect("version 3");
+
+    assert_eq!(kit.images(&first.pins, all()).await, before);
+    assert_eq!(kit.images(&second.pins, all()).await.0, 12);
+    let (total, rows) = kit.images(&third.pins, all()).await;
+    assert_eq!((total, &rows[..30]), (40, &before.1[..]));
+    assert_eq!((third.summary.items, third.summary.items_added, third.summary.classes[0].count), (40, 10, 20));
+    assert_eq!(
+        third.summary.bytes,
+        first.summary.bytes + pictures("three", 10).iter().map(|it| it.bytes.len() as u64).sum::<u64>()
+    );
+
+    // Another process sees the same: nothing lives in memory only.
+    let again = LanceTables::open(kit.dir.path().join("datasets")).expect("an engine");
+    let page = again.browse(&kit.at(&third.pins), &all()).await.expect("a page");
+    assert_eq!(page.total, 40);
+}
+
+#[tokio::test]
+async fn an_append_refuses_names_that_are_there() {
+    let kit = Kit::new();
+    let first = kit.import_images(Change::Replace, pictures("x", 4)).await.expect("version 1");
+    let items = vec![item("x/0.bmp", Some("a"), picture(8, 8)), item("y.bmp", None, picture(8, 9))];
+    let second = kit.import_images(Change::Append { base: first.pins }, items).await.expect("version 2");
+    assert_eq!((second.summary.items, second.summary.warnings.total), (5, 1));
+    assert_eq!(kit.images(&second.pins, BrowseQuery { label: Some(String::new()), ..all() }).await.0, 1);
+}
+
+#[tokio::test]
+async fn labels_may_begin_with_an_append() {
+    let kit = Kit::new();
+    let plain = vec![item("p.bmp", None, picture(8, 1))];
+    let plan = kaogong_data::tables::ImageImportPlan { split: None, ..kit.images_plan(Change::Replace) };
+    let first = kit.import_images_as(plan, plain).await.expect("version 1");
+    assert_eq!((first.pins.labels_version, first.pins.splits_version), (None, None));
+    let second = kit.import_images(Change::Append { base: first.pins }, pictures("x", 4)).await.expect("version 2");
+    let (_, rows) = kit.images(&second.pins, all()).await;
+    let labels: Vec<_> = rows.iter().map(|it| it.label.as_deref()).collect();
+    assert_eq!(labels, [None, Some("a"), Some("b"), Some("a"), Some("b")]);
+    assert_eq!(rows[0].split, None);
+}
+
+#[tokio::test]
+async fn tables_have_versions_too() {
+    let kit = Kit::new();
+    let first = kit.import_csv("a,b.c\n1,x\n2,y\n").await.expect("version 1");
+    let append = |text: &str| TableImportPlan {
+        change: Change::Append { base: first.pins.clone() },
+        ..kit.table_plan(kit.file("more.csv", text), TableFormat::Csv)
+    };
+    let second = kit.engine.import_table(append("b.c,a\nz,3\n")).await.expect("version 2");
+    assert_eq!(kit.rows(&first.pins, all()).await.0, 2);
+    let (total, rows) = kit.rows(&second.pins, all()).await;
+    assert_eq!((total, serde_json::json!(rows[2].values)), (3, serde_json::json!([3, "z"])));
+    let column = &second.summary.columns[0];
+    assert_eq!((column.name.as_str(), column.max.clone(), column.distinct), ("a", 3.into(), Some(3)));
+
+    let wrong = kit.engine.import_table(append("a,b.c\n1,x\nfour,y\n")).await.expect_err("no number");
+    assert_eq!(wrong.text, "line 3, column `a`: `four` is no whole number");
+    let other = kit.engine.import_table(append("a,d\n1,2\n")).await.expect_err("other columns");
+    assert!(other.text.ends_with("it lacks `b.c`; it has also `d`"), "{}", other.text);
+    assert_eq!(kit.rows(&second.pins, all()).await.0, 3);
+}
+
+#[tokio::test]
+async fn one_writer_at_a_time() {
+    let kit = Kit::new();
+    let import = kit.engine.begin_images(kit.images_plan(Change::Replace)).await.expect("the first");
+    let second = kit.engine.begin_images(kit.images_plan(Change::Replace)).await.err().expect("a conflict");
+    assert_eq!(second.kind, ErrorKind::Conflict);
+    import.abort().await;
+    kit.import_images(Change::Replace, pictures("x", 2)).await.expect("free again");
+}
+
+#[tokio::test]
+async fn a_removed_dataset_is_gone() {
+    let kit = Kit::new();
+    let made = kit.import_images(Change::Replace, pictures("x", 2)).await.expect("an import");
+    kit.engine.remove(kit.dataset).await.expect("removed");
+    kit.engine.remove(kit.dataset).await.expect("removed twice");
+    let problem = kit.engine.histogram(&kit.at(&made.pins)).await.expect_err("gone");
+    assert_eq!(problem.kind, ErrorKind::NotFound);
+}
