@@ -57,7 +57,7 @@ pub struct EndpointStats {
     pub p50_us: Option<u64>,
     /// 99th percentile, in microseconds.
     pub p99_us: Option<u64>,
-    /// Calls a second over the last minute.
+    /// Calls a second since the model was loaded.
     pub per_second: f64,
 }
 

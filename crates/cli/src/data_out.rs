@@ -90,11 +90,14 @@ impl From<Problem> for Fault {
 
 /// Checks that `target` can become an exported folder: absent, or an empty folder.
 pub fn check_new_folder(target: &Path) -> Result<(), Problem> {
-    match fs::read_dir(target) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(usage(format!("{} cannot be the target: {error}", target.display()))),
-        Ok(entries) if entries.take(1).count() == 0 => Ok(()),
-        Ok(_) => Err(usage(format!("the folder {} is not empty", target.display())).hint("name a new folder")),
+    let mut entries = match fs::read_dir(target) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(usage(format!("{} cannot be the target: {error}", target.display()))),
+    };
+    match entries.next() {
+        None => Ok(()),
+        Some(_) => Err(usage(format!("the folder {} is not empty", target.display())).hint("name a new folder")),
     }
 }
 

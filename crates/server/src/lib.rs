@@ -1,1 +1,15 @@
-//! HTTP and gRPC, access control, foreign protocols and reconciling loops.
+//! The server: HTTP, access control, foreign protocols, reconciling loops and the embedded console.
+//!
+//! Invariant: the server never builds a table engine, a model engine or a runner; it is handed them in
+//! [`app::Parts`]. Every route has a rule, and what has none is refused.
+
+pub mod access;
+pub mod app;
+pub mod http;
+pub mod listen;
+pub mod loops;
+pub mod protocols;
+pub mod serving;
+pub mod ui;
+
+pub use app::{App, Parts};

@@ -1,4 +1,4 @@
-//! `kaogong supervise`: replaced by the wiring of the runner.
+//! `kaogong supervise`: watches over one attempt at a job. Started by the server, outlives it.
 
 use kaogong_domain::Problem;
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ pub struct SuperviseArgs {
 }
 
 /// Runs one attempt.
-pub fn run(_args: SuperviseArgs) -> Result<ExitCode, Problem> {
-    Err(Problem::unavailable("this build holds no runner"))
+pub fn run(args: SuperviseArgs) -> Result<ExitCode, Problem> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    Ok(kaogong_runners::supervisor::run(&args.folder))
 }

@@ -1,20 +1,303 @@
-//! `kaogong up`: replaced by the wiring of the server.
+//! `kaogong up`: settings, wiring and the life of the server.
 
-use kaogong_domain::Problem;
-use std::process::ExitCode;
+mod find;
+mod first_start;
+
+use crate::profile;
+use kaogong_data::{Blobs, TableEngine};
+use kaogong_domain::{Problem, Secret};
+use kaogong_engines::{OnnxRuntime, Tract};
+use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
+use kaogong_server::{App, Parts, app::clock, http, listen, loops};
+use kaogong_serving::Engine;
+use kaogong_store::{Store, StoreUrl};
+use kaogong_tables::LanceTables;
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use std::{
+    fs::{self, File},
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 /// Arguments of `kaogong up`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct UpArgs {
-    /// The folder that keeps everything.
-    #[arg(long, value_name = "DIR")]
-    pub data_dir: Option<std::path::PathBuf>,
-    /// The address to listen on.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub listen: Option<String>,
+    /// The folder that keeps everything [default: ~/.local/share/kaogong].
+    #[arg(long, value_name = "DIR", env = "KAOGONG_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The address to listen on; port 0 chooses a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7300", env = "KAOGONG_LISTEN")]
+    pub listen: String,
+    /// Keep metadata in PostgreSQL instead of the data folder: postgres://user:password@host/database.
+    #[arg(long, value_name = "URL", env = "KAOGONG_DATABASE", hide_env_values = true)]
+    pub database: Option<String>,
+    /// Let programs on this machine in without a token, as the administrator.
+    #[arg(long)]
+    pub trust_loopback: bool,
+    /// The ONNX Runtime library [default: looked for beside the program and in Python's packages].
+    #[arg(long, value_name = "FILE", env = "KAOGONG_ONNXRUNTIME")]
+    pub onnxruntime: Option<PathBuf>,
+    /// The uv program, which builds Python environments [default: looked for in PATH and beside the program].
+    #[arg(long, value_name = "FILE", env = "KAOGONG_UV")]
+    pub uv: Option<PathBuf>,
+    /// Cores handed to jobs [default: all].
+    #[arg(long, value_name = "NUMBER")]
+    pub job_cpus: Option<f64>,
+    /// Memory handed to jobs, in MiB [default: three quarters of the machine's].
+    #[arg(long, value_name = "MIB")]
+    pub job_memory_mib: Option<u64>,
+    /// Compute threads of each model [default: half the cores].
+    #[arg(long, value_name = "NUMBER")]
+    pub compute_threads: Option<usize>,
 }
 
-/// Runs the server.
-pub async fn run(_args: UpArgs) -> Result<ExitCode, Problem> {
-    Err(Problem::unavailable("this build holds no server"))
+/// Arguments that were found good, all together.
+struct Settings {
+    data_dir: PathBuf,
+    listen: SocketAddr,
+    store: StoreUrl,
+    trust_loopback: bool,
+    job_cpus: f64,
+    job_memory_bytes: u64,
+    compute_threads: usize,
+}
+
+fn check(args: &UpArgs) -> Result<Settings, Problem> {
+    let mut wrong = vec![];
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = rustix::system::sysinfo();
+    let memory_bytes = memory.totalram as u64 * u64::from(memory.mem_unit);
+    let listen = args.listen.parse::<SocketAddr>();
+    if listen.is_err() {
+        wrong.push(format!("--listen `{}` is not ADDRESS:PORT, such as 127.0.0.1:7300", args.listen));
+    }
+    if args.trust_loopback && listen.as_ref().is_ok_and(|it| !it.ip().is_loopback()) {
+        wrong.push("--trust-loopback needs a loopback address to listen on".to_owned());
+    }
+    let job_cpus = args.job_cpus.unwrap_or(cores as f64);
+    if !job_cpus.is_finite() || job_cpus <= 0.0 || job_cpus > 4096.0 {
+        wrong.push(format!("--job-cpus {job_cpus} is not a number of cores"));
+    }
+    let job_memory_bytes = args.job_memory_mib.map_or(memory_bytes / 4 * 3, |it| it.saturating_mul(1 << 20));
+    if job_memory_bytes == 0 {
+        wrong.push("--job-memory-mib must not be 0".to_owned());
+    }
+    let compute_threads = args.compute_threads.unwrap_or((cores / 2).max(1));
+    if compute_threads == 0 || compute_threads > 64 {
+        wrong.push(format!("--compute-threads {compute_threads} is not 1 to 64"));
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|it| it.is_absolute());
+    let data_dir = args.data_dir.clone().or_else(|| home.map(|it| it.join(".local/share/kaogong")));
+    if data_dir.is_none() {
+        wrong.push("--data-dir is needed, because there is no HOME".to_owned());
+    }
+    if args.database.as_ref().is_some_and(|it| !it.starts_with("postgres://") && !it.starts_with("postgresql://")) {
+        wrong.push("--database is not postgres://user:password@host/database".to_owned());
+    }
+    match (wrong.is_empty(), listen, data_dir) {
+        (true, Ok(listen), Some(data_dir)) => {
+            let data_dir = std::path::absolute(&data_dir).map_err(|it| cannot_use(&data_dir, &it))?;
+            let store = match &args.database {
+                Some(url) => StoreUrl::Postgres(Secret::new(url)),
+                None => StoreUrl::Sqlite(data_dir.join("kaogong.db")),
+            };
+            let trust_loopback = args.trust_loopback;
+            Ok(Settings { data_dir, listen, store, trust_loopback, job_cpus, job_memory_bytes, compute_threads })
+        }
+        _ => Err(crate::exit::usage(wrong.join("; "))),
+    }
+}
+
+fn cannot_use(folder: &Path, cause: &std::io::Error) -> Problem {
+    Problem::unavailable(format!("cannot use the data folder {}: {cause}", folder.display()))
+        .hint("choose another with --data-dir, or make it writable for this user")
+}
+
+/// Runs the server until SIGTERM or SIGINT.
+pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
+    start_logging();
+    let settings = check(&args)?;
+    let lock = take_folder(&settings.data_dir)?;
+    let listener = open_port(settings.listen).await?;
+    let address = listener.local_addr().map_err(|it| Problem::bug("the port has no address", it))?;
+    let app = wire(&args, &settings).await?;
+    app.set_address(address);
+    let url = app.own_address();
+    first_start::welcome(&app, &settings.data_dir, &url).await?;
+    let router = http::router(&app);
+    loops::endpoints::round(&app).await?;
+    let mut loops = loops::start(&app);
+    app.set_ready();
+    announce(&url)?;
+    let stop = stop_signal()?;
+    let serving = app.clone();
+    listen::listen(listener, router, async move {
+        stop.await;
+        tracing::info!("stopping: open calls may end, jobs go on by themselves");
+        serving.stop();
+    })
+    .await;
+    while loops.join_next().await.is_some() {}
+    app.store.close().await;
+    drop(lock);
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs go to standard error: for people on a terminal, as JSON elsewhere.
+fn start_logging() {
+    use tracing_subscriber::{EnvFilter, fmt};
+    let usual = "info,lance=warn,lance_table=warn,lance_index=warn,lance_core=warn,lance_encoding=warn,sqlx=warn,ort=warn,tract_onnx=warn";
+    let filter = EnvFilter::try_from_env("KAOGONG_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start of logging in one process changes nothing.
+    let _ = if std::io::stderr().is_terminal() {
+        lines.with_target(false).compact().try_init()
+    } else {
+        lines.json().flatten_event(true).try_init()
+    };
+}
+
+/// Makes the data folder and takes it for this process alone.
+fn take_folder(folder: &Path) -> Result<File, Problem> {
+    let cannot = |it: std::io::Error| cannot_use(folder, &it);
+    if !folder.is_dir() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
+    }
+    for part in ["tmp", "blobs", "tables", "jobs", "environments"] {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part)).map_err(cannot)?;
+    }
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => {
+            let text = format!("another server already runs on the data folder {}", folder.display());
+            return Err(Problem::conflict(text).hint("stop it, or choose another folder with --data-dir"));
+        }
+        Err(fs::TryLockError::Error(it)) => return Err(cannot_use(folder, &it)),
+    }
+    // What is left here was on its way in when a server was killed; nobody was told that it arrived.
+    for entry in fs::read_dir(folder.join("tmp")).map_err(cannot)?.flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+    Ok(lock)
+}
+
+async fn open_port(address: SocketAddr) -> Result<TcpListener, Problem> {
+    TcpListener::bind(address).await.map_err(|it| {
+        let text = format!("cannot listen on {address}: {it}");
+        let hint = match it.kind() {
+            std::io::ErrorKind::AddrInUse => "another program has this port; choose one with --listen 127.0.0.1:PORT",
+            std::io::ErrorKind::PermissionDenied => "ports below 1024 need rights; choose a higher one",
+            _ => "choose an address of this machine",
+        };
+        Problem::unavailable(text).hint(hint)
+    })
+}
+
+async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
+    let folder = &settings.data_dir;
+    let store = Arc::new(Store::open(&settings.store).await?);
+    let blobs = Arc::new(Blobs::open(folder.join("blobs"))?);
+    let tables: Arc<dyn TableEngine> = Arc::new(LanceTables::open(folder.join("tables"))?);
+    let uv = find::uv(args.uv.as_deref())?;
+    if uv.is_none() {
+        tracing::warn!("uv was not found: jobs with a Python environment cannot start; `kaogong doctor` says how to install it");
+    }
+    let program = std::env::current_exe().map_err(|it| Problem::bug("this program's own file is unknown", it))?;
+    let runner = LocalRunner::new(LocalSettings {
+        jobs_dir: folder.join("jobs"),
+        envs_dir: folder.join("environments"),
+        tools: Tools { uv },
+        supervisor_command: vec![program.into(), "supervise".into()],
+        cgroup_parent: None,
+    })?;
+    let limits = words_for(&runner.capabilities());
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
+    Ok(App::new(Parts {
+        store,
+        blobs,
+        tables,
+        runner: Arc::new(runner),
+        engines: engines(args)?,
+        temp_folder: folder.join("tmp"),
+        machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
+        limits,
+        trust_loopback: settings.trust_loopback,
+        compute_threads: settings.compute_threads,
+        metrics: Arc::new(move || recorder.render()),
+    }))
+}
+
+/// ONNX Runtime first when it is there, then tract, which always is.
+fn engines(args: &UpArgs) -> Result<Vec<Arc<dyn Engine>>, Problem> {
+    let mut all: Vec<Arc<dyn Engine>> = vec![];
+    match OnnxRuntime::find(args.onnxruntime.as_deref(), &find::onnxruntime_folders()) {
+        Ok(Some(found)) => all.push(Arc::new(found)),
+        Ok(None) => tracing::info!("ONNX Runtime was not found; models run on tract"),
+        Err(problem) if args.onnxruntime.is_some() => return Err(problem),
+        Err(problem) => tracing::warn!("ONNX Runtime cannot be used, models run on tract: {problem}"),
+    }
+    all.push(Arc::new(Tract));
+    Ok(all)
+}
+
+fn words_for(it: &kaogong_runners::Capabilities) -> String {
+    use kaogong_runners::{CpuLimit, MemoryLimit};
+    let memory = match it.memory {
+        MemoryLimit::Cgroup => "memory by the kernel",
+        MemoryLimit::Polled => "memory by looking several times a second",
+        MemoryLimit::None => "memory not at all",
+    };
+    let cpu = match it.cpu {
+        CpuLimit::Cgroup => "cores by the kernel",
+        CpuLimit::Told => "cores told to thread pools",
+    };
+    format!("{memory}, {cpu}")
+}
+
+/// The one line on standard output: scripts wait for it.
+fn announce(url: &str) -> Result<(), Problem> {
+    tracing::info!("ready at {url}");
+    let line = serde_json::json!({"address": url});
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    // Nobody reads: that is no reason to stop serving.
+    if let Err(it) = written {
+        tracing::debug!("cannot write the address to standard output: {it}");
+    }
+    Ok(())
+}
+
+fn stop_signal() -> Result<impl Future<Output = ()>, Problem> {
+    let failed = |it| Problem::bug("cannot listen for signals", it);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Where the administrator's profile of a data folder lies.
+fn profile_of(folder: &Path) -> PathBuf {
+    folder.join(profile::FILE_NAME)
+}
+
+/// Now, for tokens.
+fn now() -> kaogong_domain::Timestamp {
+    clock()
 }

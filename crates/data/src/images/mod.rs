@@ -7,7 +7,7 @@
 
 mod whole;
 
-use image::{
+use image::{imageops::FilterType, 
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, error::LimitErrorKind,
     metadata::Orientation,
 };
@@ -232,6 +232,22 @@ pub fn thumbnail(bytes: &[u8], side: u32, format: ThumbnailFormat) -> Result<Vec
         if picture.width() > side || picture.height() > side { picture.thumbnail(side, side) } else { picture };
     small.apply_orientation(orientation);
     encode(&small, format).map_err(|error| PictureError::from_codec(source, error))
+}
+
+/// The picture, upright, as `width` × `height` × `channels` values of 0 to 255: rows of interleaved channels, 1 for
+/// grey, 3 for red, green and blue. Colours are reduced before the size, as the training scripts do.
+/// Takes as long as decoding does: call it off the async threads.
+pub fn pixels(bytes: &[u8], width: u32, height: u32, channels: u32) -> Result<Vec<u8>, PictureError> {
+    let source = checked_format(bytes)?;
+    let (mut picture, orientation) = decode(bytes, source)?;
+    picture.apply_orientation(orientation);
+    let plain = match channels {
+        1 => DynamicImage::ImageLuma8(picture.to_luma8()),
+        _ => DynamicImage::ImageRgb8(picture.to_rgb8()),
+    };
+    let is_right = plain.width() == width && plain.height() == height;
+    let sized = if is_right { plain } else { plain.resize_exact(width, height, FilterType::Triangle) };
+    Ok(sized.into_bytes())
 }
 
 fn encode(picture: &DynamicImage, format: ThumbnailFormat) -> Result<Vec<u8>, ImageError> {

@@ -15,7 +15,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, header, request::Parts};
 use kaogong_domain::{
     ErrorKind, Problem,
     access::{Decision, Permission, Role, Standing, decide},
@@ -27,11 +27,12 @@ use subtle::ConstantTimeEq;
 const PROMPT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Decides about every request, then lets it through within the route's time.
-pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let Some(matched) = request.extensions().get::<MatchedPath>().cloned() else {
+pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let Some(matched) = parts.extensions.get::<MatchedPath>().cloned() else {
         return ApiError(not_here()).into_response();
     };
-    let pace = match check(&app, &mut request, matched.as_str()).await {
+    let pace = match check(&app, &mut parts, matched.as_str()).await {
         Ok(pace) => pace,
         Err(problem) => {
             let mut response = ApiError(problem).into_response();
@@ -39,6 +40,7 @@ pub async fn layer(State(app): State<Arc<App>>, mut request: Request, next: Next
             return response;
         }
     };
+    let request = Request::from_parts(parts, body);
     let mut response = match pace {
         Pace::Unhurried => next.run(request).await,
         Pace::Prompt => match tokio::time::timeout(PROMPT_TIME_MAX, next.run(request)).await {
@@ -57,11 +59,11 @@ fn not_here() -> Problem {
     Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json")
 }
 
-async fn check(app: &Arc<App>, request: &mut Request, path: &str) -> Result<Pace, Problem> {
+async fn check(app: &Arc<App>, request: &mut Parts, path: &str) -> Result<Pace, Problem> {
     // Deny by default: a route that the rule book does not list is not there.
-    let Some((rule, pace)) = app.rules().find(request.method(), path) else {
+    let Some((rule, pace)) = app.rules().find(&request.method, path) else {
         return Err(if app.rules().knows_path(path) {
-            Problem::invalid(format!("{} is not a method of this address", request.method()))
+            Problem::invalid(format!("{} is not a method of this address", request.method))
         } else {
             not_here()
         });
@@ -70,7 +72,7 @@ async fn check(app: &Arc<App>, request: &mut Request, path: &str) -> Result<Pace
     if rule == Rule::Public {
         // A stale cookie must not lock anybody out of the sign-in page.
         if let Ok(Some(caller)) = caller {
-            request.extensions_mut().insert(caller);
+            request.extensions.insert(caller);
         }
         return Ok(pace);
     }
@@ -87,19 +89,19 @@ async fn check(app: &Arc<App>, request: &mut Request, path: &str) -> Result<Pace
         }
         Rule::Project(needed) => {
             let inside = stand(app, &caller, request, path, needed).await?;
-            request.extensions_mut().insert(inside);
+            request.extensions.insert(inside);
         }
     }
-    request.extensions_mut().insert(caller);
+    request.extensions.insert(caller);
     Ok(pace)
 }
 
-async fn identify(app: &Arc<App>, request: &Request) -> Result<Option<Caller>, Problem> {
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
-    let known = match find(request.headers()) {
+async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {
+    let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
+    let known = match find(&request.headers) {
         Credential::Token(secret) => Some(app.standings().by_token(app, &secret).await?),
         Credential::Session(secret) => Some(app.standings().by_session(app, &secret).await?),
-        Credential::None if app.trusts(address, request.headers()) => Some(app.standings().local_admin(app).await?),
+        Credential::None if app.trusts(address, &request.headers) => Some(app.standings().local_admin(app).await?),
         Credential::None => None,
     };
     Ok(known.map(|it: Known| Caller { address: address.map(|it| it.ip().to_string().into()), ..it.caller }))
@@ -107,13 +109,13 @@ async fn identify(app: &Arc<App>, request: &Request) -> Result<Option<Caller>, P
 
 /// A browser sends its cookie along with calls that other sites make it do, so a changing call must also carry
 /// the session's own secret, and must not come from another origin.
-fn guard_against_forgery(caller: &Caller, request: &Request) -> Result<(), Problem> {
+fn guard_against_forgery(caller: &Caller, request: &Parts) -> Result<(), Problem> {
     let Some(expected) = &caller.csrf else { return Ok(()) };
-    if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());
     }
-    let sent = request.headers().get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    if bool::from(sent.ct_eq(expected.as_bytes())) && is_same_origin(request.headers()) {
+    let sent = request.headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    if bool::from(sent.ct_eq(expected.as_bytes())) && is_same_origin(&request.headers) {
         return Ok(());
     }
     Err(Problem::new(ErrorKind::Forbidden, "the call does not carry this session's forgery guard")
@@ -131,12 +133,12 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
 async fn stand(
     app: &Arc<App>,
     caller: &Caller,
-    request: &Request,
+    request: &Parts,
     path: &str,
     needed: Permission,
 ) -> Result<InProject, Problem> {
-    let named = project_in_path(path, request.uri().path())
-        .or_else(|| request.headers().get("kaogong-project").and_then(|it| it.to_str().ok()));
+    let named = project_in_path(path, request.uri.path())
+        .or_else(|| request.headers.get("kaogong-project").and_then(|it| it.to_str().ok()));
     let place = app.standings().place(app, caller, named).await?;
     let hidden = || {
         let name: String = named.unwrap_or("default").chars().take(64).collect();

@@ -2,7 +2,7 @@
 
 use super::{
     error::Answer,
-    extract::{Json, Params, created},
+    extract::{Json, Params, Peer, created},
 };
 use crate::{
     access::{
@@ -120,11 +120,11 @@ pub fn routes() -> Vec<Route> {
 async fn sign_in(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    connection: Option<axum::extract::ConnectInfo<std::net::SocketAddr>>,
+    peer: Peer,
     Json(ask): Json<SignIn>,
 ) -> Answer<Response> {
     refuse_other_origins(&headers)?;
-    let address = connection.map(|it| it.0.ip().to_string()).unwrap_or_default();
+    let address = peer.text();
     let now = app.now();
     let since = now.plus_ms(-WRONG_PASSWORDS_WINDOW_MS);
     if app.store.count_wrong_passwords(&ask.name, &address, since).await? >= WRONG_PASSWORDS_MAX {
@@ -148,11 +148,11 @@ async fn sign_in(
 async fn sign_in_with_code(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    connection: Option<axum::extract::ConnectInfo<std::net::SocketAddr>>,
+    peer: Peer,
     Json(ask): Json<SignInWithCode>,
 ) -> Answer<Response> {
     refuse_other_origins(&headers)?;
-    let address = connection.map(|it| it.0.ip().to_string()).unwrap_or_default();
+    let address = peer.text();
     let hash = hash_secret(&Secret::new(ask.code));
     let user = app.store.consume_sign_in_link(&hash, app.now()).await?;
     let user = user.filter(|it| it.disabled_at.is_none()).ok_or_else(|| {

@@ -1,7 +1,6 @@
 //! Datasets, versions and items: look, page and picture. Imports and exports have their own files.
 
 use super::{
-    access::whole,
     error::Answer,
     extract::{Json, Params, Query},
 };
@@ -22,7 +21,7 @@ use kaogong_api::{
     paging::{PAGE_LIMIT_MAX, PageQuery},
 };
 use kaogong_data::{
-    images::{ImageFormat, ThumbnailFormat, thumbnail},
+    images::{PictureFormat, ThumbnailFormat, thumbnail},
     tables::{BrowseQuery, ColumnKind, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
 };
 use kaogong_domain::{Problem, access::Permission, datasets::Split, ids::ItemId, names::Name};
@@ -144,7 +143,7 @@ async fn content(State(app): State<Arc<App>>, inside: InProject, params: Params)
     let (dataset, version) = find_version(&app, &inside, &params).await?;
     let (at, id) = (at(&dataset, &version)?, params.get::<ItemId>("item")?);
     let bytes = app.tables.content(&at, id).await?;
-    let media_type = ImageFormat::sniff(&bytes).map_or("application/octet-stream", ImageFormat::media_type);
+    let media_type = PictureFormat::sniff(&bytes).map_or("application/octet-stream", PictureFormat::media_type);
     Ok(bytes_forever(bytes, media_type))
 }
 
@@ -265,17 +264,17 @@ async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem
 }
 
 pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRow) -> Result<VersionView, Problem> {
-    let histogram = app.tables.histogram(&at(dataset, &row)?).await?;
+    let histogram = app.histogram(row.id, &at(dataset, &row)?).await?;
     let mut classes = BTreeMap::new();
-    for it in histogram.rows {
+    for it in &histogram.rows {
         let counts: BTreeMap<String, u64> =
             [("train", it.train), ("validation", it.validation), ("test", it.test), ("none", it.none)]
                 .into_iter()
                 .filter(|(_, count)| *count > 0)
                 .map(|(split, count)| (split.to_owned(), count))
                 .collect();
-        if let Some(label) = it.label {
-            classes.insert(label, counts);
+        if let Some(label) = &it.label {
+            classes.insert(label.clone(), counts);
         }
     }
     let summary = summary_view(&summary_of(&row)?, classes, row.split_seed);
@@ -351,7 +350,7 @@ fn item_view(row: RowRead, summary: &VersionSummary) -> ItemView {
             label: it.label,
             split: it.split.map(|it| it.as_str().to_owned()),
             bytes: it.bytes,
-            media_type: ImageFormat::parse(&it.format).map(|it| it.media_type().to_owned()),
+            media_type: PictureFormat::parse(&it.format).map(|it| it.media_type().to_owned()),
             width: Some(it.width),
             height: Some(it.height),
             content_hash: Some(it.content_hash.to_string()),

@@ -57,6 +57,24 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Query<T> {
     }
 }
 
+/// Where the call came from, when the listener knows.
+pub struct Peer(pub Option<std::net::SocketAddr>);
+
+impl Peer {
+    /// The address without its port; empty when it is not known.
+    pub fn text(&self) -> String {
+        self.0.map(|it| it.ip().to_string()).unwrap_or_default()
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Peer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+        Ok(Self(parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|it| it.0)))
+    }
+}
+
 /// Named parameters of the path, as texts.
 pub struct Params(Vec<(String, String)>);
 

@@ -116,7 +116,6 @@ async fn register(
     check_onnx(&app, &hash).await?;
     let model = app.store.ensure_model(inside.project.id, name.as_str(), &inside.actor(), app.now()).await?;
     let row = NewModelVersionRow {
-        model_id: model.id,
         source,
         run_id,
         hash: Some(hash),
@@ -124,8 +123,10 @@ async fn register(
         description: ask.description.unwrap_or_default(),
         tags: ask.tags,
         request_key: ask.request_key,
+        user: inside.caller.user.name.to_string(),
+        ..NewModelVersionRow::default()
     };
-    let version = app.store.create_model_version(inside.project.id, row, &inside.actor(), app.now()).await?;
+    let version = app.store.create_model_version(inside.project.id, model.id, row, &inside.actor(), app.now()).await?;
     Ok(created(version_view(&app, &inside, &model, version).await?))
 }
 

@@ -138,7 +138,7 @@ impl Jobs {
 
     async fn admit(&mut self, unfinished: &[JobRow]) -> Result<(), Problem> {
         let now_queued = |it: &&JobRow| it.life.state == State::Queued && !it.life.cancel_asked;
-        let waiting: Vec<Waiting<JobId>> = unfinished.iter().filter(now_queued).map(waiting).collect();
+        let waiting: Vec<Waiting<JobId>> = unfinished.iter().filter(now_queued).map(as_waiting).collect();
         if waiting.is_empty() {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl Jobs {
         let free = unfinished
             .iter()
             .filter(|it| !matches!(it.life.state, State::Queued))
-            .map(waiting)
+            .map(as_waiting)
             .fold(total, |room, it| Room {
                 cpus: room.cpus - it.cpus,
                 memory_bytes: room.memory_bytes.saturating_sub(it.memory_bytes),
@@ -169,7 +169,7 @@ impl Jobs {
     }
 }
 
-fn waiting(job: &JobRow) -> Waiting<JobId> {
+fn as_waiting(job: &JobRow) -> Waiting<JobId> {
     let resources = crate::http::jobs::resources_of(job);
     Waiting {
         job: job.id,

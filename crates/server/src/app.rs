@@ -1,0 +1,297 @@
+//! The server's parts in one place, handed to every handler and loop.
+
+use crate::{
+    access::{layer::is_same_origin, routes::RuleBook, standings::Standings},
+    serving::Serving,
+};
+use http::{HeaderMap, header};
+use kaogong_data::{Blobs, TableEngine, tables::Histogram};
+use kaogong_domain::{
+    ErrorKind, Problem, Timestamp,
+    ids::{DatasetId, UserId, VersionId},
+    jobs::Room,
+};
+use kaogong_runners::Runner;
+use kaogong_serving::Engine;
+use kaogong_store::Store;
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+
+/// Names and histograms remembered at most; both never change, so they need no age.
+const REMEMBERED_MAX: usize = 10_000;
+/// Thumbnails made at once.
+const PICTURES_AT_ONCE: usize = 4;
+
+/// What the program hands in: engines and stores that the server itself never builds.
+pub struct Parts {
+    /// Metadata.
+    pub store: Arc<Store>,
+    /// Bytes by hash.
+    pub blobs: Arc<Blobs>,
+    /// Datasets.
+    pub tables: Arc<dyn TableEngine>,
+    /// Jobs.
+    pub runner: Arc<dyn Runner>,
+    /// Model engines, the preferred one first.
+    pub engines: Vec<Arc<dyn Engine>>,
+    /// A folder for bodies on their way in, on the same disk as the data.
+    pub temp_folder: PathBuf,
+    /// What this server may hand to jobs.
+    pub machine: Room,
+    /// How limits of jobs are enforced, in words.
+    pub limits: String,
+    /// Whether clients on this machine need no credential.
+    pub trust_loopback: bool,
+    /// Compute threads of each model.
+    pub compute_threads: usize,
+    /// Renders the metrics in Prometheus text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The running server.
+pub struct App {
+    /// Metadata.
+    pub store: Arc<Store>,
+    /// Bytes by hash.
+    pub blobs: Arc<Blobs>,
+    /// Datasets.
+    pub tables: Arc<dyn TableEngine>,
+    /// Jobs.
+    pub runner: Arc<dyn Runner>,
+    /// Models in memory.
+    pub serving: Serving,
+    parts: Rest,
+    rules: OnceLock<RuleBook>,
+    address: OnceLock<SocketAddr>,
+    standings: Standings,
+    jobs_bell: Notify,
+    stopping: watch::Sender<bool>,
+    is_ready: AtomicBool,
+    turns: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
+    names: Mutex<HashMap<UserId, String>>,
+    histograms: Mutex<HashMap<VersionId, Arc<Histogram>>>,
+    pictures: Arc<Semaphore>,
+    started_at: Timestamp,
+}
+
+struct Rest {
+    temp_folder: PathBuf,
+    machine: Room,
+    limits: String,
+    trust_loopback: bool,
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The clock of the machine.
+pub fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl App {
+    /// Puts the parts together. Nothing runs yet.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let serving = Serving::new(parts.engines, parts.compute_threads);
+        Arc::new(Self {
+            store: parts.store,
+            blobs: parts.blobs,
+            tables: parts.tables,
+            runner: parts.runner,
+            serving,
+            parts: Rest {
+                temp_folder: parts.temp_folder,
+                machine: parts.machine,
+                limits: parts.limits,
+                trust_loopback: parts.trust_loopback,
+                metrics: parts.metrics,
+            },
+            rules: OnceLock::new(),
+            address: OnceLock::new(),
+            standings: Standings::default(),
+            jobs_bell: Notify::new(),
+            stopping: watch::Sender::new(false),
+            is_ready: AtomicBool::new(false),
+            turns: Mutex::default(),
+            names: Mutex::default(),
+            histograms: Mutex::default(),
+            pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
+            started_at: clock(),
+        })
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        clock()
+    }
+
+    /// When this server started.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// The rules of all routes. Before the router is built there are none, and everything is refused.
+    pub fn rules(&self) -> &RuleBook {
+        self.rules.get_or_init(RuleBook::default)
+    }
+
+    /// Takes the rules of the router; the first ones stay.
+    pub fn set_rules(&self, rules: RuleBook) {
+        let _ = self.rules.set(rules);
+    }
+
+    /// Takes the address that the listener got.
+    pub fn set_address(&self, address: SocketAddr) {
+        let _ = self.address.set(address);
+    }
+
+    /// The address under which jobs on this machine reach the server.
+    pub fn own_address(&self) -> String {
+        let Some(address) = self.address.get() else { return String::new() };
+        match address.ip() {
+            ip if ip.is_unspecified() && ip.is_ipv4() => format!("http://127.0.0.1:{}", address.port()),
+            ip if ip.is_unspecified() => format!("http://[::1]:{}", address.port()),
+            _ => format!("http://{address}"),
+        }
+    }
+
+    /// Who may do what, as far as known.
+    pub fn standings(&self) -> &Standings {
+        &self.standings
+    }
+
+    /// Whether a call without a credential comes from somebody at this machine, and the server was told that this
+    /// is enough. A browser that another site drives names that site's host or origin, and is not trusted.
+    pub fn trusts(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
+        if !self.parts.trust_loopback || !peer.is_some_and(|it| it.ip().is_loopback()) {
+            return false;
+        }
+        let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |it| it.0);
+        matches!(name, "127.0.0.1" | "localhost" | "[::1]") && is_same_origin(headers)
+    }
+
+    /// What this server may hand to jobs.
+    pub fn machine(&self) -> Room {
+        self.parts.machine
+    }
+
+    /// How limits of jobs are enforced, in words.
+    pub fn limits(&self) -> &str {
+        &self.parts.limits
+    }
+
+    /// The metrics in Prometheus text.
+    pub fn metrics_text(&self) -> String {
+        (self.parts.metrics)()
+    }
+
+    /// A folder for bodies on their way in.
+    pub fn temp_folder(&self) -> &Path {
+        &self.parts.temp_folder
+    }
+
+    /// Wakes the jobs loop.
+    pub fn ring_jobs_bell(&self) {
+        self.jobs_bell.notify_one();
+    }
+
+    /// Waits until somebody wakes the jobs loop.
+    pub async fn wait_for_jobs_bell(&self) {
+        self.jobs_bell.notified().await;
+    }
+
+    /// Tells loops and streams to end.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Whether the server is on its way down.
+    pub fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits until the server is on its way down.
+    pub async fn wait_for_stop(&self) {
+        // The sender lives as long as this: the wait ends only when it is true.
+        let _ = self.stopping.subscribe().wait_for(|it| *it).await;
+    }
+
+    /// Marks the server as ready for calls.
+    pub fn set_ready(&self) {
+        self.is_ready.store(true, Ordering::Release);
+    }
+
+    /// Whether the server is ready for calls.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire) && !self.is_stopping()
+    }
+
+    /// The turn to import into a dataset; the next import waits until this one is dropped.
+    pub async fn import_turn(&self, dataset: DatasetId) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = locked(&self.turns);
+            if turns.len() > REMEMBERED_MAX {
+                turns.retain(|_, it| Arc::strong_count(it) > 1);
+            }
+            turns.entry(dataset).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+
+    /// A place for making a picture small.
+    ///
+    /// # Errors
+    /// `Unavailable` while the server goes down.
+    pub async fn picture_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.pictures.clone().acquire_owned().await;
+        place.map_err(|_| Problem::new(ErrorKind::Unavailable, "the server is going down"))
+    }
+
+    /// A user's name; `None` for the system.
+    pub async fn user_name(&self, id: Option<UserId>) -> Result<Option<String>, Problem> {
+        let Some(id) = id else { return Ok(None) };
+        if let Some(name) = locked(&self.names).get(&id) {
+            return Ok(Some(name.clone()));
+        }
+        let name = self.store.find_user(id).await?.map(|it| it.name.to_string());
+        if let Some(name) = &name {
+            let mut names = locked(&self.names);
+            if names.len() >= REMEMBERED_MAX {
+                names.clear();
+            }
+            names.insert(id, name.clone());
+        }
+        Ok(name)
+    }
+
+    /// Classes and splits of a version. Versions never change, so one look is enough.
+    pub async fn histogram(
+        &self,
+        id: VersionId,
+        at: &kaogong_data::tables::VersionAt,
+    ) -> Result<Arc<Histogram>, Problem> {
+        if let Some(known) = locked(&self.histograms).get(&id) {
+            return Ok(known.clone());
+        }
+        let found = Arc::new(self.tables.histogram(at).await?);
+        let mut all = locked(&self.histograms);
+        if all.len() >= 256 {
+            all.clear();
+        }
+        all.insert(id, found.clone());
+        Ok(found)
+    }
+}

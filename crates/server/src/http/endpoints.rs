@@ -1,0 +1,272 @@
+//! Endpoints: make, change, look, try. Inference itself speaks the Open Inference Protocol.
+
+use super::{
+    access::whole,
+    error::Answer,
+    extract::{Json, Params, created},
+};
+use crate::{
+    access::{InProject, Route, Rule},
+    app::App,
+    serving::{Live, file_of},
+};
+use axum::{
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    response::Response,
+};
+use http::{HeaderMap, StatusCode, header};
+use kaogong_api::{
+    Page,
+    endpoints::{ClassShare, EndpointChange, EndpointStats, EndpointView, NewEndpoint, PredictRow, PredictionView, TensorView},
+};
+use kaogong_data::images;
+use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
+use kaogong_serving::{TensorSpec, oip::arrange, task::TaskSpec};
+use kaogong_store::{EndpointRow, ModelVersionRow, NewEndpointRow};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+/// The most bytes of a picture to try.
+const PICTURE_BYTES_MAX: usize = 32 << 20;
+
+/// The routes of this noun.
+pub fn routes() -> Vec<Route> {
+    let read = Rule::Project(Permission::Read);
+    let manage = Rule::Project(Permission::Manage);
+    let predict = Route::post("/api/v1/projects/{project}/endpoints/{endpoint}/predict", Rule::Project(Permission::Infer), predict)
+        .doc("endpoint_predict", "Ask about one picture (the body is the file) or one row (JSON).")
+        .body::<PredictRow>()
+        .answers::<PredictionView>();
+    let predict = Route { handler: predict.handler.layer(DefaultBodyLimit::max(PICTURE_BYTES_MAX)), ..predict };
+    vec![
+        Route::get("/api/v1/projects/{project}/endpoints", read, list)
+            .doc("endpoint_list", "The endpoints of a project.")
+            .answers_page::<EndpointView>(),
+        Route::post("/api/v1/projects/{project}/endpoints", manage, create)
+            .doc("endpoint_create", "Serve a model version; answers when it is loaded, or says why it cannot be.")
+            .body::<NewEndpoint>()
+            .answers::<EndpointView>()
+            .unhurried(),
+        Route::get("/api/v1/projects/{project}/endpoints/{endpoint}", read, view)
+            .doc("endpoint_view", "One endpoint.")
+            .answers::<EndpointView>(),
+        Route::put("/api/v1/projects/{project}/endpoints/{endpoint}", manage, change)
+            .doc("endpoint_update", "Serve something else under the same name, without a gap.")
+            .body::<EndpointChange>()
+            .answers::<EndpointView>()
+            .unhurried(),
+        Route::delete("/api/v1/projects/{project}/endpoints/{endpoint}", manage, delete)
+            .doc("endpoint_delete", "Stop serving.")
+            .answers_nothing(),
+        predict,
+    ]
+}
+
+async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<EndpointView>>> {
+    let mut items = vec![];
+    for row in app.store.list_endpoints(inside.project.id).await? {
+        items.push(endpoint_view(&app, row).await?);
+    }
+    Ok(Json(whole(items)))
+}
+
+async fn find_endpoint(app: &App, inside: &InProject, params: &Params) -> Result<EndpointRow, Problem> {
+    let name = params.get::<Name>("endpoint")?;
+    app.store.find_endpoint(inside.project.id, &name).await?.ok_or_else(|| {
+        Problem::not_found(format!("project `{}` has no endpoint `{name}`", inside.project.name))
+            .hint("`kaogong endpoints list` shows what there is")
+    })
+}
+
+async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<EndpointView>> {
+    let row = find_endpoint(&app, &inside, &params).await?;
+    Ok(Json(endpoint_view(&app, row).await?))
+}
+
+async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewEndpoint>) -> Answer<Response> {
+    let name: Name = ask.name.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
+    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref()).await?;
+    let row = app.store.create_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
+    load(&app, &row).await?;
+    Ok(created(endpoint_view(&app, row).await?))
+}
+
+async fn change(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    Json(ask): Json<EndpointChange>,
+) -> Answer<Json<EndpointView>> {
+    let before = find_endpoint(&app, &inside, &params).await?;
+    let engine = ask.engine.as_deref().unwrap_or(before.engine.as_str());
+    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine)).await?;
+    let row = app.store.update_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
+    load(&app, &row).await?;
+    Ok(Json(endpoint_view(&app, row).await?))
+}
+
+/// A model that cannot be loaded is the caller's to know now, and stays visible as failed.
+async fn load(app: &App, row: &EndpointRow) -> Result<(), Problem> {
+    if app.serving.is_settled(row) && app.serving.failure_of(row.id).is_none() {
+        return Ok(());
+    }
+    app.serving.load(row, file_of(&app.blobs, row)?).await.map(drop)
+}
+
+async fn wanted(
+    app: &App,
+    inside: &InProject,
+    name: Name,
+    model: &str,
+    engine: Option<&str>,
+) -> Result<NewEndpointRow, Problem> {
+    let engine = match engine {
+        None => None,
+        Some(word) => Some(EngineName::parse(word).ok_or_else(|| {
+            let shown: String = word.chars().take(32).collect();
+            Problem::invalid(format!("`{shown}` is not an engine")).hint("tract or onnxruntime")
+        })?),
+    };
+    let engine = app.serving.engine(engine)?.name();
+    let version = resolve(app, inside, model).await?;
+    Ok(NewEndpointRow { name, model_version_id: version.id, engine })
+}
+
+/// `MODEL`, `MODEL@3` or `MODEL@champion`.
+async fn resolve(app: &App, inside: &InProject, text: &str) -> Result<ModelVersionRow, Problem> {
+    let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
+    let model = app.store.find_model(inside.project.id, name).await?.ok_or_else(|| {
+        let shown: String = name.chars().take(64).collect();
+        Problem::not_found(format!("project `{}` has no model `{shown}`", inside.project.name))
+            .hint("`kaogong models list` shows what there is")
+    })?;
+    let found = match version {
+        None | Some("latest") => app.store.list_model_versions(model.id).await?.into_iter().next_back(),
+        Some(word) => {
+            let aliases = app.store.model_aliases(model.id).await?;
+            let number = aliases.get(word).copied().or_else(|| word.trim_start_matches('v').parse().ok());
+            match number {
+                Some(number) => app.store.find_model_version(model.id, number).await?,
+                None => None,
+            }
+        }
+    };
+    found.ok_or_else(|| {
+        let shown: String = text.chars().take(80).collect();
+        Problem::not_found(format!("there is no model version `{shown}`")).hint("write MODEL@NUMBER or MODEL@ALIAS")
+    })
+}
+
+async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+    let row = find_endpoint(&app, &inside, &params).await?;
+    app.store.delete_endpoint(inside.project.id, row.id, &inside.actor(), app.now()).await?;
+    app.serving.unload(&row);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn predict(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Json<PredictionView>> {
+    let began = Instant::now();
+    let name = params.get::<Name>("endpoint")?;
+    let live = app
+        .serving
+        .find(inside.project.id, &name)
+        .ok_or_else(|| Problem::not_found(format!("endpoint `{name}` does not answer")).hint("is it loaded? see `kaogong endpoints show`"))?;
+    let task = live.task.clone().ok_or_else(|| {
+        Problem::invalid("this model does not say what it is for").hint("call it by the Open Inference Protocol, see docs/models.md")
+    })?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let tensor = if kind.starts_with("application/json") {
+        let row: PredictRow = serde_json::from_slice(&body)
+            .map_err(|it| Problem::invalid(format!("the body is not {{\"row\": {{…}}}}: {it}")))?;
+        task.row(&row.row)?
+    } else {
+        let place = app.picture_place().await?;
+        let task = task.clone();
+        tokio::task::spawn_blocking(move || {
+            let tensor = picture(&task, &body);
+            drop(place);
+            tensor
+        })
+        .await
+        .map_err(|it| Problem::bug("reading a picture did not end", it))??
+    };
+    let inputs = arrange(vec![tensor], live.pool.model().inputs())?;
+    let reply = live.pool.infer(inputs, None).await?;
+    let answer = task.answer(&reply.outputs)?;
+    Ok(Json(PredictionView {
+        label: answer.label,
+        value: answer.value,
+        top: answer.top.into_iter().map(|(label, probability)| ClassShare { label, probability }).collect(),
+        queue_us: reply.queue_us,
+        compute_us: reply.compute_us,
+        total_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        model: format!("{}@{}", live.row.model, live.row.version),
+    }))
+}
+
+/// A file of a picture as the model's input.
+fn picture(task: &TaskSpec, file: &[u8]) -> Result<kaogong_serving::Tensor, Problem> {
+    let TaskSpec::ImageClassification { width, height, channels, .. } = task else {
+        return task.picture(&[]);
+    };
+    let pixels = images::pixels(file, *width, *height, *channels).map_err(|it| Problem::invalid(it.to_string()))?;
+    task.picture(&pixels)
+}
+
+async fn endpoint_view(app: &App, row: EndpointRow) -> Result<EndpointView, Problem> {
+    let live = app.serving.find(row.project_id, &row.name);
+    let failure = app.serving.failure_of(row.id);
+    let state = match (&live, &failure) {
+        (_, Some(_)) => "failed",
+        (Some(_), None) => "ready",
+        (None, None) => "loading",
+    };
+    let specs = |of: fn(&Live) -> &[TensorSpec]| -> Vec<TensorView> {
+        live.as_deref().map(of).unwrap_or_default().iter().map(tensor_view).collect()
+    };
+    let task = match live.as_deref().and_then(|it| it.task.as_ref()) {
+        Some(task) => Some(serde_json::to_value(task).map_err(|it| Problem::bug("a task cannot be written", it))?),
+        None => None,
+    };
+    Ok(EndpointView {
+        id: row.id.to_string(),
+        name: row.name.to_string(),
+        state: state.to_owned(),
+        reason: failure,
+        model: row.model,
+        version: row.version,
+        engine: row.engine.as_str().to_owned(),
+        inputs: specs(|it| it.pool.model().inputs()),
+        outputs: specs(|it| it.pool.model().outputs()),
+        task,
+        stats: live.as_deref().map(|it| stats(app, it)).unwrap_or_default(),
+        created_at: row.created_at.as_ms(),
+        created_by: app.user_name(row.created_by).await?,
+    })
+}
+
+fn stats(app: &App, live: &Live) -> EndpointStats {
+    let counters = live.pool.counters();
+    let succeeded = counters.succeeded.load(Ordering::Relaxed);
+    let seconds = app.now().since_ms(live.loaded_at).max(1) as f64 / 1000.0;
+    EndpointStats {
+        succeeded,
+        failed: counters.failed.load(Ordering::Relaxed),
+        p50_us: counters.latency.percentile(0.5),
+        p99_us: counters.latency.percentile(0.99),
+        per_second: succeeded as f64 / seconds,
+    }
+}
+
+fn tensor_view(it: &TensorSpec) -> TensorView {
+    TensorView { name: it.name.clone(), datatype: it.datatype.as_str().to_owned(), shape: it.shape.clone() }
+}

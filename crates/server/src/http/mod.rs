@@ -1,0 +1,86 @@
+//! The native API, and how all routes become one router.
+
+pub mod access;
+pub mod datasets;
+pub mod endpoints;
+pub mod error;
+pub mod events;
+pub mod exports;
+pub mod extract;
+pub mod imports;
+pub mod jobs;
+pub mod models;
+pub mod openapi;
+pub mod outer;
+pub mod runs;
+pub mod spool;
+pub mod system;
+
+use crate::{
+    access::{
+        Route, layer,
+        routes::RuleBook,
+    },
+    app::App,
+    protocols,
+};
+use axum::{Router, middleware, response::IntoResponse};
+use kaogong_domain::Problem;
+use std::sync::Arc;
+
+/// Every route of the native API, of the console and of the server itself.
+pub fn native_routes() -> Vec<Route> {
+    let parts = [
+        system::routes(),
+        access::routes(),
+        datasets::routes(),
+        imports::routes(),
+        exports::routes(),
+        jobs::routes(),
+        runs::routes(),
+        models::routes(),
+        endpoints::routes(),
+        events::routes(),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// Routes of foreign protocols: at the root, and below a project.
+fn foreign_routes() -> Vec<Route> {
+    let parts = [protocols::oip::routes(), protocols::mlflow::routes()];
+    let at_root: Vec<Route> = parts.into_iter().flatten().collect();
+    let below = at_root.iter().map(|it| Route {
+        method: it.method.clone(),
+        path: format!("/p/{{project}}{}", it.path),
+        rule: it.rule,
+        pace: it.pace,
+        operation: None,
+        schemas: vec![],
+        handler: it.handler.clone(),
+    });
+    let below: Vec<Route> = below.collect();
+    at_root.into_iter().chain(below).collect()
+}
+
+/// The whole router, with its layers. Takes the rules of all routes into the app.
+pub fn router(app: &Arc<App>) -> Router {
+    let mut rules = RuleBook::default();
+    let mut router = Router::new();
+    for route in native_routes().into_iter().chain(foreign_routes()) {
+        rules.add(route.method, &route.path, route.rule, route.pace);
+        router = router.route(&route.path, route.handler);
+    }
+    app.set_rules(rules);
+    let unknown = || async {
+        error::ApiError(
+            Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json"),
+        )
+        .into_response()
+    };
+    router
+        .route_layer(middleware::from_fn_with_state(app.clone(), layer::layer))
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(app.clone(), outer::outer))
+        .with_state(app.clone())
+}
+

@@ -1,0 +1,90 @@
+//! The server itself: health, metrics, description, and the console's pages.
+
+use super::{error::Answer, extract::Json};
+use crate::{
+    access::{Route, Rule},
+    app::App,
+    ui,
+};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, header};
+use kaogong_api::system::{EngineView, SystemView};
+use std::sync::Arc;
+
+/// Addresses of the console: each gets the one page, which reads the address itself.
+const PAGES: [&str; 5] = ["/", "/sign-in", "/admin", "/admin/{*rest}", "/p/{project}"];
+/// Pages of the console below a project.
+const PROJECT_PAGES: [&str; 12] = [
+    "/p/{project}/datasets",
+    "/p/{project}/datasets/{*rest}",
+    "/p/{project}/jobs",
+    "/p/{project}/jobs/{*rest}",
+    "/p/{project}/runs",
+    "/p/{project}/runs/{*rest}",
+    "/p/{project}/models",
+    "/p/{project}/models/{*rest}",
+    "/p/{project}/endpoints",
+    "/p/{project}/endpoints/{*rest}",
+    "/p/{project}/access",
+    "/p/{project}/access/{*rest}",
+];
+
+/// The routes of the server itself.
+pub fn routes() -> Vec<Route> {
+    let mut all = vec![
+        Route::get("/healthz", Rule::Public, alive),
+        Route::get("/readyz", Rule::Public, ready),
+        Route::get("/metrics", Rule::PlatformAdmin, metrics),
+        Route::get("/assets/{file}", Rule::Public, ui::asset),
+        Route::get("/favicon.svg", Rule::Public, ui::icon),
+        Route::get("/api/v1/openapi.json", Rule::Public, description),
+        Route::get("/api/v1/system", Rule::SignedIn, system)
+            .doc("system_view", "What this server is and has.")
+            .answers::<SystemView>(),
+    ];
+    for path in PAGES.into_iter().chain(PROJECT_PAGES) {
+        all.push(Route::get(path, Rule::Public, ui::page));
+    }
+    all
+}
+
+async fn alive() -> &'static str {
+    "ok\n"
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    match (app.is_ready(), app.store.ping().await) {
+        (true, Ok(())) => "ready\n".into_response(),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response(),
+        (_, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics_text()).into_response()
+}
+
+async fn description() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], super::openapi::document_text()).into_response()
+}
+
+async fn system(State(app): State<Arc<App>>) -> Answer<Json<SystemView>> {
+    let machine = app.machine();
+    let store = match app.store.dialect() {
+        kaogong_store::Dialect::Sqlite => "sqlite",
+        kaogong_store::Dialect::Postgres => "postgresql",
+    };
+    let engines = app.serving.engines().iter();
+    Ok(Json(SystemView {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        store: store.to_owned(),
+        engines: engines.map(|it| EngineView { name: it.name().as_str().to_owned(), version: it.version() }).collect(),
+        cpus: machine.cpus,
+        memory_bytes: machine.memory_bytes,
+        limits: app.limits().to_owned(),
+        started_at: app.started_at().as_ms(),
+    }))
+}

@@ -1,0 +1,16 @@
+//! Reconciling loops: each looks at what is wanted and what is seen, and closes the gap, again and again.
+
+pub mod endpoints;
+pub mod jobs;
+
+use crate::app::App;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// Starts all loops; they end when the server stops.
+pub fn start(app: &Arc<App>) -> JoinSet<()> {
+    let mut loops = JoinSet::new();
+    loops.spawn(jobs::run(app.clone()));
+    loops.spawn(endpoints::run(app.clone()));
+    loops
+}

@@ -1,0 +1,383 @@
+//! The artifact proxy: `PUT` and `GET` of files below a run or a logged model, kept by content.
+//!
+//! Paths are `<experiment>/<run>/artifacts/<path>` and `<experiment>/models/<model>/artifacts/<path>`. They are names
+//! in the store and never paths on disk.
+
+use super::{
+    call::Call,
+    problem::{Json, MlflowProblem, Reply, Told, done},
+    wire,
+};
+use crate::{access::InProject, app::App};
+use axum::{
+    body::Body,
+    extract::{FromRequestParts, Path, Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use http::{HeaderMap, StatusCode, header};
+use kaogong_data::BlobHash;
+use kaogong_domain::Problem;
+use kaogong_store::{ArtifactOwner, ArtifactRow, Lifecycle, NewArtifact};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    io::{Read, Seek, SeekFrom},
+    sync::Arc,
+    time::Duration,
+};
+
+/// The most bytes of one artifact.
+const ARTIFACT_BYTES_MAX: u64 = 64 << 30;
+/// The most bytes of a path.
+const PATH_BYTES_MAX: usize = 1024;
+/// A client that sends nothing for this long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Pieces between the socket and the disk.
+const PIECES: usize = 16;
+/// Bytes of one piece on the way out.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// Whose artifact a path names, and the path below its owner (empty for all of them).
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    experiment: String,
+    owner: OwnerText,
+    rest: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum OwnerText {
+    Run(String),
+    Model(String),
+}
+
+fn bad_path(path: &str) -> MlflowProblem {
+    let shown: String = path.chars().take(200).collect();
+    MlflowProblem::invalid(format!("Invalid path: '{shown}'"))
+}
+
+/// A path below an owner: plain names between single slashes.
+pub(super) fn check_path(path: &str) -> Told<()> {
+    let is_plain = |it: &str| !it.is_empty() && it != "." && it != "..";
+    let is_good = path.len() <= PATH_BYTES_MAX
+        && !path.contains(|it: char| it == '\\' || it.is_control())
+        && path.split('/').all(is_plain);
+    if is_good { Ok(()) } else { Err(bad_path(path)) }
+}
+
+fn place_of(path: &str) -> Told<Place> {
+    let path = path.trim_end_matches('/');
+    let parts: Vec<&str> = path.splitn(5, '/').collect();
+    let place = match parts.as_slice() {
+        [experiment, "models", model, "artifacts", rest @ ..] => Place {
+            experiment: (*experiment).to_owned(),
+            owner: OwnerText::Model((*model).to_owned()),
+            rest: rest.join("/"),
+        },
+        [experiment, run, "artifacts", rest @ ..] => Place {
+            experiment: (*experiment).to_owned(),
+            owner: OwnerText::Run((*run).to_owned()),
+            rest: rest.join("/"),
+        },
+        _ => return Err(bad_path(path)),
+    };
+    if !place.rest.is_empty() {
+        check_path(&place.rest)?;
+    }
+    Ok(place)
+}
+
+/// A place whose owner is there.
+struct Located {
+    owner: ArtifactOwner,
+    rest: String,
+    is_active: bool,
+}
+
+async fn locate(call: &Call, path: &str) -> Told<Located> {
+    let place = place_of(path)?;
+    let ids = call.experiment_ids().await?;
+    let (owner, experiment, is_active) = match &place.owner {
+        OwnerText::Run(id) => {
+            let run = call.run(id).await?.row;
+            (ArtifactOwner::Run(run.id), run.experiment_id, run.lifecycle == Lifecycle::Active)
+        }
+        OwnerText::Model(id) => {
+            let model = call.logged_model(id).await?;
+            (ArtifactOwner::LoggedModel(model.id), model.experiment_id, true)
+        }
+    };
+    if ids.text(experiment) != place.experiment && experiment.to_string() != place.experiment {
+        return Err(MlflowProblem::missing(format!("No Experiment with id={} has artifacts of that name", place.experiment)));
+    }
+    Ok(Located { owner, rest: place.rest, is_active })
+}
+
+/// What lies directly below a folder of an owner.
+fn folder(rows: &[ArtifactRow], below: &str, prefix: &str) -> Vec<Value> {
+    let start = if below.is_empty() { String::new() } else { format!("{below}/") };
+    let mut names: BTreeMap<&str, Option<u64>> = BTreeMap::new();
+    for row in rows {
+        let Some(rest) = row.path.strip_prefix(&start) else { continue };
+        match rest.split_once('/') {
+            Some((name, _)) => names.entry(name).or_insert(None),
+            None => names.entry(rest).or_insert(Some(row.size)),
+        };
+    }
+    let path = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+    names
+        .into_iter()
+        .map(|(name, size)| match size {
+            Some(size) => json!({"path": path(name), "is_dir": false, "file_size": size}),
+            None => json!({"path": path(name), "is_dir": true}),
+        })
+        .collect()
+}
+
+/// `artifacts/list`: below a run, paths from its root.
+pub(super) async fn list_of_run(call: Call) -> Reply {
+    let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
+    let below = call.ask.text_or_empty("path")?;
+    if !below.is_empty() {
+        check_path(&below)?;
+    }
+    let rows = call.store().list_artifacts(call.project(), ArtifactOwner::Run(run.row.id)).await?;
+    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run.row);
+    Ok(Json(json!({"root_uri": root, "files": folder(&rows, &below, &below)})))
+}
+
+/// `logged-models/{model_id}/artifacts/directories`.
+pub(super) async fn list_of_model(call: Call) -> Reply {
+    let model = call.logged_model(call.param("model_id")).await?;
+    let below = call.ask.text_or_empty("artifact_directory_path")?;
+    if !below.is_empty() {
+        check_path(&below)?;
+    }
+    let rows = call.store().list_artifacts(call.project(), ArtifactOwner::LoggedModel(model.id)).await?;
+    let root = wire::model_artifact_uri(call.experiment_ids().await?, &model);
+    Ok(Json(json!({"root_uri": root, "files": folder(&rows, &below, &below)})))
+}
+
+/// The proxy's listing: names from the folder that was asked for.
+pub(super) async fn list(call: Call) -> Reply {
+    let at = locate(&call, &call.ask.need("path")?).await?;
+    let rows = call.store().list_artifacts(call.project(), at.owner).await?;
+    Ok(Json(json!({"files": folder(&rows, &at.rest, "")})))
+}
+
+pub(super) async fn delete(call: Call) -> Reply {
+    let at = locate(&call, call.param("path")).await?;
+    if !at.rest.is_empty() {
+        call.store().delete_artifacts(call.project(), at.owner, &at.rest).await?;
+        return done();
+    }
+    for row in call.store().list_artifacts(call.project(), at.owner).await? {
+        call.store().delete_artifacts(call.project(), at.owner, &row.path).await?;
+    }
+    done()
+}
+
+/// A call whose body is left alone.
+async fn call_without_body(app: &Arc<App>, request: Request) -> Told<(Call, Body, HeaderMap)> {
+    let (mut parts, body) = request.into_parts();
+    let headers = parts.headers.clone();
+    // `Call` reads a body; it gets an empty one, and the query is not looked at.
+    let mut bare = Request::new(Body::empty());
+    let inside = InProject::from_request_parts(&mut parts, app).await.map_err(|it| MlflowProblem::from(it.0))?;
+    let Path(params) = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app)
+        .await
+        .map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
+    *bare.method_mut() = parts.method;
+    Ok((Call::bare(app, inside, params), body, headers))
+}
+
+pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<Response> {
+    let (call, body, headers) = call_without_body(&app, request).await?;
+    let at = locate(&call, call.param("path")).await?;
+    if at.rest.is_empty() {
+        return Err(bad_path(call.param("path")));
+    }
+    if !at.is_active {
+        return Err(MlflowProblem::invalid("The run must be in the 'active' state. Current state is deleted."));
+    }
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
+    let media_type = media_type.filter(|it| it.len() <= 200).map(str::to_owned);
+    let (hash, size) = receive(&app, body).await?;
+    let artifact = NewArtifact { path: at.rest, hash: hash.to_string(), size, media_type };
+    call.store().put_artifact(call.project(), at.owner, artifact, &call.actor(), call.now()).await?;
+    Ok(Json(json!({})).into_response())
+}
+
+/// Streams a body into the blob store.
+async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem> {
+    let (sender, mut pieces) = tokio::sync::mpsc::channel::<Option<Bytes>>(PIECES);
+    let blobs = app.blobs.clone();
+    let writing = tokio::task::spawn_blocking(move || -> Result<Option<(BlobHash, u64)>, Problem> {
+        let mut writer = blobs.begin(ARTIFACT_BYTES_MAX)?;
+        while let Some(piece) = pieces.blocking_recv() {
+            match piece {
+                Some(piece) => writer.write(&piece)?,
+                // Only a body that arrived whole is kept.
+                None => return Ok(Some(writer.finish()?)),
+            }
+        }
+        Ok(None)
+    });
+    let sent = pump(body, sender).await;
+    let written = writing.await.map_err(|it| Problem::bug("storing an artifact did not end", it))?;
+    // A full disk closes the channel first: its own problem says more.
+    let written = written?;
+    sent?;
+    written.ok_or_else(|| Problem::invalid("the body broke off").hint("send it again"))
+}
+
+async fn pump(body: Body, sender: tokio::sync::mpsc::Sender<Option<Bytes>>) -> Result<(), Problem> {
+    let mut stream = body.into_data_stream();
+    loop {
+        let piece = match tokio::time::timeout(SILENCE_MAX, stream.next()).await {
+            Err(_) => return Err(Problem::invalid(format!("the body stopped for {} s", SILENCE_MAX.as_secs()))),
+            Ok(None) => None,
+            Ok(Some(Ok(piece))) => Some(piece),
+            Ok(Some(Err(it))) => return Err(Problem::invalid("the body broke off").hint("send it again").because(it)),
+        };
+        let is_end = piece.is_none();
+        if sender.send(piece).await.is_err() || is_end {
+            return Ok(());
+        }
+    }
+}
+
+/// The first and the last byte of a `Range: bytes=…` header. `None` when it is absent or asks for several ranges,
+/// which are answered with the whole; `Some(None)` when it lies outside.
+fn range_of(headers: &HeaderMap, size: u64) -> Option<Option<(u64, u64)>> {
+    let text = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?;
+    let (from, to) = text.split_once('-')?;
+    if from.is_empty() {
+        let last: u64 = to.parse().ok()?;
+        return Some((last > 0 && size > 0).then(|| (size.saturating_sub(last), size.saturating_sub(1))));
+    }
+    let from: u64 = from.parse().ok()?;
+    let to: u64 = if to.is_empty() { u64::MAX } else { to.parse().ok()? };
+    Some((from < size && from <= to).then(|| (from, to.min(size - 1))))
+}
+
+pub(super) async fn get(State(app): State<Arc<App>>, request: Request) -> Told<Response> {
+    let (call, _, headers) = call_without_body(&app, request).await?;
+    let at = locate(&call, call.param("path")).await?;
+    let found = call.store().find_artifact(call.project(), at.owner, &at.rest).await?;
+    let found = found.ok_or_else(|| {
+        MlflowProblem::missing(format!("No such artifact: '{}'", at.rest.chars().take(200).collect::<String>()))
+    })?;
+    let hash: BlobHash = found.hash.parse().map_err(|it| Problem::bug("an artifact has a broken hash", it))?;
+    let base = [
+        // What an uploader called it is no reason for a browser to run it.
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_DISPOSITION, "attachment".to_owned()),
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+        (header::ETAG, format!("\"{}\"", found.hash)),
+    ];
+    match range_of(&headers, found.size) {
+        None => {
+            let (reader, size) = app.blobs.open_verified(&hash).map_err(Problem::from)?;
+            let length = [(header::CONTENT_LENGTH, size.to_string())];
+            Ok((base, length, Body::from_stream(stream(reader, size))).into_response())
+        }
+        Some(None) => {
+            let whole = [(header::CONTENT_RANGE, format!("bytes */{}", found.size))];
+            Ok((StatusCode::RANGE_NOT_SATISFIABLE, whole).into_response())
+        }
+        Some(Some((from, to))) => {
+            let (mut file, size) = app.blobs.open_file(&hash).map_err(Problem::from)?;
+            file.seek(SeekFrom::Start(from)).map_err(|it| Problem::unavailable("a stored file cannot be read").because(it))?;
+            let part = [
+                (header::CONTENT_LENGTH, (to - from + 1).to_string()),
+                (header::CONTENT_RANGE, format!("bytes {from}-{to}/{size}")),
+            ];
+            let body = Body::from_stream(stream(file, to - from + 1));
+            Ok((StatusCode::PARTIAL_CONTENT, base, part, body).into_response())
+        }
+    }
+}
+
+/// So many bytes of a blocking reader, in pieces. After the last byte it reads on once, because that is where a
+/// verifying reader tells damage.
+fn stream<R: Read + Send + 'static>(
+    reader: R,
+    bytes: u64,
+) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<R> {
+    futures::stream::try_unfold(reader, |mut reader| async move {
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0u8; PIECE_BYTES];
+            let count = reader.read(&mut piece)?;
+            piece.truncate(count);
+            Ok::<_, std::io::Error>((reader, piece))
+        });
+        let (reader, piece) = read.await.map_err(std::io::Error::other)??;
+        Ok::<_, std::io::Error>(if piece.is_empty() { None } else { Some((Bytes::from(piece), reader)) })
+    })
+    .try_filter_map({
+        let mut left = bytes;
+        move |mut piece: Bytes| {
+            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left = left.saturating_sub(piece.len() as u64);
+            std::future::ready(Ok((!piece.is_empty()).then_some(piece)))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_names_its_owner() {
+        let place = place_of("0/run_x/artifacts/a/b.txt").expect("a run");
+        assert_eq!((place.owner, place.rest.as_str()), (OwnerText::Run("run_x".into()), "a/b.txt"));
+        let place = place_of("0/models/m-x/artifacts/模型/model.onnx").expect("a model");
+        assert_eq!((place.owner, place.rest.as_str()), (OwnerText::Model("m-x".into()), "模型/model.onnx"));
+        assert_eq!(place_of("0/run_x/artifacts").expect("a root").rest, "");
+        assert_eq!(place_of("0/run_x/artifacts/a/b/c/d/e").expect("deep").rest, "a/b/c/d/e");
+    }
+
+    #[test]
+    fn paths_that_climb_are_refused() {
+        for path in ["", "a", "0/run_x/other/a", "0/run_x/artifacts/../a", "0/run_x/artifacts/a//b", "0/run_x/artifacts/./a", "0/run_x/artifacts/a\\b", "0/run_x/artifacts/a\0"] {
+            assert!(place_of(path).is_err(), "{path} was accepted");
+        }
+    }
+
+    #[test]
+    fn folders_come_from_paths() {
+        let row = |path: &str| ArtifactRow {
+            path: path.into(),
+            hash: String::new(),
+            size: 3,
+            media_type: None,
+            created_at: kaogong_domain::Timestamp(0),
+        };
+        let rows = [row("a/b"), row("a/c/d"), row("e"), row("ab")];
+        let names = |below: &str| -> Vec<String> {
+            folder(&rows, below, "").iter().map(|it| it["path"].as_str().expect("a path").to_owned()).collect()
+        };
+        assert_eq!(names(""), ["a", "ab", "e"]);
+        assert_eq!(names("a"), ["b", "c"]);
+        assert!(names("e").is_empty());
+    }
+
+    #[test]
+    fn ranges_are_cut_to_the_file() {
+        let range = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, text.parse().expect("a header"));
+            range_of(&headers, 10)
+        };
+        assert_eq!(range("bytes=2-4"), Some(Some((2, 4))));
+        assert_eq!(range("bytes=2-"), Some(Some((2, 9))));
+        assert_eq!(range("bytes=-3"), Some(Some((7, 9))));
+        assert_eq!(range("bytes=10-"), Some(None));
+        assert_eq!(range("bytes=0-1,4-5"), None);
+        assert_eq!(range("lines=1-2"), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! One call: the caller inside a project with the parsed request, and the lookups that all handlers share.
+
+use super::{
+    ask::Ask,
+    problem::{MlflowProblem, Told},
+};
+use crate::{access::InProject, app::App};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use http::Method;
+use kaogong_domain::{
+    Problem, Timestamp,
+    ids::{ExperimentId, LoggedModelId, ProjectId, RunId},
+};
+use kaogong_store::{Actor, ExperimentRow, Lifecycle, LoggedModelRow, ModelRow, RunFull, Store};
+use std::sync::Arc;
+
+/// The largest JSON body, in bytes.
+pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
+
+/// The name of the default experiment's id on the wire.
+const DEFAULT_ID: &str = "0";
+
+/// A parsed call.
+pub(super) struct Call {
+    pub(super) app: Arc<App>,
+    pub(super) inside: InProject,
+    pub(super) ask: Ask,
+    /// How large the body was, in bytes.
+    pub(super) body_bytes: usize,
+    params: Vec<(String, String)>,
+}
+
+impl FromRequest<Arc<App>> for Call {
+    type Rejection = MlflowProblem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Told<Self> {
+        let (mut parts, body) = request.into_parts();
+        let inside = InProject::from_request_parts(&mut parts, app).await.map_err(|it| MlflowProblem::from(it.0))?;
+        let params = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
+        let Path(params) = params.map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
+        let bytes = axum::body::to_bytes(body, JSON_BYTES_MAX)
+            .await
+            .map_err(|_| MlflowProblem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off")))?;
+        let ask = if parts.method == Method::GET || bytes.is_empty() {
+            let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+            Ask::from_pairs(query.map_err(|it| MlflowProblem::invalid(format!("the query is not right: {}", it.body_text())))?.0)
+        } else {
+            Ask::from_json(&bytes)?
+        };
+        Ok(Self { app: app.clone(), inside, ask, body_bytes: bytes.len(), params })
+    }
+}
+
+/// The logged model's id as MLflow spells it: `m-…`.
+pub(super) fn model_id_text(id: LoggedModelId) -> String {
+    id.to_string().replacen('_', "-", 1)
+}
+
+/// The id of a logged model; also accepts our own spelling.
+pub(super) fn model_id_of(text: &str) -> Option<LoggedModelId> {
+    text.replacen('-', "_", 1).parse().ok()
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+impl Call {
+    pub(super) fn store(&self) -> &Store {
+        &self.app.store
+    }
+
+    pub(super) fn project(&self) -> ProjectId {
+        self.inside.project.id
+    }
+
+    pub(super) fn actor(&self) -> Actor {
+        self.inside.actor()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.app.now()
+    }
+
+    pub(super) fn user(&self) -> String {
+        self.inside.caller.user.name.to_string()
+    }
+
+    /// A named parameter of the path.
+    pub(super) fn param(&self, name: &str) -> &str {
+        self.params.iter().find(|it| it.0 == name).map(|it| it.1.as_str()).unwrap_or_default()
+    }
+
+    /// A key that two equal requests of one credential share.
+    pub(super) fn same_request_key(&self, what: &str, content: &serde_json::Value) -> String {
+        let caller = &self.inside.caller;
+        let who = caller.token.as_ref().map_or_else(|| caller.user.id.to_string(), |it| it.id.to_string());
+        let text = format!("{what}\n{who}\n{content}");
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The experiment that clients call `0`.
+    pub(super) async fn default_experiment(&self) -> Told<ExperimentRow> {
+        Ok(self.store().default_experiment(self.project()).await?)
+    }
+
+    /// An experiment by the id that a client sent.
+    pub(super) async fn experiment(&self, text: &str) -> Told<ExperimentRow> {
+        if text == DEFAULT_ID {
+            return self.default_experiment().await;
+        }
+        let found = match text.parse::<ExperimentId>() {
+            Ok(id) => self.store().find_experiment(self.project(), id).await?,
+            Err(_) => None,
+        };
+        found.ok_or_else(|| MlflowProblem::missing(format!("No Experiment with id={} exists", shown(text))))
+    }
+
+    /// An experiment that can take new things.
+    pub(super) async fn active_experiment(&self, text: &str) -> Told<ExperimentRow> {
+        let found = self.experiment(text).await?;
+        if found.lifecycle == Lifecycle::Active {
+            return Ok(found);
+        }
+        Err(MlflowProblem::invalid(format!(
+            "The experiment {text} must be in the 'active' state. Current state is {}.",
+            found.lifecycle.as_str()
+        )))
+    }
+
+    /// A run by the id that a client sent.
+    pub(super) async fn run(&self, text: &str) -> Told<RunFull> {
+        let found = match text.parse::<RunId>() {
+            Ok(id) => self.store().find_run(self.project(), id).await?,
+            Err(_) => None,
+        };
+        found.ok_or_else(|| MlflowProblem::missing(format!("Run with id={} not found", shown(text))))
+    }
+
+    /// A run that can be changed.
+    pub(super) async fn active_run(&self, text: &str) -> Told<RunFull> {
+        let found = self.run(text).await?;
+        if found.row.lifecycle == Lifecycle::Active {
+            return Ok(found);
+        }
+        Err(MlflowProblem::invalid(format!(
+            "The run {text} must be in the 'active' state. Current state is {}.",
+            found.row.lifecycle.as_str()
+        )))
+    }
+
+    /// A logged model by the id that a client sent.
+    pub(super) async fn logged_model(&self, text: &str) -> Told<LoggedModelRow> {
+        let found = match model_id_of(text) {
+            Some(id) => self.store().find_logged_model(self.project(), id).await?,
+            None => None,
+        };
+        found.ok_or_else(|| MlflowProblem::missing(format!("Logged model with ID '{}' not found.", shown(text))))
+    }
+
+    /// A registered model by name.
+    pub(super) async fn model(&self, name: &str) -> Told<ModelRow> {
+        let found = self.store().find_model(self.project(), name).await?;
+        found.ok_or_else(|| MlflowProblem::missing(format!("Registered Model with name={} not found", shown(name))))
+    }
+}
+
+/// Ids of experiments as clients write them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ExperimentIds {
+    default: ExperimentId,
+}
+
+impl ExperimentIds {
+    pub(super) async fn of(store: &Store, project: ProjectId) -> Result<Self, Problem> {
+        Ok(Self { default: store.default_experiment(project).await?.id })
+    }
+
+    pub(super) fn text(self, id: ExperimentId) -> String {
+        if id == self.default { DEFAULT_ID.to_owned() } else { id.to_string() }
+    }
+}
+
+impl Call {
+    pub(super) async fn experiment_ids(&self) -> Told<ExperimentIds> {
+        Ok(ExperimentIds::of(self.store(), self.project()).await?)
+    }
+}

@@ -1,0 +1,4 @@
+//! Foreign protocols: each under a project's base path `/p/{project}/…`, and at the root for the token's project.
+
+pub mod mlflow;
+pub mod oip;

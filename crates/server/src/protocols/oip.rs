@@ -1,0 +1,192 @@
+//! The Open Inference Protocol v2 over REST, as Triton and KServe clients speak it.
+
+use crate::{
+    access::{InProject, Route, Rule},
+    app::App,
+    http::{
+        error::{causes_of, status_of},
+        extract::Params,
+    },
+    serving::Live,
+};
+use axum::{
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, State},
+    response::{IntoResponse, Response},
+};
+use futures::stream;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use kaogong_domain::{ErrorKind, Problem, access::Permission, names::Name};
+use kaogong_serving::oip::{HEADER_LENGTH, ModelName, arrange, model_metadata, read_request, write_answer};
+use serde_json::{Value, json};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+/// The most bytes of one call.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The routes, without the project's base path.
+pub fn routes() -> Vec<Route> {
+    let infer_rule = Rule::Project(Permission::Infer);
+    let infer_at = |path: &'static str| {
+        let route = Route::post(path, infer_rule, infer);
+        Route { handler: route.handler.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)), ..route }
+    };
+    vec![
+        Route::get("/v2", infer_rule, server),
+        Route::get("/v2/health/live", Rule::Public, live),
+        Route::get("/v2/health/ready", Rule::Public, ready),
+        Route::get("/v2/models", infer_rule, list),
+        Route::get("/v2/models/{model}", infer_rule, metadata),
+        Route::get("/v2/models/{model}/versions/{version}", infer_rule, metadata),
+        Route::get("/v2/models/{model}/ready", infer_rule, model_ready),
+        Route::get("/v2/models/{model}/versions/{version}/ready", infer_rule, model_ready),
+        Route::get("/v2/models/{model}/stats", infer_rule, stats),
+        Route::post("/v2/repository/index", infer_rule, index),
+        infer_at("/v2/models/{model}/infer"),
+        infer_at("/v2/models/{model}/versions/{version}/infer"),
+    ]
+}
+
+/// A failure in the protocol's shape.
+struct OipError(Problem);
+
+impl From<Problem> for OipError {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for OipError {
+    fn into_response(self) -> Response {
+        let problem = self.0;
+        let text = if problem.kind == ErrorKind::Bug {
+            let causes = causes_of(&problem);
+            tracing::error!(causes, "an inference call failed: {problem}");
+            "internal error; the server's log has the details".to_owned()
+        } else {
+            match &problem.hint {
+                Some(hint) => format!("{} ({hint})", problem.text),
+                None => problem.text.clone(),
+            }
+        };
+        (status_of(problem.kind), axum::Json(json!({"error": text}))).into_response()
+    }
+}
+
+type Answer<T> = Result<T, OipError>;
+
+fn find(app: &App, inside: &InProject, params: &Params) -> Result<Arc<Live>, Problem> {
+    let text = params.text("model");
+    let unknown = || {
+        let shown: String = text.chars().take(64).collect();
+        Problem::not_found(format!("Request for unknown model: '{shown}' is not found"))
+    };
+    let name: Name = text.parse().map_err(|_| unknown())?;
+    let live = app.serving.find(inside.project.id, &name).ok_or_else(unknown)?;
+    let version = params.text("version");
+    if !version.is_empty() && version != live.version_text {
+        return Err(Problem::not_found(format!("Request for unknown model: '{name}' version {version} is not found"))
+            .hint(format!("version {} is served", live.version_text)));
+    }
+    Ok(live)
+}
+
+fn named(live: &Live) -> ModelName<'_> {
+    let labels = live.task.as_ref().map(|it| it.labels()).unwrap_or_default();
+    ModelName { name: live.row.name.as_str(), version: &live.version_text, labels }
+}
+
+async fn server() -> axum::Json<Value> {
+    axum::Json(json!({
+        "name": "kaogong", "version": env!("CARGO_PKG_VERSION"),
+        "extensions": ["binary_tensor_data", "classification", "statistics", "model_repository"],
+    }))
+}
+
+async fn live() -> axum::Json<Value> {
+    axum::Json(json!({"live": true}))
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    let status = if app.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, axum::Json(json!({"live": app.is_ready(), "ready": app.is_ready()}))).into_response()
+}
+
+async fn list(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Value> {
+    let names: Vec<String> = app.serving.all(inside.project.id).iter().map(|it| it.row.name.to_string()).collect();
+    axum::Json(json!({"models": names}))
+}
+
+async fn index(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Value> {
+    let all = app.serving.all(inside.project.id);
+    let models: Vec<Value> =
+        all.iter().map(|it| json!({"name": it.row.name, "version": it.version_text, "state": "READY", "reason": ""})).collect();
+    axum::Json(Value::Array(models))
+}
+
+async fn metadata(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
+    let live = find(&app, &inside, &params)?;
+    let platform = match live.row.engine {
+        kaogong_domain::endpoints::EngineName::OnnxRuntime => "onnxruntime_onnx",
+        kaogong_domain::endpoints::EngineName::Tract => "tract_onnx",
+    };
+    let model = live.pool.model();
+    Ok(axum::Json(model_metadata(named(&live), platform, model.inputs(), model.outputs())))
+}
+
+async fn model_ready(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
+    let live = find(&app, &inside, &params)?;
+    Ok(axum::Json(json!({"name": live.row.name, "ready": true})))
+}
+
+async fn stats(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
+    let live = find(&app, &inside, &params)?;
+    let it = live.pool.counters();
+    let succeeded = it.succeeded.load(Ordering::Relaxed);
+    let pair = |count: u64, ns: u64| json!({"count": count, "ns": ns});
+    Ok(axum::Json(json!({"model_stats": [{
+        "name": live.row.name, "version": live.version_text, "inference_count": succeeded,
+        "execution_count": it.runs.load(Ordering::Relaxed),
+        "inference_stats": {
+            "success": pair(succeeded, it.queue_ns.load(Ordering::Relaxed) + it.compute_ns.load(Ordering::Relaxed)),
+            "fail": pair(it.failed.load(Ordering::Relaxed), 0),
+            "queue": pair(succeeded, it.queue_ns.load(Ordering::Relaxed)),
+            "compute_infer": pair(it.runs.load(Ordering::Relaxed), it.compute_ns.load(Ordering::Relaxed)),
+        },
+    }]})))
+}
+
+async fn infer(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    params: Params,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer<Response> {
+    let live = find(&app, &inside, &params)?;
+    let header_length = match headers.get(HEADER_LENGTH) {
+        None => None,
+        Some(it) => Some(it.to_str().map_err(|_| Problem::invalid(format!("{HEADER_LENGTH} is not a number")))?),
+    };
+    let model = live.pool.model();
+    let mut request = read_request(&body, header_length, model.inputs())?;
+    let inputs = arrange(std::mem::take(&mut request.inputs), model.inputs())?;
+    let reply = live.pool.infer(inputs, request.timeout_us.map(Duration::from_micros)).await?;
+    let answer = write_answer(named(&live), &request, &reply.outputs)?;
+    if !answer.is_binary() {
+        return Ok(([(header::CONTENT_TYPE, "application/json")], answer.head).into_response());
+    }
+    let length = answer.head.len();
+    let total = length + answer.tail.iter().map(Bytes::len).sum::<usize>();
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, total.to_string()),
+        (HeaderName::from_static(HEADER_LENGTH), length.to_string()),
+    ];
+    let pieces = std::iter::once(Bytes::from(answer.head)).chain(answer.tail).map(Ok::<_, Infallible>);
+    Ok((headers, Body::from_stream(stream::iter(pieces))).into_response())
+}

@@ -1,0 +1,47 @@
+//! What an engine does: load a model file once, then run it from as many sessions as there are threads.
+
+use crate::tensor::{Tensor, TensorSpec};
+use kaogong_domain::{Problem, endpoints::EngineName};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+/// Loads models. Object safe; used as `Arc<dyn Engine>`.
+pub trait Engine: Send + Sync + 'static {
+    /// Which engine.
+    fn name(&self) -> EngineName;
+
+    /// Its version, for pages and logs.
+    fn version(&self) -> String;
+
+    /// Reads a model. Blocks and works; never called on a thread that serves requests.
+    ///
+    /// # Errors
+    /// `Invalid` when the file is no model that this engine can run, naming what it cannot.
+    fn load(&self, path: &Path) -> Result<Arc<dyn Loaded>, Problem>;
+}
+
+/// A model in memory.
+pub trait Loaded: Send + Sync + 'static {
+    /// What it takes.
+    fn inputs(&self) -> &[TensorSpec];
+
+    /// What it gives.
+    fn outputs(&self) -> &[TensorSpec];
+
+    /// The texts that its maker put into the file.
+    fn metadata(&self) -> &BTreeMap<String, String>;
+
+    /// A session of its own for one thread.
+    ///
+    /// # Errors
+    /// `Unavailable` when there is no memory for it.
+    fn session(&self) -> Result<Box<dyn Session>, Problem>;
+}
+
+/// Runs a model from one thread.
+pub trait Session: Send {
+    /// Runs the model. Inputs come in the model's order; outputs are given in the model's order.
+    ///
+    /// # Errors
+    /// `Invalid` when the inputs do not fit each other or the model.
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem>;
+}

@@ -1,0 +1,308 @@
+//! The REST codec of the Open Inference Protocol v2, with the binary tensor extension.
+//!
+//! A tolerant reader and a strict writer. Binary tensors are slices of the request's own bytes; JSON numbers are
+//! written straight into the tensor's little-endian buffer.
+
+mod data;
+
+use crate::{
+    tensor::{DataType, Tensor, TensorSpec, elements_of},
+    task,
+};
+use bytes::Bytes;
+use data::JsonData;
+use kaogong_domain::Problem;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Carries the length of the JSON part when binary tensors follow it.
+pub const HEADER_LENGTH: &str = "inference-header-content-length";
+/// The most tensors of one request.
+const TENSORS_MAX: usize = 256;
+
+/// A request, ready for the engine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InferRequest {
+    /// Given back with the answer.
+    pub id: Option<String>,
+    /// Tensors as they came.
+    pub inputs: Vec<Tensor>,
+    /// Outputs wanted; all when empty.
+    pub wanted: Vec<Wanted>,
+    /// Whether outputs are sent as bytes when they do not say themselves.
+    pub is_binary: bool,
+    /// How long the call may wait, in microseconds.
+    pub timeout_us: Option<u64>,
+}
+
+/// One output wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its name.
+    pub name: String,
+    /// Whether it is sent as bytes.
+    pub is_binary: Option<bool>,
+    /// Give the so many most likely classes instead of the tensor.
+    pub classes: Option<usize>,
+}
+
+/// An answer: JSON, then the bytes of binary tensors.
+#[derive(Debug, Clone)]
+pub struct InferAnswer {
+    /// The JSON part.
+    pub head: Vec<u8>,
+    /// Binary tensors in the order of the JSON part.
+    pub tail: Vec<Bytes>,
+}
+
+impl InferAnswer {
+    /// Whether the answer carries binary tensors and so needs its header length told.
+    pub fn is_binary(&self) -> bool {
+        !self.tail.is_empty()
+    }
+}
+
+#[derive(Deserialize)]
+struct RequestJson<'a> {
+    #[serde(default)]
+    id: Option<Value>,
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+    #[serde(borrow)]
+    inputs: Vec<InputJson<'a>>,
+    #[serde(default)]
+    outputs: Vec<OutputJson>,
+}
+
+#[derive(Deserialize)]
+struct InputJson<'a> {
+    name: String,
+    shape: Vec<i64>,
+    datatype: String,
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+    #[serde(borrow, default)]
+    data: Option<&'a serde_json::value::RawValue>,
+}
+
+#[derive(Deserialize)]
+struct OutputJson {
+    name: String,
+    #[serde(default)]
+    parameters: Option<Map<String, Value>>,
+}
+
+/// Reads a request.
+///
+/// `header_length` is the value of [`HEADER_LENGTH`]; `specs` are the model's inputs, needed for the raw form
+/// (length 0: the body is the only input, nothing else).
+///
+/// # Errors
+/// `Invalid`, naming what is wrong and where.
+pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSpec]) -> Result<InferRequest, Problem> {
+    let split = match header_length {
+        None => body.len(),
+        Some(text) => {
+            let length = text.trim().parse::<usize>().ok().filter(|it| *it <= body.len());
+            length.ok_or_else(|| {
+                Problem::invalid(format!("{HEADER_LENGTH} `{}` is not within the body of {} bytes", cut(text), body.len()))
+            })?
+        }
+    };
+    if header_length.is_some() && split == 0 {
+        return read_raw(body, specs);
+    }
+    let json: RequestJson<'_> = serde_json::from_slice(&body[..split])
+        .map_err(|it| Problem::invalid(format!("failed to parse the request JSON buffer: {it}")))?;
+    if json.inputs.is_empty() || json.inputs.len() > TENSORS_MAX {
+        return Err(Problem::invalid(format!("a request has 1 to {TENSORS_MAX} inputs, this one has {}", json.inputs.len())));
+    }
+    let mut rest = body.slice(split..);
+    let mut inputs = Vec::with_capacity(json.inputs.len());
+    for input in json.inputs {
+        let tensor = read_input(input, &mut rest)?;
+        if inputs.iter().any(|it: &Tensor| it.name == tensor.name) {
+            return Err(Problem::invalid(format!("input `{}` is given twice", tensor.name)));
+        }
+        inputs.push(tensor);
+    }
+    if !rest.is_empty() {
+        return Err(Problem::invalid(format!("{} bytes follow the last binary tensor", rest.len())));
+    }
+    let parameters = json.parameters.unwrap_or_default();
+    Ok(InferRequest {
+        id: json.id.map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned)),
+        inputs,
+        wanted: json.outputs.into_iter().map(wanted).collect(),
+        is_binary: parameters.get("binary_data_output").and_then(Value::as_bool).unwrap_or(false),
+        timeout_us: parameters.get("timeout").and_then(Value::as_u64),
+    })
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+fn wanted(it: OutputJson) -> Wanted {
+    let parameters = it.parameters.unwrap_or_default();
+    let classes = parameters.get("classification").and_then(Value::as_u64).and_then(|it| usize::try_from(it).ok());
+    Wanted { name: it.name, is_binary: parameters.get("binary_data").and_then(Value::as_bool), classes }
+}
+
+fn read_input(input: InputJson<'_>, rest: &mut Bytes) -> Result<Tensor, Problem> {
+    let datatype = DataType::parse(&input.datatype).ok_or_else(|| {
+        Problem::invalid(format!("input `{}` has the unknown datatype `{}`", input.name, cut(&input.datatype)))
+    })?;
+    let elements = elements_of(&input.shape)?;
+    let binary = input.parameters.as_ref().and_then(|it| it.get("binary_data_size"));
+    let data = match (binary, input.data) {
+        (Some(size), None) => {
+            let size = size.as_u64().and_then(|it| usize::try_from(it).ok()).filter(|it| *it <= rest.len());
+            let size = size.ok_or_else(|| {
+                Problem::invalid(format!("binary_data_size of input `{}` is not within the body", input.name))
+            })?;
+            rest.split_to(size)
+        }
+        (None, Some(json)) => JsonData { datatype, elements, name: &input.name }.read(json.get())?,
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid(format!("input `{}` has both JSON and binary data", input.name)));
+        }
+        (None, None) => return Err(Problem::invalid(format!("input `{}` has no data", input.name))),
+    };
+    let tensor = Tensor { name: input.name, datatype, shape: input.shape, data };
+    tensor.check()?;
+    Ok(tensor)
+}
+
+fn read_raw(body: &Bytes, specs: &[TensorSpec]) -> Result<InferRequest, Problem> {
+    let [spec] = specs else {
+        return Err(Problem::invalid("a raw body needs a model with exactly one input").hint("send a JSON header"));
+    };
+    let free = spec.shape.iter().filter(|it| **it < 0).count();
+    let fixed: i64 = spec.shape.iter().filter(|it| **it >= 0).product();
+    let size = spec.datatype.size().unwrap_or(0);
+    let row = usize::try_from(fixed).unwrap_or(0) * size;
+    if size == 0 || free > 1 || row == 0 || !body.len().is_multiple_of(row) {
+        return Err(Problem::invalid(format!("a raw body of {} bytes does not fit input `{}`", body.len(), spec.name)));
+    }
+    let count = i64::try_from(body.len() / row).unwrap_or(i64::MAX);
+    let shape = spec.shape.iter().map(|it| if *it < 0 { count } else { *it }).collect();
+    let tensor = Tensor { name: spec.name.clone(), datatype: spec.datatype, shape, data: body.clone() };
+    tensor.check()?;
+    Ok(InferRequest { id: None, inputs: vec![tensor], wanted: vec![], is_binary: true, timeout_us: None })
+}
+
+/// Puts the inputs of a request into the model's order and checks them against it.
+///
+/// # Errors
+/// `Invalid` names the input that is missing, unknown or of another type or shape.
+pub fn arrange(mut inputs: Vec<Tensor>, specs: &[TensorSpec]) -> Result<Vec<Tensor>, Problem> {
+    if let Some(unknown) = inputs.iter().find(|it| specs.iter().all(|spec| spec.name != it.name)) {
+        let names: Vec<&str> = specs.iter().map(|it| it.name.as_str()).collect();
+        return Err(Problem::invalid(format!("the model has no input `{}`", unknown.name))
+            .hint(format!("its inputs are {}", names.join(", "))));
+    }
+    let mut arranged = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let place = inputs.iter().position(|it| it.name == spec.name);
+        let tensor = match place {
+            Some(place) => inputs.swap_remove(place),
+            None => return Err(Problem::invalid(format!("input `{}` is missing", spec.name))),
+        };
+        if tensor.datatype != spec.datatype {
+            let (want, have) = (spec.datatype.as_str(), tensor.datatype.as_str());
+            return Err(Problem::invalid(format!("input `{}` is {have}, the model takes {want}", spec.name)));
+        }
+        if !spec.accepts(&tensor.shape) {
+            let text = format!("input `{}` has shape {:?}, the model takes {:?}", spec.name, tensor.shape, spec.shape);
+            return Err(Problem::invalid(text).hint("-1 is a free dimension"));
+        }
+        arranged.push(tensor);
+    }
+    Ok(arranged)
+}
+
+#[derive(Serialize)]
+struct AnswerJson<'a> {
+    model_name: &'a str,
+    model_version: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    outputs: Vec<OutputView<'a>>,
+}
+
+#[derive(Serialize)]
+struct OutputView<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    shape: Vec<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<data::Shown<'a>>,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Copy)]
+pub struct ModelName<'a> {
+    /// The name in the address.
+    pub name: &'a str,
+    /// The version, as digits.
+    pub version: &'a str,
+    /// Class names, for the classification extension.
+    pub labels: &'a [String],
+}
+
+/// Writes an answer.
+///
+/// # Errors
+/// `Invalid` when an output that is not there is wanted, or a type that JSON cannot carry.
+pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Tensor]) -> Result<InferAnswer, Problem> {
+    let mut tail = vec![];
+    let mut views = vec![];
+    let all: Vec<(&Tensor, Option<&Wanted>)> = if request.wanted.is_empty() {
+        outputs.iter().map(|it| (it, None)).collect()
+    } else {
+        let find = |want: &'_ Wanted| outputs.iter().find(|it| it.name == want.name);
+        let pairs = request.wanted.iter().map(|want| {
+            find(want).map(|it| (it, Some(want))).ok_or_else(|| {
+                Problem::invalid(format!("unexpected inference output `{}` for model `{}`", want.name, model.name))
+            })
+        });
+        pairs.collect::<Result<_, _>>()?
+    };
+    let classified: Vec<Option<Tensor>> = all
+        .iter()
+        .map(|(it, want)| want.and_then(|it| it.classes).map(|count| task::classify(it, count, model.labels)).transpose())
+        .collect::<Result<_, _>>()?;
+    for ((tensor, want), classes) in all.iter().zip(&classified) {
+        let tensor = classes.as_ref().unwrap_or(tensor);
+        let is_binary = want.and_then(|it| it.is_binary).unwrap_or(request.is_binary);
+        let (parameters, shown) = if is_binary {
+            tail.push(tensor.data.clone());
+            (Some(json!({"binary_data_size": tensor.data.len()})), None)
+        } else {
+            (None, Some(data::Shown::new(tensor)?))
+        };
+        let shape = tensor.shape.clone();
+        views.push(OutputView { name: &tensor.name, datatype: tensor.datatype.as_str(), shape, parameters, data: shown });
+    }
+    let answer =
+        AnswerJson { model_name: model.name, model_version: model.version, id: request.id.as_deref(), outputs: views };
+    let head = serde_json::to_vec(&answer).map_err(|it| Problem::bug("an answer cannot be written as JSON", it))?;
+    Ok(InferAnswer { head, tail })
+}
+
+/// What `GET /v2/models/{name}` says.
+pub fn model_metadata(model: ModelName<'_>, platform: &str, inputs: &[TensorSpec], outputs: &[TensorSpec]) -> Value {
+    let tensors = |specs: &[TensorSpec]| -> Vec<Value> {
+        specs.iter().map(|it| json!({"name": it.name, "datatype": it.datatype.as_str(), "shape": it.shape})).collect()
+    };
+    json!({
+        "name": model.name, "versions": [model.version], "platform": platform,
+        "inputs": tensors(inputs), "outputs": tensors(outputs),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+"""The training scripts on real data, against a file store of MLflow. Needs the scikit-learn environment.
+
+    python -m unittest discover python/tests -p 'test_train*'
+"""
+
+import csv
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import numpy as np
+import onnx
+from fake_server import FakeServer, pictures_export
+from onnx.reference import ReferenceEvaluator
+from PIL import Image
+
+PYTHON = HERE.parent
+
+
+def run(folder, script, *arguments):
+    done = subprocess.run([sys.executable, str(PYTHON / script), *arguments], capture_output=True, text=True, cwd=folder)
+    if done.returncode:
+        raise AssertionError(f"{script} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def columns_of(rows):
+    def kind(values):
+        try:
+            [float(it) for it in values if it]
+            return "number"
+        except ValueError:
+            return "text"
+
+    return [{"name": name, "kind": kind([row[name] for row in rows])} for name in rows[0]]
+
+
+class Train(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def serve(self, view, export):
+        fake = FakeServer(view, export)
+        self.addCleanup(fake.close)
+        store = {"MLFLOW_TRACKING_URI": f"file:{self.folder}/mlruns", "MLFLOW_ALLOW_FILE_STORE": "true"}
+        before = dict(os.environ)
+        os.environ.update(fake.environment() | store)
+        self.addCleanup(lambda: (os.environ.clear(), os.environ.update(before)))
+
+    def model(self):
+        found = list(self.folder.glob("mlruns/**/model.onnx"))
+        self.assertEqual(len(found), 1)
+        model = onnx.load(found[0])
+        self.assertLessEqual(model.ir_version, 9)
+        self.assertLessEqual(model.opset_import[0].version, 17)
+        properties = {it.key: it.value for it in model.metadata_props}
+        self.assertEqual(model.graph.input[0].name, "x")
+        self.assertEqual(model.graph.input[0].type.tensor_type.shape.dim[0].dim_param, "batch")
+        return ReferenceEvaluator(model), json.loads(properties["kaogong.task"])
+
+    def metric(self, key):
+        found = list(self.folder.glob(f"mlruns/*/*/metrics/{key}"))
+        self.assertEqual(len(found), 1)
+        return [float(line.split()[1]) for line in found[0].read_text().splitlines()]
+
+    def check_digits(self, algorithm):
+        run(self.folder, "demo/make_digits.py", str(self.folder / "digits"))
+        files = sorted((self.folder / "digits").glob("*/*.png"))
+        items = [(f"{it.parent.name}/{it.name}", it.parent.name, "train", it.read_bytes()) for it in files]
+        self.assertEqual(len(items), 1797)
+        held, items = items[::5], [it for at, it in enumerate(items) if at % 5]
+        self.serve({"summary": {"kind": "images"}}, lambda query: pictures_export(items))
+        run(self.folder, "train/images.py", "--algorithm", algorithm, "--experiment", "digits")
+        evaluator, task = self.model()
+        self.assertEqual((task["width"], task["height"], task["channels"], len(task["labels"])), (8, 8, 1, 10))
+        pixels = [np.asarray(Image.open(io.BytesIO(it[3])), np.float32).reshape(-1) * task["scale"] for it in held]
+        answers = np.argmax(evaluator.run(None, {"x": np.stack(pixels)})[0], axis=1)
+        right = np.mean([task["labels"][answer] == it[1] for answer, it in zip(answers, held, strict=True)])
+        self.assertGreaterEqual(right, 0.95)
+        losses = self.metric("train_loss")
+        self.assertTrue(len(losses) > 5 and losses[-1] < losses[0])
+        self.assertGreaterEqual(self.metric("validation_accuracy")[0], 0.95)
+
+    def test_digits_by_logistic_regression(self):
+        self.check_digits("logistic")
+
+    def test_digits_by_perceptron(self):
+        self.check_digits("mlp")
+
+    def test_colour_pictures_of_several_sizes(self):
+        items = []
+        for at in range(40):
+            colour = [(200, 30, 30), (30, 30, 200)][at % 2]
+            pixels = np.full((50 + at, 100, 3), colour, np.uint8)
+            pixels[: at + 1] //= 2
+            out = io.BytesIO()
+            Image.fromarray(pixels).save(out, "PNG")
+            items.append((f"{'红蓝'[at % 2]}/{at}.png", "红蓝"[at % 2], "train", out.getvalue()))
+        self.serve({"summary": {"kind": "images"}}, lambda query: pictures_export(items))
+        run(self.folder, "train/images.py", "--algorithm", "mlp", "--experiment", "colours")
+        _, task = self.model()
+        self.assertEqual((task["channels"], task["labels"], task["width"]), (3, ["红", "蓝"] if "红" < "蓝" else ["蓝", "红"], 32))
+        self.assertGreaterEqual(self.metric("validation_accuracy")[0], 0.99)
+
+    def check_table(self, name, target, task, algorithm, change=lambda rows: None):
+        run(self.folder, "demo/make_tables.py", str(self.folder / "tables"))
+        with (self.folder / "tables" / name).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        change(rows)
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        view = {"summary": {"kind": "table", "target": target, "columns": columns_of(rows)}}
+        self.serve(view, lambda query: out.getvalue().encode())
+        run(self.folder, "train/table.py", "--algorithm", algorithm, "--experiment", "t", "--task", task)
+        return self.model()
+
+    def test_breast_cancer_with_gaps_and_words(self):
+        def change(rows):
+            for at, row in enumerate(rows):
+                row["ward"] = "一二三"[at % 3]
+                if at % 7 == 0:
+                    row["mean_radius"] = ""
+
+        for algorithm in ["logistic", "mlp"]:
+            with self.subTest(algorithm):
+                self.setUp()
+                _, task = self.check_table("breast-cancer.csv", "diagnosis", "classification", algorithm, change)
+                self.assertEqual(task["labels"], ["benign", "malignant"])
+                self.assertEqual(task["columns"][-1]["kind"], "category")
+                self.assertGreaterEqual(self.metric("validation_accuracy")[0], 0.92)
+
+    def test_diabetes_progression(self):
+        for algorithm in ["linear", "mlp"]:
+            with self.subTest(algorithm):
+                self.setUp()
+                evaluator, task = self.check_table("diabetes.csv", "progression", "regression", algorithm)
+                self.assertEqual((task["kind"], len(task["columns"])), ("table-regression", 10))
+                self.assertEqual(evaluator.run(None, {"x": np.ones((3, 10), np.float32)})[0].shape, (3, 1))
+                self.assertGreaterEqual(self.metric("validation_r2")[0], 0.3)
+
+
+if __name__ == "__main__":
+    unittest.main()
