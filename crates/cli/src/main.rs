@@ -1,5 +1,7 @@
 //! The `kaogong` program.
 
+#![allow(unreachable_pub, reason = "a program has no outside; `pub` marks what its other modules use")]
+
 mod args;
 mod commands;
 mod context;

@@ -1,1 +1,13 @@
-//! Model engines: tract and ONNX Runtime.
+//! Model engines: tract, which is compiled in, and ONNX Runtime, which is loaded where its library is found.
+//!
+//! Invariant: a file or a library that cannot be used is answered with a `Problem`, never with a panic.
+
+mod checks;
+pub mod onnxruntime;
+pub mod tract;
+
+pub use onnxruntime::OnnxRuntime;
+pub use tract::Tract;
+
+#[cfg(target_endian = "big")]
+compile_error!("tensors are little-endian on the wire and are handed to the engines as they are");

@@ -1,0 +1,241 @@
+//! A model in ONNX Runtime, and the sessions that run it.
+
+use crate::checks::{Said, check_inputs, copy_bools, guarded, unrunnable};
+use bytes::{BufMut, Bytes, BytesMut};
+use kaogong_domain::Problem;
+use kaogong_serving::{DataType, Loaded, Session, Tensor, TensorSpec, tensor::elements_of};
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    memory::Allocator,
+    session::{Session as Native, SessionInputValue},
+    value::{DynTensor, DynTensorValueType, DynValue, Outlet, Shape, TensorElementType, ValueType},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// A model file that ONNX Runtime has accepted.
+pub(super) struct Model {
+    environment: Environment,
+    path: PathBuf,
+    inputs: Arc<[TensorSpec]>,
+    outputs: Arc<[TensorSpec]>,
+    metadata: BTreeMap<String, String>,
+    /// The session that the load made, for the first who asks: it holds the weights a second time otherwise.
+    first: Mutex<Option<Native>>,
+}
+
+impl Model {
+    pub(super) fn read(environment: &Environment, path: &Path) -> Result<Self, Said> {
+        let path = path.canonicalize().map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
+        if path.metadata().is_ok_and(|it| it.len() == 0) {
+            return Err(Said::new("the file is empty"));
+        }
+        let native = commit(environment, &path)?;
+        let inputs = native.inputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
+        let outputs = native.outputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
+        if outputs.is_empty() {
+            return Err(Said::new("it gives no output"));
+        }
+        let metadata = metadata_of(&native)?;
+        Ok(Self {
+            environment: environment.clone(),
+            path,
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+            metadata,
+            first: Mutex::new(Some(native)),
+        })
+    }
+}
+
+impl Loaded for Model {
+    fn inputs(&self) -> &[TensorSpec] {
+        &self.inputs
+    }
+
+    fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    fn session(&self) -> Result<Box<dyn Session>, Problem> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let native = match first {
+            Some(native) => native,
+            None => guarded(|| commit(&self.environment, &self.path)).map_err(|said| {
+                Problem::unavailable(format!("ONNX Runtime cannot prepare a session of `{}`: {said}", self.path.display())).because(said)
+            })?,
+        };
+        Ok(Box::new(Run { native, inputs: self.inputs.clone(), outputs: self.outputs.clone() }))
+    }
+}
+
+/// One thread's session.
+struct Run {
+    native: Native,
+    inputs: Arc<[TensorSpec]>,
+    outputs: Arc<[TensorSpec]>,
+}
+
+impl Session for Run {
+    fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem> {
+        check_inputs(&self.inputs, inputs)?;
+        let native = &mut self.native;
+        let specs = &self.outputs;
+        guarded(|| {
+            let values = inputs.iter().map(value_of).collect::<Result<Vec<SessionInputValue<'_>>, Said>>()?;
+            let given = native.run(&values[..]).map_err(Said::new)?;
+            given.values().zip(specs.iter()).map(|(value, spec)| tensor_of(&value, spec)).collect::<Result<Vec<_>, Said>>()
+        })
+        .map_err(|said| unrunnable("ONNX Runtime", said))
+    }
+}
+
+/// Makes a session with one thread that waits without spinning: the pool above decides how many run side by side.
+fn commit(environment: &Environment, path: &Path) -> Result<Native, Said> {
+    let builder = Native::builder(environment).map_err(Said::new)?;
+    let builder = builder.with_log_level(LogLevel::Error).map_err(Said::new)?;
+    let builder = builder.with_intra_threads(1).map_err(Said::new)?.with_inter_threads(1).map_err(Said::new)?;
+    let builder = builder.with_intra_op_spinning(false).map_err(Said::new)?;
+    let mut builder = builder.with_inter_op_spinning(false).map_err(Said::new)?;
+    builder.commit_from_file(path).map_err(Said::new)
+}
+
+fn metadata_of(native: &Native) -> Result<BTreeMap<String, String>, Said> {
+    let metadata = native.metadata().map_err(Said::new)?;
+    let keys = metadata.custom_keys().map_err(Said::new)?;
+    Ok(keys.into_iter().filter_map(|key| metadata.custom(&key).map(|value| (key, value))).collect())
+}
+
+fn spec_of(outlet: &Outlet) -> Result<TensorSpec, Said> {
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        return Err(Said::new(format!("`{}` is a sequence, a map or an optional; only tensors are served", outlet.name())));
+    };
+    let datatype = datatype_of(*ty)
+        .ok_or_else(|| Said::new(format!("tensor `{}` has elements of type {ty}, which are not served", outlet.name())))?;
+    Ok(TensorSpec { name: outlet.name().to_owned(), datatype, shape: shape.to_vec() })
+}
+
+fn datatype_of(element: TensorElementType) -> Option<DataType> {
+    DataType::ALL.into_iter().find(|it| element_of(*it) == element)
+}
+
+fn element_of(datatype: DataType) -> TensorElementType {
+    match datatype {
+        DataType::Bool => TensorElementType::Bool,
+        DataType::Int8 => TensorElementType::Int8,
+        DataType::Int16 => TensorElementType::Int16,
+        DataType::Int32 => TensorElementType::Int32,
+        DataType::Int64 => TensorElementType::Int64,
+        DataType::Uint8 => TensorElementType::Uint8,
+        DataType::Uint16 => TensorElementType::Uint16,
+        DataType::Uint32 => TensorElementType::Uint32,
+        DataType::Uint64 => TensorElementType::Uint64,
+        DataType::Fp16 => TensorElementType::Float16,
+        DataType::Bf16 => TensorElementType::Bfloat16,
+        DataType::Fp32 => TensorElementType::Float32,
+        DataType::Fp64 => TensorElementType::Float64,
+        DataType::Bytes => TensorElementType::String,
+    }
+}
+
+/// Copies a tensor whose bytes have been checked against its shape into the runtime's memory.
+fn value_of(tensor: &Tensor) -> Result<SessionInputValue<'static>, Said> {
+    if tensor.datatype == DataType::Bytes {
+        let texts = texts_of(&tensor.data).ok_or_else(|| Said::new(format!("input `{}` has a text that is not UTF-8", tensor.name)))?;
+        let shape = Shape::new(tensor.shape.iter().copied());
+        return Ok(ort::value::Tensor::from_string_array((shape, &texts[..])).map_err(Said::new)?.into());
+    }
+    let shape = Shape::new(tensor.shape.iter().copied());
+    let mut value = DynTensor::new(&Allocator::default(), element_of(tensor.datatype), shape).map_err(Said::new)?;
+    let pointer = value.data_ptr_mut().cast::<u8>();
+    if tensor.data.is_empty() || pointer.is_null() {
+        return Ok(value.into());
+    }
+    // SAFETY: the runtime has allocated, in the processor's memory, as many elements of this size as the shape has, zeroed or not;
+    // `check_inputs` has held that product against the length of `data`; nothing else knows the fresh tensor. Bytes of any value
+    // may be written, and booleans are written as 0 or 1.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::ptr::write_bytes(pointer, 0, tensor.data.len());
+        let to = std::slice::from_raw_parts_mut(pointer, tensor.data.len());
+        match tensor.datatype {
+            DataType::Bool => copy_bools(&tensor.data, to),
+            _ => to.copy_from_slice(&tensor.data),
+        }
+    }
+    Ok(value.into())
+}
+
+fn tensor_of(value: &DynValue, spec: &TensorSpec) -> Result<Tensor, Said> {
+    let value = value.downcast_ref::<DynTensorValueType>().map_err(Said::new)?;
+    let datatype = datatype_of(*value.data_type()).ok_or_else(|| Said::new(format!("output `{}` is of an unknown type", spec.name)))?;
+    let shape = value.shape().to_vec();
+    let data = match datatype.size() {
+        None => bytes_of(&value.try_extract_strings().map_err(Said::new)?.1)?,
+        Some(size) => {
+            let length = elements_of(&shape).map_err(Said::new)?.checked_mul(size).ok_or_else(|| Said::new("the output is too large"))?;
+            let pointer = value.data_ptr().cast::<u8>();
+            if length == 0 || pointer.is_null() {
+                Bytes::new()
+            } else {
+                // SAFETY: without another execution provider the runtime gives outputs in the processor's memory, contiguous,
+                // initialized and of as many elements of this size as the shape has; `value` keeps them alive until they are copied.
+                #[allow(unsafe_code)]
+                unsafe {
+                    Bytes::copy_from_slice(std::slice::from_raw_parts(pointer, length))
+                }
+            }
+        }
+    };
+    Ok(Tensor { name: spec.name.clone(), datatype, shape, data })
+}
+
+/// Texts with their length before them, as strings.
+fn texts_of(mut data: &[u8]) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    while let Some((head, rest)) = data.split_first_chunk::<4>() {
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*head) as usize)?;
+        texts.push(String::from_utf8(text.to_vec()).ok()?);
+        data = rest;
+    }
+    data.is_empty().then_some(texts)
+}
+
+fn bytes_of(texts: &[String]) -> Result<Bytes, Said> {
+    let mut data = BytesMut::new();
+    for text in texts {
+        data.put_u32_le(u32::try_from(text.len()).map_err(Said::new)?);
+        data.put_slice(text.as_bytes());
+    }
+    Ok(data.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_survive_the_way_in_and_out() {
+        let texts = ["".to_owned(), "é".to_owned(), "abc".to_owned()];
+        let data = bytes_of(&texts).expect("short");
+        assert_eq!(texts_of(&data).expect("whole"), texts);
+        assert_eq!(texts_of(&data[..data.len() - 1]), None);
+        assert_eq!(texts_of(b"\x01\0\0\0\xff"), None);
+    }
+
+    #[test]
+    fn every_type_has_one_element_type() {
+        for datatype in DataType::ALL {
+            assert_eq!(datatype_of(element_of(datatype)), Some(datatype));
+        }
+        assert_eq!(datatype_of(TensorElementType::Complex64), None);
+    }
+}
