@@ -27,7 +27,8 @@ impl Said {
     }
 
     fn of_panic(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
+        let text =
+            payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref::<&str>().copied());
         Self::new(text.unwrap_or("the engine panicked without a text"))
     }
 }

@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use tract_onnx::{
     pb::ModelProto,
     prelude::{
-        DatumType, Framework, InferenceModelExt, IntoRunnable, TVec, TypedRunnableModel, TypedSimpleState, tract_data::prelude::Tensor as Array,
+        DatumType, Framework, InferenceModelExt, IntoRunnable, TVec, TypedRunnableModel, TypedSimpleState,
+        tract_data::prelude::Tensor as Array,
     },
     tract_hir::{infer::Factoid, prelude::InferenceModel},
 };
@@ -61,7 +62,8 @@ impl Model {
             return Err(Said::new(format!("nothing gives the tensors {:?}", parsed.unresolved_inputs)));
         }
         let mut model = parsed.model;
-        let inputs = (0..model.inputs.len()).map(|index| name_input(&mut model, index)).collect::<Result<Vec<_>, Said>>()?;
+        let inputs =
+            (0..model.inputs.len()).map(|index| name_input(&mut model, index)).collect::<Result<Vec<_>, Said>>()?;
         let typed = model.into_optimized().map_err(said)?;
         let names = proto.graph.iter().flat_map(|it| &it.output).map(|it| it.name.clone());
         let outputs = names
@@ -120,7 +122,11 @@ impl Session for Run {
             let said = |error| Said::new(format!("{error:#}"));
             let arrays = inputs.iter().map(|it| Ok(array_of(it)?.into())).collect::<Result<TVec<_>, Said>>()?;
             let given = state.run(arrays).map_err(said)?;
-            given.iter().zip(outputs.iter()).map(|(array, spec)| tensor_of(array, spec)).collect::<Result<Vec<_>, Said>>()
+            given
+                .iter()
+                .zip(outputs.iter())
+                .map(|(array, spec)| tensor_of(array, spec))
+                .collect::<Result<Vec<_>, Said>>()
         });
         result.map_err(|said| {
             // A run that stopped half way leaves values behind that the next one must not see.
@@ -180,7 +186,11 @@ fn datatype_of(kind: DatumType, name: &str) -> Result<DataType, Said> {
         DatumType::F16 => DataType::Fp16,
         DatumType::F32 => DataType::Fp32,
         DatumType::F64 => DataType::Fp64,
-        other => return Err(Said::new(format!("tensor `{name}` has elements of type {other:?}, which this engine does not take or give"))),
+        other => {
+            return Err(Said::new(format!(
+                "tensor `{name}` has elements of type {other:?}, which this engine does not take or give"
+            )));
+        }
     })
 }
 
@@ -208,7 +218,12 @@ fn array_of(tensor: &Tensor) -> Result<Array, Said> {
     let mut array = Array::zero_dt(datum_type_of(tensor.datatype)?, &shape).map_err(said)?;
     let to = array.as_bytes_mut();
     if to.len() != tensor.data.len() {
-        return Err(Said::new(format!("input `{}` has {} bytes, {} are needed", tensor.name, tensor.data.len(), to.len())));
+        return Err(Said::new(format!(
+            "input `{}` has {} bytes, {} are needed",
+            tensor.name,
+            tensor.data.len(),
+            to.len()
+        )));
     }
     match tensor.datatype {
         DataType::Bool => copy_bools(&tensor.data, to),
@@ -221,7 +236,12 @@ fn tensor_of(array: &Array, spec: &TensorSpec) -> Result<Tensor, Said> {
     let said = |error| Said::new(format!("{error:#}"));
     let array = array.cast_to_dt(datum_type_of(spec.datatype)?).map_err(said)?;
     let shape = array.shape().iter().map(|it| i64::try_from(*it)).collect::<Result<Vec<_>, _>>().map_err(Said::new)?;
-    Ok(Tensor { name: spec.name.clone(), datatype: spec.datatype, shape, data: Bytes::copy_from_slice(array.as_bytes()) })
+    Ok(Tensor {
+        name: spec.name.clone(),
+        datatype: spec.datatype,
+        shape,
+        data: Bytes::copy_from_slice(array.as_bytes()),
+    })
 }
 
 #[cfg(test)]
@@ -231,7 +251,10 @@ mod tests {
     #[test]
     fn the_version_is_the_one_that_is_locked() {
         let lock = include_str!("../../../Cargo.lock");
-        assert!(lock.contains(&format!("name = \"tract-onnx\"\nversion = \"{VERSION}\"\n")), "set VERSION to what Cargo.lock says");
+        assert!(
+            lock.contains(&format!("name = \"tract-onnx\"\nversion = \"{VERSION}\"\n")),
+            "set VERSION to what Cargo.lock says"
+        );
     }
 
     #[test]

@@ -3,17 +3,21 @@
 //! A call of a model known to be quick runs on the caller's own thread when a session is free: handing it over
 //! and back costs more than the model itself. Everything else goes through the queue to a compute thread.
 
+mod batch;
+mod warm;
+
 use crate::{
     engine::{Loaded, Session},
     histogram::Histogram,
-    tensor::{DataType, Tensor, elements_of},
+    tensor::Tensor,
 };
 use kaogong_domain::{ErrorKind, Problem};
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,9 +26,12 @@ use tokio::sync::oneshot;
 /// Calls that may wait for one model.
 pub const QUEUE_MAX: usize = 1024;
 /// Rows of one batch.
-const BATCH_ROWS_MAX: i64 = 64;
-/// Models quicker than this run where the call arrived, in microseconds.
-const QUICK_US: u64 = 100;
+const BATCH_ROWS_MAX: usize = 64;
+/// Calls quicker than this run where they arrived, in nanoseconds. Handing over costs 10 to 30 µs; this is
+/// also short enough not to hold up the other connections of the thread.
+const QUICK_NS: u64 = 100_000;
+/// A model slower than this at first gets no spare sessions: it would not become quick.
+const SPARE_NS: u64 = 10 * QUICK_NS;
 /// A waiting call is given up after this, when the caller names no time.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -60,6 +67,8 @@ struct Call {
     inputs: Vec<Tensor>,
     since: Instant,
     deadline: Instant,
+    /// Rows, when the call may share a run.
+    rows: Option<usize>,
     reply: oneshot::Sender<Result<Reply, Problem>>,
 }
 
@@ -76,9 +85,9 @@ struct Shared {
     spare: Mutex<Vec<Box<dyn Session>>>,
     model: Arc<dyn Loaded>,
     counters: Counters,
-    /// What the engine takes for one row, learned; microseconds, smoothed over eight calls.
-    usual_us: AtomicU64,
-    can_batch: bool,
+    /// What the engine takes for one row, learned; nanoseconds, smoothed over eight runs.
+    row_ns: AtomicU64,
+    can_batch: AtomicBool,
 }
 
 /// A loaded model with its threads. Dropping it lets queued calls end first.
@@ -93,38 +102,35 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    /// Starts `threads` compute threads, and runs the model once with zeros to warm it up and to see that it works.
+    /// Starts `threads` compute threads after the model has run in each of their sessions, to warm it up and to see
+    /// that it works.
     ///
     /// # Errors
-    /// `Invalid` when the model fails on zeros of its own input shapes.
+    /// `Invalid` when the model fails on zeros of its own input shapes or gives other outputs than it declares.
     pub fn start(model: Arc<dyn Loaded>, threads: usize) -> Result<Self, Problem> {
         let threads = threads.clamp(1, 64);
-        let mut spare = vec![];
-        for _ in 0..threads {
-            spare.push(model.session()?);
-        }
-        let usual_us = warm_up(&*model, &mut spare)?;
-        let all = |specs: &[crate::TensorSpec]| !specs.is_empty() && specs.iter().all(crate::TensorSpec::is_batched);
-        let can_batch = all(model.inputs()) && all(model.outputs());
+        let (sessions, found) = warmed(&*model, threads)?;
+        let row_ns = found.row_ns.unwrap_or(SPARE_NS);
+        let spare = if row_ns < SPARE_NS { warmed(&*model, threads)?.0 } else { vec![] };
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             bell: Condvar::new(),
             spare: Mutex::new(spare),
             counters: Counters::default(),
-            usual_us: AtomicU64::new(usual_us),
-            can_batch,
+            row_ns: AtomicU64::new(row_ns),
+            can_batch: AtomicBool::new(found.can_batch),
             model,
         });
-        let mut handles = vec![];
-        for number in 0..threads {
-            let (shared, session) = (shared.clone(), shared.model.session()?);
+        let mut pool = Self { shared, threads: vec![] };
+        for (number, session) in sessions.into_iter().enumerate() {
+            let shared = pool.shared.clone();
             let thread = std::thread::Builder::new().name(format!("compute-{number}"));
             let handle = thread
                 .spawn(move || serve(&shared, session))
                 .map_err(|it| Problem::unavailable("cannot start a compute thread").because(it))?;
-            handles.push(handle);
+            pool.threads.push(handle);
         }
-        Ok(Self { shared, threads: handles })
+        Ok(pool)
     }
 
     /// The model.
@@ -140,10 +146,10 @@ impl Pool {
     /// Runs the model on inputs in the model's order.
     ///
     /// # Errors
-    /// `TooMany` at once when the queue is full; `Unavailable` when the time is over before a thread was free.
+    /// `TooMany` at once when the queue is full; `Unavailable` when the time is over before the answer is there.
     pub async fn infer(&self, inputs: Vec<Tensor>, time: Option<Duration>) -> Result<Reply, Problem> {
         let since = Instant::now();
-        let answer = match self.quick_session() {
+        let answer = match self.quick_session(&inputs) {
             Some(session) => self.run_here(session, &inputs, since),
             None => self.run_queued(inputs, since, time).await,
         };
@@ -161,21 +167,21 @@ impl Pool {
         answer
     }
 
-    fn quick_session(&self) -> Option<Box<dyn Session>> {
-        if self.shared.usual_us.load(Ordering::Relaxed) >= QUICK_US {
+    fn quick_session(&self, inputs: &[Tensor]) -> Option<Box<dyn Session>> {
+        let rows = batch::rows_of(inputs).unwrap_or(1) as u64;
+        if self.shared.row_ns.load(Ordering::Relaxed).saturating_mul(rows) >= QUICK_NS {
             return None;
         }
         locked(&self.shared.spare).pop()
     }
 
-    fn run_here(&self, mut session: Box<dyn Session>, inputs: &[Tensor], since: Instant) -> Result<Reply, Problem> {
+    fn run_here(&self, session: Box<dyn Session>, inputs: &[Tensor], since: Instant) -> Result<Reply, Problem> {
         let began = Instant::now();
-        let outputs = session.run(inputs);
+        let mut session = Some(session);
+        let outputs = self.shared.run(&mut session, inputs, batch::rows_of(inputs).unwrap_or(1));
         let took = began.elapsed();
-        locked(&self.shared.spare).push(session);
-        self.shared.learn(took, rows_of(inputs));
-        let outputs = outputs?;
-        Ok(Reply { outputs, queue_us: micros(began - since), compute_us: micros(took) })
+        locked(&self.shared.spare).extend(session);
+        Ok(Reply { outputs: outputs?, queue_us: micros(began - since), compute_us: micros(took) })
     }
 
     async fn run_queued(&self, inputs: Vec<Tensor>, since: Instant, time: Option<Duration>) -> Result<Reply, Problem> {
@@ -187,13 +193,21 @@ impl Pool {
                 return Err(Problem::unavailable("the model is being taken down").hint("try again"));
             }
             if queue.calls.len() >= QUEUE_MAX {
+                // Callers that went away hold no place.
+                queue.calls.retain(|it| !it.reply.is_closed());
+            }
+            if queue.calls.len() >= QUEUE_MAX {
                 return Err(Problem::new(ErrorKind::TooMany, format!("{QUEUE_MAX} calls wait for this model already"))
                     .hint("send fewer at once, or try again in a moment"));
             }
-            queue.calls.push_back(Call { inputs, since, deadline, reply });
+            let rows = batch::rows_of(&inputs);
+            queue.calls.push_back(Call { inputs, since, deadline, rows, reply });
         }
         self.shared.bell.notify_one();
-        answer.await.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call"))),
+            Err(_) => Err(late()),
+        }
     }
 }
 
@@ -209,54 +223,70 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn learn(&self, took: Duration, rows: i64) {
+    /// Runs the model, learns what it takes, and puts a fresh session in the place of one that panicked.
+    fn run(&self, session: &mut Option<Box<dyn Session>>, inputs: &[Tensor], rows: usize) -> Result<Vec<Tensor>, Problem> {
+        let mut taken = match session.take() {
+            Some(session) => session,
+            None => self.model.session()?,
+        };
+        let began = Instant::now();
+        let outputs = catch_unwind(AssertUnwindSafe(|| taken.run(inputs)));
+        let took = nanos(began.elapsed());
         self.counters.runs.fetch_add(1, Ordering::Relaxed);
-        self.counters.compute_ns.fetch_add(took.as_nanos() as u64, Ordering::Relaxed);
-        let us = micros(took) / rows.max(1).unsigned_abs();
-        let old = self.usual_us.load(Ordering::Relaxed);
-        self.usual_us.store((old * 7 + us) / 8, Ordering::Relaxed);
+        self.counters.compute_ns.fetch_add(took, Ordering::Relaxed);
+        let old = self.row_ns.load(Ordering::Relaxed);
+        let row_ns = took / rows.max(1) as u64;
+        self.row_ns.store((old.saturating_mul(7).saturating_add(row_ns)) / 8, Ordering::Relaxed);
+        let Ok(outputs) = outputs else {
+            // What a panic left behind in the session is not used again.
+            return Err(Problem::new(ErrorKind::Bug, "the engine panicked during a run"));
+        };
+        *session = Some(taken);
+        outputs
     }
+
+    fn can_batch(&self) -> bool {
+        self.can_batch.load(Ordering::Relaxed)
+    }
+}
+
+fn late() -> Problem {
+    Problem::unavailable("the time of the call was over before the model answered").hint("try again, or allow more time")
 }
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn rows_of(inputs: &[Tensor]) -> i64 {
-    inputs.first().and_then(|it| it.shape.first()).copied().unwrap_or(1).max(1)
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Runs the model on zeros in every spare session; the second run of the first one tells how long a row takes.
-fn warm_up(model: &dyn Loaded, sessions: &mut [Box<dyn Session>]) -> Result<u64, Problem> {
-    let zeros = model.inputs().iter().map(zeros_of).collect::<Result<Vec<_>, _>>()?;
-    let mut usual = 0;
-    for session in sessions {
-        let failed = |it: Problem| Problem::invalid(format!("the model fails on zeros of its own input shapes: {it}"));
-        session.run(&zeros).map_err(failed)?;
-        let began = Instant::now();
-        session.run(&zeros)?;
-        usual = micros(began.elapsed());
+/// Sessions that have run the model, and what the last of them showed.
+fn warmed(model: &dyn Loaded, count: usize) -> Result<(Vec<Box<dyn Session>>, warm::Warm), Problem> {
+    let mut sessions = vec![];
+    let mut found = warm::Warm { row_ns: None, can_batch: false };
+    for _ in 0..count {
+        let mut session = model.session()?;
+        found = warm::warm_up(model, &mut *session)?;
+        sessions.push(session);
     }
-    Ok(usual)
+    Ok((sessions, found))
 }
 
-fn zeros_of(spec: &crate::TensorSpec) -> Result<Tensor, Problem> {
-    let shape: Vec<i64> = spec.shape.iter().map(|it| if *it < 0 { 1 } else { *it }).collect();
-    let bytes = elements_of(&shape)? * spec.datatype.size().unwrap_or(4);
-    Ok(Tensor { name: spec.name.clone(), datatype: spec.datatype, shape, data: vec![0; bytes].into() })
-}
-
-fn serve(shared: &Shared, mut session: Box<dyn Session>) {
-    while let Some(batch) = take(shared) {
+fn serve(shared: &Shared, session: Box<dyn Session>) {
+    let mut session = Some(session);
+    while let Some(calls) = take(shared) {
         let now = Instant::now();
-        let (live, late): (Vec<Call>, Vec<Call>) =
-            batch.into_iter().filter(|it| !it.reply.is_closed()).partition(|it| it.deadline > now);
-        for call in late {
-            let problem = Problem::unavailable("the call waited longer for a free thread than its time").hint("try again");
-            let _ = call.reply.send(Err(problem));
+        let (live, over): (Vec<Call>, Vec<Call>) =
+            calls.into_iter().filter(|it| !it.reply.is_closed()).partition(|it| it.deadline > now);
+        for call in over {
+            let _ = call.reply.send(Err(late()));
         }
-        if !live.is_empty() {
-            run_batch(shared, &mut *session, live);
+        if live.len() > 1 {
+            run_together(shared, &mut session, live);
+        } else {
+            run_each(shared, &mut session, live);
         }
     }
 }
@@ -266,18 +296,16 @@ fn take(shared: &Shared) -> Option<Vec<Call>> {
     let mut queue = locked(&shared.queue);
     loop {
         if let Some(first) = queue.calls.pop_front() {
-            let mut rows = rows_of(&first.inputs);
-            let mut batch = vec![first];
-            while shared.can_batch
-                && let Some(next) = queue.calls.front()
-                && rows + rows_of(&next.inputs) <= BATCH_ROWS_MAX
-                && agree(&batch[0].inputs, &next.inputs)
-                && let Some(next) = queue.calls.pop_front()
-            {
-                rows += rows_of(&next.inputs);
-                batch.push(next);
+            let mut room = first.rows.filter(|_| shared.can_batch()).map_or(0, |it| BATCH_ROWS_MAX.saturating_sub(it));
+            let mut calls = vec![first];
+            let fits = |room: usize, first: &Call, next: &Call| {
+                next.rows.filter(|it| *it <= room && batch::fit(&first.inputs, &next.inputs))
+            };
+            while let Some(rows) = queue.calls.front().and_then(|next| fits(room, &calls[0], next)) {
+                room -= rows;
+                calls.extend(queue.calls.pop_front());
             }
-            return Some(batch);
+            return Some(calls);
         }
         if queue.is_closed {
             return None;
@@ -286,73 +314,35 @@ fn take(shared: &Shared) -> Option<Vec<Call>> {
     }
 }
 
-/// Whether two calls differ in nothing but the number of rows.
-fn agree(a: &[Tensor], b: &[Tensor]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(a, b)| {
-            a.datatype == b.datatype && a.datatype != DataType::Bytes && a.shape.get(1..) == b.shape.get(1..)
-        })
-}
-
-fn run_batch(shared: &Shared, session: &mut dyn Session, calls: Vec<Call>) {
+/// One run for all calls. When it fails, or gives other rows than it got, each call runs alone: none may suffer
+/// from, or see, what another sent.
+fn run_together(shared: &Shared, session: &mut Option<Box<dyn Session>>, calls: Vec<Call>) {
     let began = Instant::now();
-    let rows: Vec<i64> = calls.iter().map(|it| rows_of(&it.inputs)).collect();
-    let outputs = match &calls[..] {
-        [only] => session.run(&only.inputs),
-        many => session.run(&joined(many, rows.iter().sum())),
+    let rows: Vec<usize> = calls.iter().map(|it| it.rows.unwrap_or(1)).collect();
+    let total = rows.iter().sum();
+    let inputs: Vec<&[Tensor]> = calls.iter().map(|it| it.inputs.as_slice()).collect();
+    let Ok(outputs) = shared.run(session, &batch::join(&inputs, total), total) else {
+        return run_each(shared, session, calls);
     };
-    let took = began.elapsed();
-    shared.learn(took, rows.iter().sum());
-    let mut parts = match outputs {
-        Ok(outputs) if calls.len() == 1 => vec![Ok(outputs)],
-        Ok(outputs) => split(&outputs, &rows).into_iter().map(Ok).collect(),
-        Err(problem) => calls.iter().map(|_| Err(Problem::new(problem.kind, problem.text.clone()))).collect::<Vec<_>>(),
+    let Some(parts) = batch::split(&outputs, &rows) else {
+        shared.can_batch.store(false, Ordering::Relaxed);
+        return run_each(shared, session, calls);
     };
-    for call in calls.into_iter().rev() {
-        let Some(part) = parts.pop() else { return };
-        let reply = part.map(|outputs| Reply {
-            outputs,
-            queue_us: micros(began - call.since),
-            compute_us: micros(took),
-        });
+    let compute_us = micros(began.elapsed());
+    for (call, outputs) in calls.into_iter().zip(parts) {
+        let queue_us = micros(began - call.since);
         // A caller that went away needs no answer.
-        let _ = call.reply.send(reply);
+        let _ = call.reply.send(Ok(Reply { outputs, queue_us, compute_us }));
     }
 }
 
-fn joined(calls: &[Call], rows: i64) -> Vec<Tensor> {
-    let first = &calls[0].inputs;
-    (0..first.len())
-        .map(|place| {
-            let data: Vec<u8> = calls.iter().flat_map(|it| it.inputs[place].data.iter().copied()).collect();
-            let mut shape = first[place].shape.clone();
-            shape[0] = rows;
-            Tensor { name: first[place].name.clone(), datatype: first[place].datatype, shape, data: data.into() }
-        })
-        .collect()
-}
-
-fn split(outputs: &[Tensor], rows: &[i64]) -> Vec<Vec<Tensor>> {
-    let total: i64 = rows.iter().sum();
-    let mut done = 0;
-    rows.iter()
-        .map(|count| {
-            let part = outputs
-                .iter()
-                .map(|it| {
-                    let row_bytes = it.data.len() / usize::try_from(total.max(1)).unwrap_or(1);
-                    let (from, to) = (done as usize * row_bytes, (done + count) as usize * row_bytes);
-                    let mut shape = it.shape.clone();
-                    if let Some(first) = shape.first_mut() {
-                        *first = *count;
-                    }
-                    Tensor { name: it.name.clone(), datatype: it.datatype, shape, data: it.data.slice(from..to) }
-                })
-                .collect();
-            done += count;
-            part
-        })
-        .collect()
+fn run_each(shared: &Shared, session: &mut Option<Box<dyn Session>>, calls: Vec<Call>) {
+    for call in calls {
+        let began = Instant::now();
+        let outputs = shared.run(session, &call.inputs, call.rows.unwrap_or(1));
+        let (queue_us, compute_us) = (micros(began - call.since), micros(began.elapsed()));
+        let _ = call.reply.send(outputs.map(|outputs| Reply { outputs, queue_us, compute_us }));
+    }
 }
 
 #[cfg(test)]

@@ -204,7 +204,9 @@ impl Store {
     /// Replaces a password; other sessions of the user end.
     pub async fn set_password(&self, id: UserId, hash: String, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        sql::exec(&mut tx, "UPDATE users SET password_hash = $2 WHERE id = $1", vals![id, hash]).await?;
+        if sql::exec(&mut tx, "UPDATE users SET password_hash = $2 WHERE id = $1", vals![id, hash]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no user {id}")));
+        }
         sql::exec(&mut tx, "DELETE FROM sessions WHERE user_id = $1", vals![id]).await?;
         tx.event(actor, now, Change::new(None, "access", "user.password_changed", id)).await?;
         Ok(tx.commit().await?)
@@ -312,6 +314,9 @@ impl Store {
         now: Timestamp,
     ) -> Told<MemberRow> {
         let mut tx = self.change().await?;
+        if sql::number(&mut tx, "SELECT COUNT(*) FROM users WHERE id = $1", vals![user]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no user {user}")));
+        }
         if role != Role::Owner {
             keep_an_owner(&mut tx, project, user).await?;
         }

@@ -117,7 +117,7 @@ impl Store {
     pub async fn delete_artifacts(&self, project: ProjectId, owner: ArtifactOwner, path: &str) -> Told<u64> {
         let mut tx = self.measure().await?;
         let below = format!("{path}/");
-        let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path = $3 OR substr(path, 1, $4) = $5)";
+        let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path = $3 OR substr(path, 1, CAST($4 AS INTEGER)) = $5)";
         let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
         let gone = sql::exec(&mut tx, sql, vals![project, owner.to_string(), path, length, below]).await?;
         tx.commit().await.map_err(crate::StoreError::from)?;

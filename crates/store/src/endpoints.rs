@@ -74,6 +74,14 @@ const ONE: &str = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS ha
     JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
     WHERE e.project_id = $1 AND e.name = $2 AND e.deleted_at IS NULL";
 
+async fn check_version(tx: &mut crate::open::Tx<'_>, project: ProjectId, id: ModelVersionId) -> Result<()> {
+    let sql = "SELECT COUNT(*) FROM model_versions v JOIN models m ON m.id = v.model_id WHERE v.id = $1 AND m.project_id = $2";
+    if sql::number(tx, sql, vals![id, project]).await? == 0 {
+        return Err(Problem::not_found(format!("the project has no model version {id}")).into());
+    }
+    Ok(())
+}
+
 impl Store {
     /// A new endpoint. The same one again gives the existing one; `Conflict` when it serves something else.
     pub async fn create_endpoint(
@@ -92,6 +100,7 @@ impl Store {
             let text = format!("endpoint `{}` exists and serves {}@{}", new.name, found.model, found.version);
             return Err(Problem::conflict(text).hint("update it, or choose another name"));
         }
+        check_version(&mut tx, project, new.model_version_id).await?;
         let id = EndpointId::generate(now);
         let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, generation, created_at, created_by) \
             VALUES ($1, $2, $3, $4, $5, 1, $6, $7)";
@@ -114,6 +123,7 @@ impl Store {
         now: Timestamp,
     ) -> Told<EndpointRow> {
         let mut tx = self.change().await?;
+        check_version(&mut tx, project, new.model_version_id).await?;
         let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, generation = generation + 1 \
             WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
         let values = vals![project, &new.name, new.model_version_id, new.engine.as_str()];

@@ -63,12 +63,19 @@ impl From<StoreError> for Problem {
 
 fn of_database(cause: sqlx::Error) -> Problem {
     let text = cause.to_string();
-    if text.contains("disk is full") || text.contains("No space left") || text.contains("disk I/O error") {
+    if text.contains("disk is full") || text.contains("could not extend file") || text.contains("No space left") || text.contains("disk I/O error") {
         return Problem::unavailable("the database's disk is full or failing; nothing was changed")
             .hint("free space on the data folder's disk, then try again")
             .because(cause);
     }
+    let code = cause.as_database_error().and_then(|it| it.code()).unwrap_or_default().into_owned();
+    if is_passing(&code) {
+        return Problem::unavailable("the database is busy or not ready").hint("try again in a moment").because(cause);
+    }
     match &cause {
+        sqlx::Error::Database(it) if it.is_foreign_key_violation() => {
+            Problem::conflict("a thing that this refers to is not there, or something still refers to this").because(cause)
+        }
         sqlx::Error::Database(it) if it.is_unique_violation() => {
             Problem::conflict("a thing of that name exists already").because(cause)
         }
@@ -79,5 +86,34 @@ fn of_database(cause: sqlx::Error) -> Problem {
             Problem::unavailable("the database cannot be reached").hint("is it running?").because(cause)
         }
         _ => Problem::bug("the database refused a query", cause),
+    }
+}
+
+/// Codes after which the same call may work: SQLite's `BUSY` and `LOCKED` with their extended forms, PostgreSQL's
+/// serialisation failure, deadlock, too many connections, shut-down and start-up.
+fn is_passing(code: &str) -> bool {
+    const POSTGRES: [&str; 8] = ["40001", "40P01", "53300", "55P03", "57014", "57P01", "57P02", "57P03"];
+    let is_sqlite_lock = code.len() < 5 && code.parse::<i64>().is_ok_and(|it| matches!(it & 0xff, 5 | 6));
+    is_sqlite_lock || POSTGRES.contains(&code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passing_failures_are_told_from_lasting_ones() {
+        for code in ["5", "6", "517", "261", "40P01", "57P03"] {
+            assert!(is_passing(code), "{code}");
+        }
+        for code in ["", "1", "19", "787", "2067", "42601", "23505"] {
+            assert!(!is_passing(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_pool_that_gave_nothing_is_unavailable_and_a_bad_query_is_a_bug() {
+        assert_eq!(Problem::from(StoreError::Database(sqlx::Error::PoolTimedOut)).kind, ErrorKind::Unavailable);
+        assert_eq!(Problem::from(StoreError::Database(sqlx::Error::RowNotFound)).kind, ErrorKind::Bug);
     }
 }

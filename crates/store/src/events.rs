@@ -12,6 +12,8 @@ use sqlx::{AnyConnection, any::AnyRow};
 
 /// Events read together while the chain is checked.
 const VERIFY_BATCH: i64 = 1000;
+/// Events in one page.
+const PAGE_MAX: u32 = 10_000;
 
 /// Who made a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,7 +255,7 @@ impl Store {
     pub async fn list_events(&self, filter: &EventFilter) -> std::result::Result<Vec<EventRow>, Problem> {
         let (condition, mut values) = conditions(filter, true);
         let order = if filter.after.is_some() { "ASC" } else { "DESC" };
-        values.push(Val::from(filter.limit));
+        values.push(Val::from(filter.limit.min(PAGE_MAX)));
         let sql = format!("SELECT * FROM events WHERE {condition} ORDER BY seq {order} LIMIT ${}", values.len());
         let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
         Ok(rows.iter().map(event).collect::<Result<_>>()?)

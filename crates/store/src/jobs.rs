@@ -159,6 +159,11 @@ impl Store {
             vals![made.id, made.project_id, &made.name, &made.spec, new.request_key, state, new.retries, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
         for input in new.inputs {
+            let sql = "SELECT COUNT(*) FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id \
+                WHERE v.id = $1 AND d.project_id = $2";
+            if sql::number(&mut tx, sql, vals![input.version_id, new.project_id]).await? == 0 {
+                return Err(Problem::not_found(format!("the project has no dataset version {}", input.version_id)));
+            }
             let sql = "INSERT INTO job_inputs (job_id, alias, version_id) VALUES ($1, $2, $3)";
             sql::exec(&mut tx, sql, vals![made.id, input.alias, input.version_id]).await?;
         }
@@ -241,8 +246,8 @@ impl Store {
             condition += &format!(" AND state = ${}", values.len());
         }
         if let Some(text) = text {
-            values.push(Val::from(format!("%{}%", text.to_lowercase().replace(['%', '_'], ""))));
-            condition += &format!(" AND LOWER(name) LIKE ${}", values.len());
+            values.push(Val::from(sql::containing(&text.to_lowercase())));
+            condition += &format!(" AND LOWER(name) LIKE ${} ESCAPE '\\'", values.len());
         }
         let mut conn = self.read().await?;
         let count = format!("SELECT COUNT(*) AS total FROM jobs WHERE {condition}");

@@ -38,6 +38,9 @@ fn point(row: &AnyRow) -> Result<MetricPoint> {
 }
 
 async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, String)]) -> Result<()> {
+    // In one order for everybody, so that two batches cannot wait for each other's rows.
+    let mut params: Vec<&(String, String)> = params.iter().collect();
+    params.sort();
     for (key, value) in params {
         let sql = "INSERT INTO params (run_id, key, value) VALUES ($1, $2, $3) ON CONFLICT (run_id, key) DO NOTHING";
         if sql::exec(conn, sql, vals![run, key, value]).await? > 0 {
@@ -57,7 +60,9 @@ async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, Str
 }
 
 async fn put_metrics(conn: &mut AnyConnection, run: RunId, points: &[MetricPoint]) -> Result<()> {
-    for batch in points.chunks(ROWS_AT_ONCE) {
+    let mut ordered: Vec<&MetricPoint> = points.iter().collect();
+    ordered.sort_by(|a, b| (&a.key, a.step, a.timestamp_ms).cmp(&(&b.key, b.step, b.timestamp_ms)));
+    for batch in ordered.chunks(ROWS_AT_ONCE) {
         let rows: Vec<String> = (0..batch.len()).map(|it| format!("({})", places(it * 6 + 1, 6))).collect();
         let sql = format!(
             "INSERT INTO metrics (run_id, key, at, step, value, is_nan) VALUES {} ON CONFLICT DO NOTHING",
@@ -70,15 +75,29 @@ async fn put_metrics(conn: &mut AnyConnection, run: RunId, points: &[MetricPoint
         }
         sql::rows_of(conn, sql, values).await?;
     }
-    for (key, it) in newest_by_key(points) {
-        let (value, is_nan) = stored(it.value);
-        // MLflow's rule: the higher step is newer, then the later time, then the larger value.
-        let sql = "INSERT INTO latest_metrics (run_id, key, at, step, value, is_nan) VALUES ($1, $2, $3, $4, $5, $6) \
-            ON CONFLICT (run_id, key) DO UPDATE SET at = excluded.at, step = excluded.step, value = excluded.value, is_nan = excluded.is_nan \
-            WHERE excluded.step > latest_metrics.step OR (excluded.step = latest_metrics.step AND (excluded.at > latest_metrics.at \
-            OR (excluded.at = latest_metrics.at AND excluded.value > latest_metrics.value)))";
-        sql::exec(conn, sql, vals![run, key, it.timestamp_ms, it.step, value, is_nan]).await?;
+    let newest: Vec<&MetricPoint> = newest_by_key(points).into_values().collect();
+    for batch in newest.chunks(ROWS_AT_ONCE) {
+        put_newest(conn, run, batch).await?;
     }
+    Ok(())
+}
+
+/// MLflow's rule: the higher step is newer, then the later time, then the larger value, where NaN counts as 0.
+async fn put_newest(conn: &mut AnyConnection, run: RunId, batch: &[&MetricPoint]) -> Result<()> {
+    let rows: Vec<String> = (0..batch.len()).map(|it| format!("({})", places(it * 6 + 1, 6))).collect();
+    let sql = format!(
+        "INSERT INTO latest_metrics (run_id, key, at, step, value, is_nan) VALUES {} \
+         ON CONFLICT (run_id, key) DO UPDATE SET at = excluded.at, step = excluded.step, value = excluded.value, is_nan = excluded.is_nan \
+         WHERE excluded.step > latest_metrics.step OR (excluded.step = latest_metrics.step AND (excluded.at > latest_metrics.at \
+         OR (excluded.at = latest_metrics.at AND excluded.value > latest_metrics.value)))",
+        rows.join(", ")
+    );
+    let mut values = Vec::with_capacity(batch.len() * 6);
+    for it in batch {
+        let (value, is_nan) = stored(it.value);
+        values.extend(vals![run, &it.key, it.timestamp_ms, it.step, value, is_nan]);
+    }
+    sql::rows_of(conn, sql, values).await?;
     Ok(())
 }
 
@@ -87,7 +106,7 @@ fn newest_by_key(points: &[MetricPoint]) -> BTreeMap<&str, &MetricPoint> {
     for it in points {
         let rank = |it: &MetricPoint| (it.step, it.timestamp_ms);
         let is_newer = newest.get(it.key.as_str()).is_none_or(|old| {
-            rank(it) > rank(old) || (rank(it) == rank(old) && it.value.total_cmp(&old.value).is_gt())
+            rank(it) > rank(old) || (rank(it) == rank(old) && stored(it.value).0 > stored(old.value).0)
         });
         if is_newer {
             newest.insert(&it.key, it);

@@ -155,6 +155,13 @@ async fn insert_model(
     Ok(ModelRow { id, name: name.to_owned(), description: description.to_owned(), tags, created_at: now, updated_at: now })
 }
 
+/// Refuses to go on while `served` names an endpoint.
+async fn refuse_served(tx: &mut crate::open::Tx<'_>, served: &'static str, id: impl Into<sql::Val>) -> Result<()> {
+    let Some(row) = sql::row(tx, served, vec![id.into()]).await? else { return Ok(()) };
+    let text = format!("endpoint `{}` serves it", row.text("name")?);
+    Err(Problem::conflict(text).hint("delete that endpoint first, or let it serve another version").into())
+}
+
 const BY_NAME: &str = "SELECT * FROM models WHERE project_id = $1 AND name = $2";
 
 impl Store {
@@ -210,17 +217,22 @@ impl Store {
         }
         let sql = "UPDATE models SET name = $3, description = $4, tags = $5, updated_at = $6 WHERE project_id = $1 AND id = $2";
         let values = vals![project, it.id, &it.name, &it.description, json_of(&it.tags)?, now];
-        sql::exec(&mut tx, sql, values).await?;
+        if sql::exec(&mut tx, sql, values).await? == 0 {
+            return Err(Problem::not_found(format!("there is no model {}", it.id)));
+        }
         tx.event(actor, now, Change::new(project, "models", "model.updated", it.id).name(&it.name)).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Removes a model with its versions and aliases. The caller has checked that no endpoint serves one.
+    /// Removes a model with its versions and aliases. `Conflict` while an endpoint serves one.
     pub async fn delete_model(&self, project: ProjectId, id: ModelId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
         let row = sql::row(&mut tx, "SELECT name FROM models WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model {id}")))?;
         let name = row.text("name")?;
+        let served = "SELECT e.name AS name FROM endpoints e JOIN model_versions v ON v.id = e.model_version_id \
+            WHERE v.model_id = $1 AND e.deleted_at IS NULL ORDER BY e.name";
+        refuse_served(&mut tx, served, id).await?;
         sql::exec(&mut tx, "DELETE FROM model_aliases WHERE model_id = $1", vals![id]).await?;
         sql::exec(&mut tx, "DELETE FROM model_versions WHERE model_id = $1", vals![id]).await?;
         sql::exec(&mut tx, "DELETE FROM models WHERE id = $1", vals![id]).await?;
@@ -239,8 +251,9 @@ impl Store {
     ) -> Told<ModelVersionRow> {
         let mut tx = self.change().await?;
         if let Some(key) = &new.request_key {
-            let sql = "SELECT * FROM model_versions WHERE model_id = $1 AND request_key = $2";
-            if let Some(row) = sql::row(&mut tx, sql, vals![model_id, key]).await? {
+            let sql = "SELECT v.* FROM model_versions v JOIN models m ON m.id = v.model_id \
+                WHERE v.model_id = $1 AND v.request_key = $2 AND m.project_id = $3";
+            if let Some(row) = sql::row(&mut tx, sql, vals![model_id, key, project]).await? {
                 return Ok(version(&row)?);
             }
         }
@@ -302,7 +315,8 @@ impl Store {
         now: Timestamp,
     ) -> Told<ModelVersionRow> {
         let mut tx = self.change().await?;
-        let row = sql::row(&mut tx, "SELECT * FROM model_versions WHERE id = $1", vals![id]).await?;
+        let sql = "SELECT v.* FROM model_versions v JOIN models m ON m.id = v.model_id WHERE v.id = $1 AND m.project_id = $2";
+        let row = sql::row(&mut tx, sql, vals![id, project]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model version {id}")))?;
         let mut it = version(&row)?;
         it.description = patch.description.unwrap_or(it.description);
@@ -316,7 +330,7 @@ impl Store {
         Ok(it)
     }
 
-    /// Removes a version and the aliases that point at it. The caller has checked that no endpoint serves it.
+    /// Removes a version and the aliases that point at it. `Conflict` while an endpoint serves it.
     pub async fn delete_model_version(
         &self,
         project: ProjectId,
@@ -325,8 +339,10 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "DELETE FROM model_versions WHERE id = $1 RETURNING model_id, number";
-        let row = sql::row(&mut tx, sql, vals![id]).await?;
+        refuse_served(&mut tx, "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL", id).await?;
+        let sql = "DELETE FROM model_versions WHERE id = $1 AND model_id IN (SELECT id FROM models WHERE project_id = $2) \
+            RETURNING model_id, number";
+        let row = sql::row(&mut tx, sql, vals![id, project]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model version {id}")))?;
         let sql = "DELETE FROM model_aliases WHERE model_id = $1 AND number = $2";
         sql::exec(&mut tx, sql, vals![row.text("model_id")?, row.int("number")?]).await?;
@@ -345,8 +361,9 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "SELECT COUNT(*) FROM model_versions WHERE model_id = $1 AND number = $2";
-        if sql::number(&mut tx, sql, vals![id, number]).await? == 0 {
+        let sql = "SELECT COUNT(*) FROM model_versions v JOIN models m ON m.id = v.model_id \
+            WHERE v.model_id = $1 AND v.number = $2 AND m.project_id = $3";
+        if sql::number(&mut tx, sql, vals![id, number, project]).await? == 0 {
             return Err(Problem::not_found(format!("the model has no version {number}")));
         }
         let sql = "INSERT INTO model_aliases (model_id, alias, number) VALUES ($1, $2, $3) \
@@ -367,8 +384,9 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "DELETE FROM model_aliases WHERE model_id = $1 AND alias = $2";
-        if sql::exec(&mut tx, sql, vals![id, alias]).await? > 0 {
+        let sql = "DELETE FROM model_aliases WHERE model_id = $1 AND alias = $2 \
+            AND model_id IN (SELECT id FROM models WHERE project_id = $3)";
+        if sql::exec(&mut tx, sql, vals![id, alias, project]).await? > 0 {
             let change = Change::new(project, "models", "model.alias_deleted", id).detail(json!({"alias": alias}));
             tx.event(actor, now, change).await?;
         }

@@ -140,9 +140,17 @@ impl Store {
         Ok(self.readers.acquire().await?)
     }
 
+    async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(match self.dialect {
+            // Takes the write lock at once: a read that becomes a write later could be refused then.
+            Dialect::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Dialect::Postgres => self.writer.begin().await?,
+        })
+    }
+
     /// A transaction that changes state: it holds the end of the event chain, so such changes follow each other.
     pub(crate) async fn change(&self) -> Result<Tx<'_>> {
-        let mut tx = self.writer.begin().await?;
+        let mut tx = self.begin().await?;
         let end = sql::row(&mut tx, "UPDATE chain SET seq = seq WHERE id = 1 RETURNING seq, hash", vec![]).await?;
         let end = end.ok_or_else(|| Problem::conflict("the event chain has no end"))?;
         Ok(Tx { seq: end.int("seq")?, hash: end.text("hash")?, tx, news: &self.news, has_news: false })
@@ -150,7 +158,7 @@ impl Store {
 
     /// A transaction for measurements, which are no change of state: it does not wait for others on PostgreSQL.
     pub(crate) async fn measure(&self) -> Result<Transaction<'static, Any>> {
-        Ok(self.writer.begin().await?)
+        self.begin().await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Experiments, runs and logged models, in the shapes of the MLflow protocol.
+//! Experiments and runs, in the shapes of the MLflow protocol.
 
 use crate::{
     Actor, Lifecycle, Store,
@@ -8,11 +8,11 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
-    ids::{AttemptId, ExperimentId, JobId, LoggedModelId, ProjectId, RunId, VersionId},
+    ids::{AttemptId, ExperimentId, JobId, ProjectId, RunId, VersionId},
     runs::{MetricPoint, RunStatus},
 };
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 type Told<T> = std::result::Result<T, Problem>;
 
@@ -113,48 +113,6 @@ pub struct RunPatch {
     pub outputs: Option<serde_json::Value>,
 }
 
-/// A logged model, as MLflow 3 names what a run produced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoggedModelRow {
-    /// Its id.
-    pub id: LoggedModelId,
-    /// Its experiment.
-    pub experiment_id: ExperimentId,
-    /// The run that produced it.
-    pub run_id: Option<RunId>,
-    /// Its name.
-    pub name: String,
-    /// As the client says.
-    pub model_type: String,
-    /// `LOGGED_MODEL_PENDING`, `…_READY`, `…_UPLOAD_FAILED`.
-    pub status: String,
-    /// More on the status.
-    pub status_message: String,
-    /// Parameters.
-    pub params: BTreeMap<String, String>,
-    /// Tags.
-    pub tags: BTreeMap<String, String>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it last changed.
-    pub updated_at: Timestamp,
-}
-
-/// A logged model to make.
-#[derive(Debug, Clone, Default)]
-pub struct NewLoggedModel {
-    /// The run that produces it.
-    pub run_id: Option<RunId>,
-    /// Its name.
-    pub name: String,
-    /// As the client says.
-    pub model_type: String,
-    /// Parameters.
-    pub params: BTreeMap<String, String>,
-    /// Tags.
-    pub tags: BTreeMap<String, String>,
-}
-
 /// How long a repeated request is taken for the same one.
 const SAME_REQUEST_MS: i64 = 15 * 60 * 1000;
 
@@ -184,22 +142,6 @@ fn experiment(row: &AnyRow) -> Result<ExperimentRow> {
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         tags: BTreeMap::new(),
-    })
-}
-
-fn logged_model(row: &AnyRow) -> Result<LoggedModelRow> {
-    Ok(LoggedModelRow {
-        id: row.parse("id", "a logged model id")?,
-        experiment_id: row.parse("experiment_id", "an experiment id")?,
-        run_id: row.opt_parse("run_id", "a run id")?,
-        name: row.text("name")?,
-        model_type: row.text("model_type")?,
-        status: row.text("status")?,
-        status_message: row.text("status_message")?,
-        params: row.json("params")?,
-        tags: row.json("tags")?,
-        created_at: row.time("created_at")?,
-        updated_at: row.time("updated_at")?,
     })
 }
 
@@ -286,17 +228,18 @@ impl Store {
         Ok(rows.iter().map(counted).collect::<Result<_>>()?)
     }
 
-    /// All experiments of a lifecycle with their tags, newest first; the caller filters and pages.
+    /// All experiments with their tags, deleted ones too, newest first; the caller filters and pages.
     pub async fn all_experiments(&self, project: ProjectId) -> Told<Vec<ExperimentRow>> {
         let mut conn = self.read().await?;
         let sql = "SELECT * FROM experiments WHERE project_id = $1 ORDER BY created_at DESC, id DESC LIMIT 50000";
         let rows = sql::rows(&mut conn, sql, vals![project]).await?;
         let mut all: Vec<ExperimentRow> = rows.iter().map(experiment).collect::<Result<_>>()?;
+        let place: HashMap<ExperimentId, usize> = all.iter().enumerate().map(|(at, it)| (it.id, at)).collect();
         let sql = "SELECT t.* FROM experiment_tags t JOIN experiments e ON e.id = t.experiment_id WHERE e.project_id = $1";
         for tag in sql::rows(&mut conn, sql, vals![project]).await? {
             let id: ExperimentId = tag.parse("experiment_id", "an experiment id")?;
-            if let Some(it) = all.iter_mut().find(|it| it.id == id) {
-                it.tags.insert(tag.text("key")?, tag.text("value")?);
+            if let Some(at) = place.get(&id) {
+                all[*at].tags.insert(tag.text("key")?, tag.text("value")?);
             }
         }
         Ok(all)
@@ -317,7 +260,9 @@ impl Store {
             return Err(Problem::conflict(format!("there is an experiment `{name}` already")));
         }
         let sql = "UPDATE experiments SET name = $3, updated_at = $4 WHERE project_id = $1 AND id = $2";
-        sql::exec(&mut tx, sql, vals![project, id, name, now]).await?;
+        if sql::exec(&mut tx, sql, vals![project, id, name, now]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no experiment {id}")));
+        }
         tx.event(actor, now, Change::new(project, "runs", "experiment.renamed", id).name(name)).await?;
         Ok(tx.commit().await?)
     }
@@ -333,7 +278,9 @@ impl Store {
     ) -> Told<()> {
         let mut tx = self.change().await?;
         let sql = "UPDATE experiments SET lifecycle = $3, updated_at = $4 WHERE project_id = $1 AND id = $2";
-        sql::exec(&mut tx, sql, vals![project, id, lifecycle.as_str(), now]).await?;
+        if sql::exec(&mut tx, sql, vals![project, id, lifecycle.as_str(), now]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no experiment {id}")));
+        }
         let action = if lifecycle == Lifecycle::Active { "experiment.restored" } else { "experiment.deleted" };
         tx.event(actor, now, Change::new(project, "runs", action, id)).await?;
         Ok(tx.commit().await?)
@@ -368,6 +315,10 @@ impl Store {
                 return self.find_run(project, id).await?.ok_or_else(|| Problem::not_found("the run is gone"));
             }
         }
+        let sql = "UPDATE experiments SET updated_at = $2 WHERE id = $1 AND project_id = $3";
+        if sql::exec(&mut tx, sql, vals![new.experiment_id, now, project]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no experiment {}", new.experiment_id)));
+        }
         let mut versions: Vec<VersionId> = vec![];
         if let Some(job) = new.job_id {
             for row in sql::rows(&mut tx, "SELECT version_id FROM job_inputs WHERE job_id = $1 ORDER BY alias", vals![job]).await? {
@@ -393,8 +344,6 @@ impl Store {
         ];
         sql::exec(&mut tx, sql, values).await?;
         metrics::put_tags(&mut tx, id, &new.tags).await?;
-        let sql = "UPDATE experiments SET updated_at = $2 WHERE id = $1";
-        sql::exec(&mut tx, sql, vals![new.experiment_id, now]).await?;
         tx.event(actor, now, Change::new(project, "runs", "run.created", id).name(&new.name)).await?;
         tx.commit().await?;
         let found = self.find_run(project, id).await?;
@@ -447,79 +396,5 @@ impl Store {
         let action = if lifecycle == Lifecycle::Active { "run.restored" } else { "run.deleted" };
         tx.event(actor, now, Change::new(project, "runs", action, id)).await?;
         Ok(tx.commit().await?)
-    }
-
-    /// Makes a logged model.
-    pub async fn create_logged_model(
-        &self,
-        project: ProjectId,
-        experiment: ExperimentId,
-        new: NewLoggedModel,
-        actor: &Actor,
-        now: Timestamp,
-    ) -> Told<LoggedModelRow> {
-        let mut tx = self.change().await?;
-        let id = LoggedModelId::generate(now);
-        let sql = "INSERT INTO logged_models (id, experiment_id, project_id, run_id, name, model_type, status, status_message, \
-            params, tags, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, 'LOGGED_MODEL_PENDING', '', $7, $8, $9, $9)";
-        let values = vals![
-            id,
-            experiment,
-            project,
-            new.run_id,
-            &new.name,
-            &new.model_type,
-            json_of(&new.params)?,
-            json_of(&new.tags)?,
-            now
-        ];
-        sql::exec(&mut tx, sql, values).await?;
-        tx.event(actor, now, Change::new(project, "runs", "logged_model.created", id).name(&new.name)).await?;
-        tx.commit().await?;
-        let found = self.find_logged_model(project, id).await?;
-        found.ok_or_else(|| Problem::not_found("the logged model is gone"))
-    }
-
-    /// A logged model by id.
-    pub async fn find_logged_model(&self, project: ProjectId, id: LoggedModelId) -> Told<Option<LoggedModelRow>> {
-        let sql = "SELECT * FROM logged_models WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
-        let row = sql::row(&mut *self.read().await?, sql, vals![project, id]).await?;
-        Ok(row.as_ref().map(logged_model).transpose()?)
-    }
-
-    /// Stores a logged model's status, parameters and tags as they are now.
-    pub async fn save_logged_model(&self, project: ProjectId, model: &LoggedModelRow, now: Timestamp) -> Told<()> {
-        let mut tx = self.measure().await?;
-        let sql = "UPDATE logged_models SET status = $3, status_message = $4, params = $5, tags = $6, updated_at = $7 \
-            WHERE project_id = $1 AND id = $2";
-        let values = vals![
-            project,
-            model.id,
-            &model.status,
-            &model.status_message,
-            json_of(&model.params)?,
-            json_of(&model.tags)?,
-            now
-        ];
-        sql::exec(&mut tx, sql, values).await?;
-        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
-    }
-
-    /// Hides a logged model.
-    pub async fn delete_logged_model(&self, project: ProjectId, id: LoggedModelId, actor: &Actor, now: Timestamp) -> Told<()> {
-        let mut tx = self.change().await?;
-        let sql = "UPDATE logged_models SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![project, id, now]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no logged model {id}")));
-        }
-        tx.event(actor, now, Change::new(project, "runs", "logged_model.deleted", id)).await?;
-        Ok(tx.commit().await?)
-    }
-
-    /// The logged models of experiments, newest first; the caller filters and pages.
-    pub async fn list_logged_models(&self, project: ProjectId) -> Told<Vec<LoggedModelRow>> {
-        let sql = "SELECT * FROM logged_models WHERE project_id = $1 AND deleted_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 50000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
-        Ok(rows.iter().map(logged_model).collect::<Result<_>>()?)
     }
 }

@@ -1,16 +1,20 @@
 //! Searching runs: a parsed filter becomes one statement.
 
 use crate::{
-    RunFull, Store, metrics,
+    Dialect, RunFull, Store, metrics,
     runs::run,
     sql::{self, Columns, Result, Val, places},
 };
 use kaogong_domain::{
     Problem,
     ids::{ExperimentId, ProjectId},
+    runs::limits::SEARCH_RUNS_MAX,
 };
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Texts in one list, experiments in one search. SQLite takes at most 32,766 values in a statement.
+const LIST_MAX: usize = 10_000;
 
 /// Active or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -142,8 +146,8 @@ pub struct RunSearch {
     pub limit: u32,
 }
 
-#[derive(Default)]
 struct Builder {
+    dialect: Dialect,
     values: Vec<Val>,
 }
 
@@ -168,12 +172,17 @@ impl Builder {
             Comparator::LessOrEqual => "<=",
             Comparator::Greater => ">",
             Comparator::GreaterOrEqual => ">=",
-            Comparator::Like => return self.like(column, &filter.operand),
-            Comparator::ILike => return self.like(&format!("LOWER({column})"), &lowered(&filter.operand)),
+            Comparator::Like | Comparator::ILike => return self.like(column, filter),
             Comparator::In | Comparator::NotIn => {
                 let Operand::List(list) = &filter.operand else {
                     return Err(Problem::invalid("IN needs a list of texts in parentheses"));
                 };
+                if is_number(&filter.field) {
+                    return Err(Problem::invalid("IN compares texts, and this is a number"));
+                }
+                if list.len() > LIST_MAX {
+                    return Err(Problem::invalid(format!("the list after IN has more than {LIST_MAX} texts")));
+                }
                 if list.is_empty() {
                     return Ok(if filter.comparator == Comparator::In { "1 = 0" } else { "1 = 1" }.to_owned());
                 }
@@ -183,7 +192,11 @@ impl Builder {
             }
         };
         let place = match &filter.operand {
-            Operand::Text(it) => self.bind(it),
+            Operand::Text(it) if !is_number(&filter.field) => self.bind(it),
+            Operand::Number(_) if !is_number(&filter.field) => {
+                return Err(Problem::invalid("this is compared with a text").hint("put it in quotes"));
+            }
+            Operand::Text(_) => return Err(Problem::invalid("this is compared with a number").hint("leave the quotes out")),
             Operand::Number(it) if is_time(&filter.field) => self.bind(*it as i64),
             Operand::Number(it) => self.bind(*it),
             Operand::List(_) => return Err(Problem::invalid("a list can only follow IN")),
@@ -191,20 +204,19 @@ impl Builder {
         Ok(format!("{column} {operator} {place}"))
     }
 
-    /// SQLite's LIKE ignores the case of letters, PostgreSQL's does not; GLOB-free and the same on both: compare
-    /// with the case as well, by looking for the pattern's plain parts.
-    fn like(&mut self, column: &str, operand: &Operand) -> Told<String> {
-        let Operand::Text(pattern) = operand else { return Err(Problem::invalid("LIKE needs a text")) };
-        let like = format!("{column} LIKE {}", self.bind(pattern));
-        let parts: Vec<&str> = pattern.split(['%', '_']).filter(|it| !it.is_empty()).collect();
-        let exact: Vec<String> = parts
-            .into_iter()
-            .map(|part| {
-                let (a, b) = (self.bind(part), self.bind(part));
-                format!("REPLACE({column}, {a}, '') <> {column} AND LENGTH({b}) > 0")
-            })
-            .collect();
-        Ok([vec![like], exact].concat().join(" AND "))
+    /// `LIKE` minds the case of letters and `ILIKE` does not, on both databases; in neither is there an escape
+    /// character. SQLite's own LIKE minds no case, its GLOB does.
+    fn like(&mut self, column: &str, filter: &RunFilter) -> Told<String> {
+        let Operand::Text(pattern) = &filter.operand else { return Err(Problem::invalid("LIKE needs a text")) };
+        if is_number(&filter.field) {
+            return Err(Problem::invalid("LIKE compares texts, and this is a number"));
+        }
+        Ok(match (self.dialect, filter.comparator) {
+            (Dialect::Sqlite, Comparator::ILike) => format!("{column} LIKE {}", self.bind(pattern)),
+            (Dialect::Sqlite, _) => format!("{column} GLOB {}", self.bind(glob(pattern))),
+            (Dialect::Postgres, Comparator::ILike) => format!("{column} ILIKE {} ESCAPE ''", self.bind(pattern)),
+            (Dialect::Postgres, _) => format!("{column} LIKE {} ESCAPE ''", self.bind(pattern)),
+        })
     }
 
     fn filter(&mut self, filter: &RunFilter) -> Told<String> {
@@ -237,6 +249,10 @@ impl Builder {
 
     fn condition(&mut self, project: ProjectId, search: &RunSearch) -> Told<String> {
         let mut parts = vec![format!("r.project_id = {}", self.bind(project))];
+        if search.experiments.len() > LIST_MAX {
+            let text = format!("a search looks at {LIST_MAX} experiments at most");
+            return Err(Problem::invalid(text).hint("search them in several calls"));
+        }
         if search.experiments.is_empty() {
             parts.push("1 = 0".to_owned());
         } else {
@@ -253,11 +269,22 @@ impl Builder {
     }
 }
 
-fn lowered(operand: &Operand) -> Operand {
-    match operand {
-        Operand::Text(it) => Operand::Text(it.to_lowercase()),
-        other => other.clone(),
+/// A LIKE pattern as a GLOB pattern.
+fn glob(pattern: &str) -> String {
+    let mut text = String::with_capacity(pattern.len());
+    for letter in pattern.chars() {
+        match letter {
+            '%' => text.push('*'),
+            '_' => text.push('?'),
+            '*' | '?' | '[' => text.extend(['[', letter, ']']),
+            plain => text.push(plain),
+        }
     }
+    text
+}
+
+fn is_number(field: &Field) -> bool {
+    matches!(field, Field::Metric(_)) || is_time(field)
 }
 
 fn is_time(field: &Field) -> bool {
@@ -278,11 +305,12 @@ fn column_of(field: &Field) -> &'static str {
 impl Store {
     /// One page of the runs that a search finds, with everything they logged.
     pub async fn search_runs(&self, project: ProjectId, search: &RunSearch) -> Told<Vec<RunFull>> {
-        let mut builder = Builder::default();
+        let mut builder = Builder { dialect: self.dialect, values: vec![] };
         let condition = builder.condition(project, search)?;
         let mut order: Vec<String> = search.order.iter().map(|it| builder.order(it)).collect();
         order.extend(["r.started_at DESC".to_owned(), "r.id DESC".to_owned()]);
-        let (limit, offset) = (builder.bind(search.limit), builder.bind(search.offset));
+        let limit = u64::from(search.limit).min(SEARCH_RUNS_MAX as u64);
+        let (limit, offset) = (builder.bind(limit), builder.bind(search.offset));
         let sql = format!(
             "SELECT r.* FROM runs r WHERE {condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",
             order.join(", ")
@@ -295,7 +323,7 @@ impl Store {
 
     /// How many runs a search finds on all pages.
     pub async fn count_runs(&self, project: ProjectId, search: &RunSearch) -> Told<u64> {
-        let mut builder = Builder::default();
+        let mut builder = Builder { dialect: self.dialect, values: vec![] };
         let condition = builder.condition(project, search)?;
         let sql = format!("SELECT COUNT(*) AS total FROM runs r WHERE {condition}");
         let rows = sql::rows_of(&mut *self.read().await?, sql, builder.values).await?;

@@ -2,7 +2,7 @@
 
 use crate::StoreError;
 use kaogong_domain::{
-    Timestamp,
+    Problem, Timestamp,
     ids::{Id, Kind},
     names::Name,
 };
@@ -72,16 +72,26 @@ macro_rules! vals {
 }
 pub(crate) use vals;
 
-fn bound<'q>(sql: sqlx::SqlStr, vals: Vec<Val>) -> Query<'q, Any, AnyArguments> {
+fn bound<'q>(sql: sqlx::SqlStr, vals: Vec<Val>) -> Result<Query<'q, Any, AnyArguments>> {
     let mut query = sqlx::query(sql);
     for val in vals {
         query = match val {
+            // PostgreSQL cannot hold it and SQLite can: neither may.
+            Val::Text(Some(it)) if it.contains('\0') => {
+                return Err(Problem::invalid("a text holds the character U+0000, which cannot be stored").into());
+            }
             Val::Text(it) => query.bind(it),
             Val::Int(it) => query.bind(it),
             Val::Real(it) => query.bind(it),
         };
     }
-    query
+    Ok(query)
+}
+
+/// A pattern for `LIKE … ESCAPE '\'` that finds `text` as it stands.
+pub(crate) fn containing(text: &str) -> String {
+    let plain = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    format!("%{plain}%")
 }
 
 /// Text that this crate wrote: constants, and constants joined by numbers of placeholders.
@@ -93,24 +103,24 @@ pub(crate) fn own_sql(text: impl Into<String>) -> sqlx::SqlStr {
 /// Runs a statement; how many rows it touched.
 pub(crate) async fn exec(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<u64> {
     use sqlx::SqlSafeStr;
-    Ok(bound(sql.into_sql_str(), vals).execute(conn).await?.rows_affected())
+    Ok(bound(sql.into_sql_str(), vals)?.execute(conn).await?.rows_affected())
 }
 
 /// All rows of a query.
 pub(crate) async fn rows(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<Vec<AnyRow>> {
     use sqlx::SqlSafeStr;
-    Ok(bound(sql.into_sql_str(), vals).fetch_all(conn).await?)
+    Ok(bound(sql.into_sql_str(), vals)?.fetch_all(conn).await?)
 }
 
 /// All rows of a query whose text was put together here.
 pub(crate) async fn rows_of(conn: &mut AnyConnection, sql: String, vals: Vec<Val>) -> Result<Vec<AnyRow>> {
-    Ok(bound(own_sql(sql), vals).persistent(false).fetch_all(conn).await?)
+    Ok(bound(own_sql(sql), vals)?.persistent(false).fetch_all(conn).await?)
 }
 
 /// The first row of a query, if there is one.
 pub(crate) async fn row(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<Option<AnyRow>> {
     use sqlx::SqlSafeStr;
-    Ok(bound(sql.into_sql_str(), vals).fetch_optional(conn).await?)
+    Ok(bound(sql.into_sql_str(), vals)?.fetch_optional(conn).await?)
 }
 
 /// The single number that a query returns.
@@ -206,6 +216,6 @@ impl Columns for AnyRow {
 /// A value as JSON text.
 pub(crate) fn json_of<T: serde::Serialize>(value: &T) -> Result<String> {
     serde_json::to_string(value).map_err(|it| {
-        StoreError::Told(kaogong_domain::Problem::bug("a value cannot be written as JSON", it))
+        StoreError::Told(Problem::bug("a value cannot be written as JSON", it))
     })
 }

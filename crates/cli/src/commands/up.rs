@@ -6,7 +6,7 @@ mod first_start;
 use crate::profile;
 use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{Problem, Secret};
-use kaogong_engines::Tract;
+use kaogong_engines::{OnnxRuntime, Tract};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
 use kaogong_server::{App, Parts, app::clock, http, listen, loops};
 use kaogong_serving::Engine;
@@ -243,7 +243,12 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
 /// ONNX Runtime first when it is there, then tract, which always is.
 fn engines(args: &UpArgs) -> Result<Vec<Arc<dyn Engine>>, Problem> {
     let mut all: Vec<Arc<dyn Engine>> = vec![];
-    let _ = (args, find::onnxruntime_folders());
+    match OnnxRuntime::find(args.onnxruntime.as_deref(), &find::onnxruntime_folders()) {
+        Ok(Some(found)) => all.push(Arc::new(found)),
+        Ok(None) => tracing::info!("ONNX Runtime was not found; models run on tract"),
+        Err(problem) if args.onnxruntime.is_some() => return Err(problem),
+        Err(problem) => tracing::warn!("ONNX Runtime cannot be used, models run on tract: {problem}"),
+    }
     all.push(Arc::new(Tract));
     Ok(all)
 }

@@ -182,7 +182,7 @@ async fn read_rows(
                 false => answer.as_f64().map(Truth::Number),
             };
             let Some(truth) = truth else { continue };
-            let sample = Sample { name: item.name, tensor: task.tensor(&row)?, truth, row: Some(row) };
+            let sample = Sample { name: item.name, tensor: task.tensor(&row)?, truth, row: Some(task.own(row)) };
             if sender.send(sample).await.is_err() {
                 return Ok(());
             }

@@ -154,6 +154,12 @@ fn decode(bytes: &[u8]) -> Result<DynamicImage, Problem> {
 }
 
 impl TableTask {
+    /// The columns that the model knows, of a row that may have more.
+    pub fn own(&self, mut row: Map<String, Value>) -> Map<String, Value> {
+        row.retain(|name, _| self.columns.iter().any(|it| it.name() == name));
+        row
+    }
+
     /// The tensor of a row. A missing number takes the column's fill; an unknown category is all zeros.
     ///
     /// # Errors
@@ -170,6 +176,14 @@ impl TableTask {
             }
         }
         Ok(Tensor { shape: vec![1, data.len() as i64], data })
+    }
+}
+
+impl Column {
+    fn name(&self) -> &str {
+        match self {
+            Self::Number { name, .. } | Self::Category { name, .. } => name,
+        }
     }
 }
 
@@ -227,6 +241,8 @@ mod tests {
         assert_eq!(row(json!({ "city": "y" })).expect("a tensor").data, [40.0, 0.0, 1.0]);
         assert_eq!(row(json!({ "age": 3, "city": "z" })).expect("a tensor").data, [3.0, 0.0, 0.0]);
         assert!(row(json!({ "age": "old" })).is_err());
+        let wide = json!({ "age": 3, "remark": "x" });
+        assert_eq!(task.own(wide.as_object().expect("an object").clone()).len(), 1);
         assert!(Task::read("e", None).is_err());
     }
 }

@@ -34,7 +34,9 @@ pub(super) struct Library {
 /// Opens a library, or gives the one that is open when it is the same file.
 pub(super) fn open(path: &Path) -> Result<Arc<Library>, Problem> {
     let refuse = |said: Said| {
-        Problem::invalid(format!("the ONNX Runtime library `{}` cannot be used: {said}", path.display())).hint(HINT).because(said)
+        Problem::invalid(format!("the ONNX Runtime library `{}` cannot be used: {said}", path.display()))
+            .hint(HINT)
+            .because(said)
     };
     let file = preflight(path).map_err(refuse)?;
     // The value is set whole, so that a panic of another holder leaves nothing half done.
@@ -50,9 +52,12 @@ pub(super) fn open(path: &Path) -> Result<Arc<Library>, Problem> {
         ))
         .hint("name one library and restart the program"));
     }
-    let environment = guarded(|| ort::init_from(&file).map_err(Said::new)?.with_name("kaogong").with_telemetry(false).build().map_err(Said::new))
-        .map_err(refuse)?;
-    let version = version_of_name(&file).or_else(|| version_of_build(ort::info())).unwrap_or_else(|| "unknown".to_owned());
+    let environment = guarded(|| {
+        ort::init_from(&file).map_err(Said::new)?.with_name("kaogong").with_telemetry(false).build().map_err(Said::new)
+    })
+    .map_err(refuse)?;
+    let version =
+        version_of_name(&file).or_else(|| version_of_build(ort::info())).unwrap_or_else(|| "unknown".to_owned());
     tracing::info!(path = %file.display(), version, "loaded ONNX Runtime");
     let library = Arc::new(Library { path: file, version, environment });
     *opened = Some(library.clone());
@@ -70,7 +75,8 @@ pub(super) fn candidates(folder: &Path) -> Vec<PathBuf> {
 
 fn is_library_name(path: &Path) -> bool {
     path.file_name().and_then(|it| it.to_str()).is_some_and(|name| {
-        name.strip_prefix("libonnxruntime").is_some_and(|rest| rest == ".so" || rest.starts_with(".so.") || rest.ends_with(".dylib"))
+        name.strip_prefix("libonnxruntime")
+            .is_some_and(|rest| rest == ".so" || rest.starts_with(".so.") || rest.ends_with(".dylib"))
     })
 }
 
@@ -81,7 +87,9 @@ fn preflight(path: &Path) -> Result<PathBuf, Said> {
         return Err(Said::new("it is not a regular file"));
     }
     let mut magic = [0; 4];
-    File::open(&file).and_then(|mut it| it.read_exact(&mut magic)).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
+    File::open(&file)
+        .and_then(|mut it| it.read_exact(&mut magic))
+        .map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
     if cfg!(target_os = "linux") && magic != *b"\x7fELF" {
         return Err(Said::new("it is not a shared library of this system"));
     }
@@ -90,7 +98,10 @@ fn preflight(path: &Path) -> Result<PathBuf, Said> {
         let numbers = numbers_of(&version);
         let have = (numbers.first().copied().unwrap_or(0), numbers.get(1).copied().unwrap_or(0));
         if numbers.len() > 1 && (have.0 != OLDEST.0 || have < OLDEST) {
-            return Err(Said::new(format!("it is version {version}, {}.{} or a later {}.x is needed", OLDEST.0, OLDEST.1, OLDEST.0)));
+            return Err(Said::new(format!(
+                "it is version {version}, {}.{} or a later {}.x is needed",
+                OLDEST.0, OLDEST.1, OLDEST.0
+            )));
         }
     }
     Ok(file)
@@ -124,17 +135,26 @@ mod tests {
         assert_eq!(version_of_name(Path::new("libonnxruntime.1.22.0.dylib")).as_deref(), Some("1.22.0"));
         assert_eq!(version_of_name(Path::new("libonnxruntime.so")), None);
         assert_eq!(version_of_name(Path::new("libonnxruntime.so.1")), None);
-        assert_eq!(version_of_build("ORT Build Info: git-branch=rel-1.19.0, git-commit-id=2").as_deref(), Some("1.19.0"));
+        assert_eq!(
+            version_of_build("ORT Build Info: git-branch=rel-1.19.0, git-commit-id=2").as_deref(),
+            Some("1.19.0")
+        );
         assert_eq!(version_of_build("ORT Build Info: git-branch=main"), None);
     }
 
     #[test]
     fn the_newest_candidate_comes_first_and_other_files_do_not_count() {
         let folder = tempfile::tempdir().expect("a folder");
-        for name in ["libonnxruntime.so.1.9.0", "libonnxruntime.so.1.22.0", "libonnxruntime_providers_shared.so", "libonnxruntime.so"] {
+        for name in [
+            "libonnxruntime.so.1.9.0",
+            "libonnxruntime.so.1.22.0",
+            "libonnxruntime_providers_shared.so",
+            "libonnxruntime.so",
+        ] {
             std::fs::write(folder.path().join(name), "").expect("written");
         }
-        let names = candidates(folder.path()).iter().map(|it| it.file_name().expect("a name").to_owned()).collect::<Vec<_>>();
+        let names =
+            candidates(folder.path()).iter().map(|it| it.file_name().expect("a name").to_owned()).collect::<Vec<_>>();
         assert_eq!(names, ["libonnxruntime.so.1.22.0", "libonnxruntime.so.1.9.0", "libonnxruntime.so"]);
         assert!(candidates(&folder.path().join("none")).is_empty());
     }

@@ -70,7 +70,11 @@ impl Loaded for Model {
         let native = match first {
             Some(native) => native,
             None => guarded(|| commit(&self.environment, &self.path)).map_err(|said| {
-                Problem::unavailable(format!("ONNX Runtime cannot prepare a session of `{}`: {said}", self.path.display())).because(said)
+                Problem::unavailable(format!(
+                    "ONNX Runtime cannot prepare a session of `{}`: {said}",
+                    self.path.display()
+                ))
+                .because(said)
             })?,
         };
         Ok(Box::new(Run { native, inputs: self.inputs.clone(), outputs: self.outputs.clone() }))
@@ -92,7 +96,11 @@ impl Session for Run {
         guarded(|| {
             let values = inputs.iter().map(value_of).collect::<Result<Vec<SessionInputValue<'_>>, Said>>()?;
             let given = native.run(&values[..]).map_err(Said::new)?;
-            given.values().zip(specs.iter()).map(|(value, spec)| tensor_of(&value, spec)).collect::<Result<Vec<_>, Said>>()
+            given
+                .values()
+                .zip(specs.iter())
+                .map(|(value, spec)| tensor_of(&value, spec))
+                .collect::<Result<Vec<_>, Said>>()
         })
         .map_err(|said| unrunnable("ONNX Runtime", said))
     }
@@ -116,10 +124,14 @@ fn metadata_of(native: &Native) -> Result<BTreeMap<String, String>, Said> {
 
 fn spec_of(outlet: &Outlet) -> Result<TensorSpec, Said> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        return Err(Said::new(format!("`{}` is a sequence, a map or an optional; only tensors are served", outlet.name())));
+        return Err(Said::new(format!(
+            "`{}` is a sequence, a map or an optional; only tensors are served",
+            outlet.name()
+        )));
     };
-    let datatype = datatype_of(*ty)
-        .ok_or_else(|| Said::new(format!("tensor `{}` has elements of type {ty}, which are not served", outlet.name())))?;
+    let datatype = datatype_of(*ty).ok_or_else(|| {
+        Said::new(format!("tensor `{}` has elements of type {ty}, which are not served", outlet.name()))
+    })?;
     Ok(TensorSpec { name: outlet.name().to_owned(), datatype, shape: shape.to_vec() })
 }
 
@@ -149,7 +161,8 @@ fn element_of(datatype: DataType) -> TensorElementType {
 /// Copies a tensor whose bytes have been checked against its shape into the runtime's memory.
 fn value_of(tensor: &Tensor) -> Result<SessionInputValue<'static>, Said> {
     if tensor.datatype == DataType::Bytes {
-        let texts = texts_of(&tensor.data).ok_or_else(|| Said::new(format!("input `{}` has a text that is not UTF-8", tensor.name)))?;
+        let texts = texts_of(&tensor.data)
+            .ok_or_else(|| Said::new(format!("input `{}` has a text that is not UTF-8", tensor.name)))?;
         let shape = Shape::new(tensor.shape.iter().copied());
         return Ok(ort::value::Tensor::from_string_array((shape, &texts[..])).map_err(Said::new)?.into());
     }
@@ -159,29 +172,36 @@ fn value_of(tensor: &Tensor) -> Result<SessionInputValue<'static>, Said> {
     if tensor.data.is_empty() || pointer.is_null() {
         return Ok(value.into());
     }
-    // SAFETY: the runtime has allocated, in the processor's memory, as many elements of this size as the shape has, zeroed or not;
-    // `check_inputs` has held that product against the length of `data`; nothing else knows the fresh tensor. Bytes of any value
-    // may be written, and booleans are written as 0 or 1.
+    let mut bools = Vec::new();
+    let from = if tensor.datatype == DataType::Bool {
+        bools.resize(tensor.data.len(), 0);
+        copy_bools(&tensor.data, &mut bools);
+        &bools[..]
+    } else {
+        &tensor.data[..]
+    };
+    // SAFETY: the runtime has allocated, in the processor's memory, as many elements of this size as the shape has, and
+    // `check_inputs` has held that product against the length of `data`, which `from` has too. Nothing else knows the fresh tensor,
+    // so the two do not overlap. Every bit pattern is a value of its type; booleans are 0 or 1.
     #[allow(unsafe_code)]
     unsafe {
-        std::ptr::write_bytes(pointer, 0, tensor.data.len());
-        let to = std::slice::from_raw_parts_mut(pointer, tensor.data.len());
-        match tensor.datatype {
-            DataType::Bool => copy_bools(&tensor.data, to),
-            _ => to.copy_from_slice(&tensor.data),
-        }
+        std::ptr::copy_nonoverlapping(from.as_ptr(), pointer, from.len());
     }
     Ok(value.into())
 }
 
 fn tensor_of(value: &DynValue, spec: &TensorSpec) -> Result<Tensor, Said> {
-    let value = value.downcast_ref::<DynTensorValueType>().map_err(Said::new)?;
-    let datatype = datatype_of(*value.data_type()).ok_or_else(|| Said::new(format!("output `{}` is of an unknown type", spec.name)))?;
+    let value = value.view().downcast::<DynTensorValueType>().map_err(Said::new)?;
+    let datatype = datatype_of(*value.data_type())
+        .ok_or_else(|| Said::new(format!("output `{}` is of an unknown type", spec.name)))?;
     let shape = value.shape().to_vec();
     let data = match datatype.size() {
         None => bytes_of(&value.try_extract_strings().map_err(Said::new)?.1)?,
         Some(size) => {
-            let length = elements_of(&shape).map_err(Said::new)?.checked_mul(size).ok_or_else(|| Said::new("the output is too large"))?;
+            let length = elements_of(&shape)
+                .map_err(Said::new)?
+                .checked_mul(size)
+                .ok_or_else(|| Said::new("the output is too large"))?;
             let pointer = value.data_ptr().cast::<u8>();
             if length == 0 || pointer.is_null() {
                 Bytes::new()

@@ -1,14 +1,39 @@
-//! The pool with an engine that doubles numbers, as slowly as it is told.
+//! The pool with an engine that doubles numbers, and does what else it is told.
 
 use super::*;
-use crate::tensor::TensorSpec;
+use crate::tensor::{DataType, TensorSpec};
 use std::collections::BTreeMap;
 
-/// Doubles; waits at the gate before each run that carries a row of nines.
+/// Holds runs up while it is closed.
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Gate {
+    fn close(&self) {
+        *locked(&self.is_closed) = true;
+    }
+
+    fn open(&self) {
+        *locked(&self.is_closed) = false;
+        self.bell.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = locked(&self.is_closed);
+        drop(self.bell.wait_while(closed, |it| *it).expect("nobody panics with the gate"));
+    }
+}
+
+/// Doubles; waits at the gate before each run that carries a nine, fails on -1 and panics on -2.
 struct Doubler {
     inputs: Vec<TensorSpec>,
+    /// Adds the sum of all rows to each, as a model does that takes a sequence.
+    mixes_rows: bool,
     metadata: BTreeMap<String, String>,
-    gate: Arc<Mutex<()>>,
+    gate: Arc<Gate>,
     runs: Arc<AtomicU64>,
 }
 
@@ -26,12 +51,13 @@ impl Loaded for Doubler {
     }
 
     fn session(&self) -> Result<Box<dyn Session>, Problem> {
-        Ok(Box::new(Doubling { gate: self.gate.clone(), runs: self.runs.clone() }))
+        Ok(Box::new(Doubling { mixes_rows: self.mixes_rows, gate: self.gate.clone(), runs: self.runs.clone() }))
     }
 }
 
 struct Doubling {
-    gate: Arc<Mutex<()>>,
+    mixes_rows: bool,
+    gate: Arc<Gate>,
     runs: Arc<AtomicU64>,
 }
 
@@ -40,21 +66,28 @@ impl Session for Doubling {
         self.runs.fetch_add(1, Ordering::SeqCst);
         let values = inputs[0].to_f64().expect("numbers");
         if values.contains(&9.0) {
-            drop(locked(&self.gate));
+            self.gate.pass();
         }
         if values.contains(&-1.0) {
             return Err(Problem::invalid("minus one cannot be doubled"));
         }
-        let doubled: Vec<f32> = values.iter().map(|it| *it as f32 * 2.0).collect();
+        assert!(!values.contains(&-2.0), "minus two is not expected");
+        let sum = if self.mixes_rows { values.iter().sum::<f64>() } else { 0.0 };
+        let doubled: Vec<f32> = values.iter().map(|it| (*it * 2.0 + sum) as f32).collect();
         Ok(vec![Tensor::f32("x", inputs[0].shape.clone(), &doubled)])
     }
 }
 
-fn pool() -> (Pool, Arc<Mutex<()>>, Arc<AtomicU64>) {
-    let (gate, runs) = (Arc::new(Mutex::new(())), Arc::new(AtomicU64::new(0)));
+fn pool() -> (Pool, Arc<Gate>, Arc<AtomicU64>) {
+    pool_of(false)
+}
+
+fn pool_of(mixes_rows: bool) -> (Pool, Arc<Gate>, Arc<AtomicU64>) {
+    let (gate, runs) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)));
     let inputs = vec![TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 2] }];
-    let model = Doubler { inputs, metadata: BTreeMap::new(), gate: gate.clone(), runs: runs.clone() };
+    let model = Doubler { mixes_rows, inputs, metadata: BTreeMap::new(), gate: gate.clone(), runs: runs.clone() };
     let pool = Pool::start(Arc::new(model), 1).expect("a pool");
+    runs.store(0, Ordering::SeqCst);
     (pool, gate, runs)
 }
 
@@ -64,13 +97,13 @@ fn row(value: f32) -> Vec<Tensor> {
 
 /// Makes the model count as slow, so that calls go through the queue.
 fn slow(pool: &Pool) {
-    pool.shared.usual_us.store(1_000_000, Ordering::Relaxed);
+    pool.shared.row_ns.store(u64::MAX, Ordering::Relaxed);
 }
 
 #[tokio::test]
 async fn a_quick_model_answers_where_the_call_arrived() {
     let (pool, _, _) = pool();
-    pool.shared.usual_us.store(0, Ordering::Relaxed);
+    pool.shared.row_ns.store(0, Ordering::Relaxed);
     let reply = pool.infer(row(3.0), None).await.expect("a reply");
     assert_eq!(reply.outputs[0].to_f64(), Some(vec![6.0, 6.0]));
 }
@@ -80,9 +113,9 @@ async fn what_waits_runs_as_one_batch_and_each_gets_its_own() {
     let (pool, gate, runs) = pool();
     slow(&pool);
     let pool = Arc::new(pool);
-    let held = locked(&gate);
+    gate.close();
     let first = tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(9.0), None).await } });
-    while runs.load(Ordering::SeqCst) < 3 {
+    while runs.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
     let waiting: Vec<_> = (1..=4u8)
@@ -91,7 +124,7 @@ async fn what_waits_runs_as_one_batch_and_each_gets_its_own() {
     while locked(&pool.shared.queue).calls.len() < 4 {
         tokio::task::yield_now().await;
     }
-    drop(held);
+    gate.open();
     first.await.expect("a task").expect("a reply");
     for (place, call) in waiting.into_iter().enumerate() {
         let reply = call.await.expect("a task").expect("a reply");
@@ -99,8 +132,8 @@ async fn what_waits_runs_as_one_batch_and_each_gets_its_own() {
         assert_eq!(reply.outputs[0].to_f64(), Some(vec![expected, expected]));
         assert_eq!(reply.outputs[0].shape, [1, 2]);
     }
-    // Two warm-ups, the first call, and one batch of four.
-    assert_eq!(runs.load(Ordering::SeqCst), 4);
+    // The first call, and one batch of four.
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,25 +141,27 @@ async fn a_full_queue_refuses_at_once_and_a_late_call_is_dropped() {
     let (pool, gate, runs) = pool();
     slow(&pool);
     let pool = Arc::new(pool);
-    let held = locked(&gate);
+    gate.close();
     let blocker = tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(9.0), None).await } });
-    while runs.load(Ordering::SeqCst) < 3 {
+    while runs.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
     let late = tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(1.0), Some(Duration::ZERO)).await } });
     while locked(&pool.shared.queue).calls.is_empty() {
         tokio::task::yield_now().await;
     }
+    let mut callers = vec![];
     {
         let mut queue = locked(&pool.shared.queue);
         while queue.calls.len() < QUEUE_MAX {
-            let (reply, _) = oneshot::channel();
+            let (reply, caller) = oneshot::channel();
+            callers.push(caller);
             let now = Instant::now();
-            queue.calls.push_back(Call { inputs: row(0.0), since: now, deadline: now, reply });
+            queue.calls.push_back(Call { inputs: row(0.0), since: now, deadline: now, rows: Some(1), reply });
         }
     }
     assert_eq!(pool.infer(row(1.0), None).await.expect_err("a refusal").kind, ErrorKind::TooMany);
-    drop(held);
+    gate.open();
     assert_eq!(late.await.expect("a task").expect_err("too late").kind, ErrorKind::Unavailable);
     blocker.await.expect("a task").expect("a reply");
 }
@@ -138,4 +173,71 @@ async fn a_failure_of_the_engine_reaches_the_caller() {
     let problem = pool.infer(row(-1.0), None).await.expect_err("a failure");
     assert_eq!(problem.kind, ErrorKind::Invalid);
     assert_eq!(pool.counters().failed.load(Ordering::Relaxed), 1);
+}
+
+/// A blocker in the engine, the calls waiting behind it, then all their answers.
+async fn answers_behind_a_blocker(mixes_rows: bool, values: &[f32]) -> (Vec<Result<Reply, Problem>>, u64) {
+    let (pool, gate, runs) = pool_of(mixes_rows);
+    slow(&pool);
+    let pool = Arc::new(pool);
+    let call = |value: f32| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.infer(row(value), None).await })
+    };
+    gate.close();
+    let blocker = call(9.0);
+    while runs.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let mut waiting = vec![];
+    for value in values {
+        waiting.push(call(*value));
+        while locked(&pool.shared.queue).calls.len() < waiting.len() {
+            tokio::task::yield_now().await;
+        }
+    }
+    gate.open();
+    blocker.await.expect("a task").expect("a reply");
+    let mut answers = vec![];
+    for task in waiting {
+        answers.push(task.await.expect("a task"));
+    }
+    (answers, runs.load(Ordering::SeqCst))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_row_spoils_no_other_call_of_its_batch() {
+    for bad in [-1.0, -2.0] {
+        let (answers, _) = answers_behind_a_blocker(false, &[1.0, bad, 3.0]).await;
+        assert_eq!(answers[0].as_ref().expect("a reply").outputs[0].to_f64(), Some(vec![2.0, 2.0]));
+        assert!(answers[1].is_err());
+        assert_eq!(answers[2].as_ref().expect("a reply").outputs[0].to_f64(), Some(vec![6.0, 6.0]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_see_each_other_never_share_a_run() {
+    let (answers, runs) = answers_behind_a_blocker(true, &[1.0, 2.0]).await;
+    assert_eq!(answers[0].as_ref().expect("a reply").outputs[0].to_f64(), Some(vec![4.0, 4.0]));
+    assert_eq!(answers[1].as_ref().expect("a reply").outputs[0].to_f64(), Some(vec![8.0, 8.0]));
+    assert_eq!(runs, 3);
+}
+
+#[tokio::test]
+async fn many_rows_of_a_quick_model_do_not_hold_up_the_caller_s_thread() {
+    let (pool, _, _) = pool();
+    pool.shared.row_ns.store(1000, Ordering::Relaxed);
+    assert!(pool.quick_session(&row(1.0)).is_some());
+    assert!(pool.quick_session(&[Tensor::f32("x", vec![500, 2], &[1.0; 1000])]).is_none());
+}
+
+#[tokio::test]
+async fn a_panic_costs_one_call_and_no_thread() {
+    let (pool, _, _) = pool();
+    for row_ns in [0, u64::MAX, 0, u64::MAX] {
+        pool.shared.row_ns.store(row_ns, Ordering::Relaxed);
+        assert_eq!(pool.infer(row(-2.0), None).await.expect_err("a panic").kind, ErrorKind::Bug);
+        slow(&pool);
+        assert!(pool.infer(row(1.0), None).await.is_ok());
+    }
 }

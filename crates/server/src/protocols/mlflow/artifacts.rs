@@ -15,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use kaogong_data::BlobHash;
 use kaogong_domain::Problem;
@@ -183,13 +183,10 @@ pub(super) async fn delete(call: Call) -> Reply {
 async fn call_without_body(app: &Arc<App>, request: Request) -> Told<(Call, Body, HeaderMap)> {
     let (mut parts, body) = request.into_parts();
     let headers = parts.headers.clone();
-    // `Call` reads a body; it gets an empty one, and the query is not looked at.
-    let mut bare = Request::new(Body::empty());
     let inside = InProject::from_request_parts(&mut parts, app).await.map_err(|it| MlflowProblem::from(it.0))?;
     let Path(params) = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app)
         .await
         .map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
-    *bare.method_mut() = parts.method;
     Ok((Call::bare(app, inside, params), body, headers))
 }
 
@@ -282,7 +279,7 @@ pub(super) async fn get(State(app): State<Arc<App>>, request: Request) -> Told<R
         None => {
             let (reader, size) = app.blobs.open_verified(&hash).map_err(Problem::from)?;
             let length = [(header::CONTENT_LENGTH, size.to_string())];
-            Ok((base, length, Body::from_stream(stream(reader, size))).into_response())
+            Ok((base, length, Body::from_stream(stream(reader))).into_response())
         }
         Some(None) => {
             let whole = [(header::CONTENT_RANGE, format!("bytes */{}", found.size))];
@@ -295,18 +292,14 @@ pub(super) async fn get(State(app): State<Arc<App>>, request: Request) -> Told<R
                 (header::CONTENT_LENGTH, (to - from + 1).to_string()),
                 (header::CONTENT_RANGE, format!("bytes {from}-{to}/{size}")),
             ];
-            let body = Body::from_stream(stream(file, to - from + 1));
+            let body = Body::from_stream(stream(file.take(to - from + 1)));
             Ok((StatusCode::PARTIAL_CONTENT, base, part, body).into_response())
         }
     }
 }
 
-/// So many bytes of a blocking reader, in pieces. After the last byte it reads on once, because that is where a
-/// verifying reader tells damage.
-fn stream<R: Read + Send + 'static>(
-    reader: R,
-    bytes: u64,
-) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<R> {
+/// A blocking reader in pieces.
+fn stream<R: Read + Send + 'static>(reader: R) -> impl futures::Stream<Item = Result<Bytes, std::io::Error>> + use<R> {
     futures::stream::try_unfold(reader, |mut reader| async move {
         let read = tokio::task::spawn_blocking(move || {
             let mut piece = vec![0u8; PIECE_BYTES];
@@ -315,15 +308,7 @@ fn stream<R: Read + Send + 'static>(
             Ok::<_, std::io::Error>((reader, piece))
         });
         let (reader, piece) = read.await.map_err(std::io::Error::other)??;
-        Ok::<_, std::io::Error>(if piece.is_empty() { None } else { Some((Bytes::from(piece), reader)) })
-    })
-    .try_filter_map({
-        let mut left = bytes;
-        move |mut piece: Bytes| {
-            piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
-            left = left.saturating_sub(piece.len() as u64);
-            std::future::ready(Ok((!piece.is_empty()).then_some(piece)))
-        }
+        Ok(if piece.is_empty() { None } else { Some((Bytes::from(piece), reader)) })
     })
 }
 

@@ -51,6 +51,13 @@ impl FromRequest<Arc<App>> for Call {
     }
 }
 
+impl Call {
+    /// A call whose body the handler reads itself.
+    pub(super) fn bare(app: &Arc<App>, inside: InProject, params: Vec<(String, String)>) -> Self {
+        Self { app: app.clone(), inside, ask: Ask::default(), body_bytes: 0, params }
+    }
+}
+
 /// The logged model's id as MLflow spells it: `m-…`.
 pub(super) fn model_id_text(id: LoggedModelId) -> String {
     id.to_string().replacen('_', "-", 1)

@@ -298,10 +298,25 @@ impl Reader {
     }
 }
 
+/// Texts that are nearly filters or JSON, the same in every run, for tests that nothing makes a reader panic.
+#[cfg(test)]
+pub(super) fn drawn_texts(count: u64) -> impl Iterator<Item = String> {
+    const PIECES: [&str; 40] = [
+        "metrics", "tags", "params", "datasets", "run_id", "name", "a", ".", "`", "\"", "'", "''", " ", "  ", "=", "!=", "<",
+        ">", "!", "LIKE", "IN", "NOT", "IS", "NULL", "AND", "OR", "(", ")", ",", "1", "-1e9", "é", "考", "\u{0}", "\\", "{",
+        "}", "NaN", "-Infinity", ":",
+    ];
+    (0..count).map(|seed| {
+        let mut bytes = [0u8; 33];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        let length = usize::from(bytes[0]) % 32;
+        bytes[1..=length].iter().map(|it| PIECES[usize::from(*it) % PIECES.len()]).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn one(text: &str) -> Clause {
         let mut all = parse_filter(text).expect("a filter");
@@ -345,23 +360,20 @@ mod tests {
         assert!(parse_order("start_time sideways").is_err() && parse_order("").is_err());
     }
 
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in "\\PC{0,120}") {
+    #[test]
+    fn no_text_makes_it_panic() {
+        for text in drawn_texts(20_000) {
             let _ = parse_filter(&text);
             let _ = parse_order(&text);
         }
+    }
 
-        #[test]
-        fn no_near_filter_makes_it_panic(text in "(metrics|tags|a|`|\"|'|\\.| |=|<|>|!|IN|NOT|IS|NULL|AND|\\(|\\)|,|1|-|é){0,30}") {
-            let _ = parse_filter(&text);
-        }
-
-        #[test]
-        fn a_quoted_text_comes_back(key in "[a-z]{1,8}", value in "\\PC{0,40}") {
-            let text = format!("tags.{key} = '{}'", value.replace('\'', "''"));
+    #[test]
+    fn a_quoted_text_comes_back() {
+        for value in drawn_texts(2_000) {
+            let text = format!("tags.key = '{}'", value.replace('\'', "''"));
             let all = parse_filter(&text).expect("a filter");
-            prop_assert_eq!(&all[0].operand, &Operand::Text(value));
+            assert_eq!(all[0].operand, Operand::Text(value));
         }
     }
 }

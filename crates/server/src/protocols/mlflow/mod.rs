@@ -1,8 +1,229 @@
-//! MLflow.
-use crate::{access::Route, app::App};
-use kaogong_domain::{Problem, ids::{ProjectId, RunId}};
-use kaogong_store::{RunFilter, RunOrder};
-pub fn routes() -> Vec<Route> { vec![] }
-pub fn parse_run_filter(_: &str) -> Result<Vec<RunFilter>, Problem> { Ok(vec![]) }
-pub fn parse_run_order(_: &str) -> Result<Vec<RunOrder>, Problem> { Ok(vec![]) }
-pub async fn onnx_of_run(_: &App, _: ProjectId, _: RunId) -> Result<(String, String), Problem> { Err(Problem::not_found("x")) }
+//! MLflow's REST protocol, for the unmodified client of MLflow 2.22 to 3.18: experiments, runs, metrics, registered
+//! models, logged models and the artifact proxy.
+//!
+//! What is not here (traces, webhooks, the AI gateway, evaluation datasets, prompts' optimisation) answers
+//! `ENDPOINT_NOT_FOUND`, which the client understands as "this server does not have it".
+
+mod artifacts;
+mod ask;
+mod call;
+mod experiments;
+mod filter;
+mod limits;
+mod logged_models;
+mod matching;
+mod metrics;
+mod models;
+mod problem;
+mod run_search;
+mod runs;
+mod sources;
+mod versions;
+mod wire;
+
+pub use problem::MlflowProblem;
+pub use run_search::{parse_run_filter, parse_run_order};
+pub use sources::onnx_of_run;
+
+use crate::{
+    access::{Route, Rule},
+    app::App,
+};
+use axum::{
+    handler::Handler,
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, on},
+};
+use http::{Method, header};
+use kaogong_domain::access::Permission;
+use problem::{Code, Json};
+use serde_json::json;
+use std::sync::Arc;
+
+/// The version of MLflow whose wire this is; clients compare it.
+const VERSION: &str = "3.17.2";
+
+/// One entry of the table: who may, the path below `/api/2.0/mlflow`, the handler.
+fn route<H, T>(method: Method, path: &str, permission: Permission, handler: H) -> Route
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    at("/api/2.0/mlflow", method, path, permission, handler)
+}
+
+fn at<H, T>(base: &str, method: Method, path: &str, permission: Permission, handler: H) -> Route
+where
+    H: Handler<T, Arc<App>>,
+    T: 'static,
+{
+    let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+    Route::new(method, format!("{base}/{path}"), Rule::Project(permission), on(filter, handler))
+}
+
+/// Experiments, runs, metrics.
+fn tracking() -> Vec<Route> {
+    use Permission::{Read, Write};
+    vec![
+        route(Method::POST, "experiments/create", Write, experiments::create),
+        route(Method::GET, "experiments/get", Read, experiments::get),
+        route(Method::GET, "experiments/get-by-name", Read, experiments::get_by_name),
+        route(Method::GET, "experiments/search", Read, experiments::search),
+        route(Method::POST, "experiments/search", Read, experiments::search),
+        route(Method::POST, "experiments/delete", Write, experiments::delete),
+        route(Method::POST, "experiments/restore", Write, experiments::restore),
+        route(Method::POST, "experiments/update", Write, experiments::update),
+        route(Method::POST, "experiments/set-experiment-tag", Write, experiments::set_tag),
+        route(Method::POST, "experiments/delete-experiment-tag", Write, experiments::delete_tag),
+        route(Method::POST, "experiments/search-datasets", Read, experiments::search_datasets),
+        route(Method::POST, "runs/create", Write, runs::create),
+        route(Method::POST, "runs/update", Write, runs::update),
+        route(Method::POST, "runs/delete", Write, runs::delete),
+        route(Method::POST, "runs/restore", Write, runs::restore),
+        route(Method::GET, "runs/get", Read, runs::get),
+        route(Method::POST, "runs/search", Read, run_search::search),
+        route(Method::POST, "runs/log-metric", Write, metrics::log_metric),
+        route(Method::POST, "runs/log-parameter", Write, metrics::log_param),
+        route(Method::POST, "runs/set-tag", Write, metrics::set_tag),
+        route(Method::POST, "runs/delete-tag", Write, metrics::delete_tag),
+        route(Method::POST, "runs/log-batch", Write, metrics::log_batch),
+        route(Method::POST, "runs/log-model", Write, runs::log_model),
+        route(Method::POST, "runs/log-inputs", Write, runs::log_inputs),
+        route(Method::POST, "runs/outputs", Write, runs::log_outputs),
+        route(Method::GET, "metrics/get-history", Read, metrics::history),
+        route(Method::GET, "metrics/get-history-bulk", Read, metrics::history_bulk),
+        route(Method::GET, "metrics/get-history-bulk-interval", Read, metrics::history_bulk),
+        route(Method::GET, "artifacts/list", Read, artifacts::list_of_run),
+    ]
+}
+
+/// Registered models, their versions, logged models.
+fn registry() -> Vec<Route> {
+    use Permission::{Manage, Read, Write};
+    vec![
+        route(Method::POST, "registered-models/create", Write, models::create),
+        route(Method::POST, "registered-models/rename", Manage, models::rename),
+        route(Method::PATCH, "registered-models/update", Write, models::update),
+        route(Method::DELETE, "registered-models/delete", Manage, models::delete),
+        route(Method::GET, "registered-models/get", Read, models::get),
+        route(Method::GET, "registered-models/search", Read, models::search),
+        route(Method::GET, "registered-models/get-latest-versions", Read, models::latest_versions),
+        route(Method::POST, "registered-models/get-latest-versions", Read, models::latest_versions),
+        route(Method::POST, "registered-models/set-tag", Write, models::set_tag),
+        route(Method::DELETE, "registered-models/delete-tag", Write, models::delete_tag),
+        route(Method::POST, "registered-models/alias", Manage, models::set_alias),
+        route(Method::DELETE, "registered-models/alias", Manage, models::delete_alias),
+        route(Method::GET, "registered-models/alias", Read, models::get_by_alias),
+        route(Method::POST, "model-versions/create", Write, versions::create),
+        route(Method::PATCH, "model-versions/update", Write, versions::update),
+        route(Method::POST, "model-versions/transition-stage", Manage, versions::transition),
+        route(Method::DELETE, "model-versions/delete", Manage, versions::delete),
+        route(Method::GET, "model-versions/get", Read, versions::get),
+        route(Method::GET, "model-versions/search", Read, versions::search),
+        route(Method::GET, "model-versions/get-download-uri", Read, versions::download_uri),
+        route(Method::POST, "model-versions/set-tag", Write, versions::set_tag),
+        route(Method::DELETE, "model-versions/delete-tag", Write, versions::delete_tag),
+        route(Method::POST, "logged-models", Write, logged_models::create),
+        route(Method::POST, "logged-models/search", Read, logged_models::search),
+        route(Method::GET, "logged-models/{model_id}", Read, logged_models::get),
+        route(Method::PATCH, "logged-models/{model_id}", Write, logged_models::finalize),
+        route(Method::DELETE, "logged-models/{model_id}", Write, logged_models::delete),
+        route(Method::PATCH, "logged-models/{model_id}/tags", Write, logged_models::set_tags),
+        route(Method::DELETE, "logged-models/{model_id}/tags/{tag_key}", Write, logged_models::delete_tag),
+        route(Method::POST, "logged-models/{model_id}/params", Write, logged_models::log_params),
+        route(Method::GET, "logged-models/{model_id}/artifacts/directories", Read, artifacts::list_of_model),
+    ]
+}
+
+/// Bytes, and what answers for the groups that are absent.
+fn others() -> Vec<Route> {
+    use Permission::{Manage, Read, Write};
+    const PROXY: &str = "/api/2.0/mlflow-artifacts";
+    let mut all = vec![
+        at(PROXY, Method::GET, "artifacts", Read, artifacts::list),
+        at(PROXY, Method::GET, "artifacts/{*path}", Read, artifacts::get).unhurried(),
+        at(PROXY, Method::PUT, "artifacts/{*path}", Write, artifacts::put).unhurried(),
+        at(PROXY, Method::DELETE, "artifacts/{*path}", Manage, artifacts::delete),
+    ];
+    let absent = ["/api/2.0/mlflow", "/api/3.0/mlflow", "/api/2.0/mlflow-artifacts"];
+    for base in absent {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            all.push(at(base, method, "{*absent}", Read, not_implemented));
+        }
+    }
+    all
+}
+
+/// All routes of the protocol, without the project's prefix; those of the API also under `/ajax-api`, where
+/// MLflow's web console looks for them.
+pub fn routes() -> Vec<Route> {
+    let table = || [tracking(), registry(), others()].into_iter().flatten();
+    let mut all: Vec<Route> = table().collect();
+    for mut twin in table() {
+        twin.path = twin.path.replacen("/api/", "/ajax-api/", 1);
+        all.push(twin);
+    }
+    all.push(Route::get("/version", Rule::Public, version));
+    all.push(Route::get("/health", Rule::Public, health));
+    all.push(Route::get("/api/3.0/mlflow/server-info", Rule::Public, server_info));
+    all.push(Route::get("/ajax-api/3.0/mlflow/server-info", Rule::Public, server_info));
+    all
+}
+
+async fn version() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], VERSION).into_response()
+}
+
+async fn health() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], "OK").into_response()
+}
+
+/// What this server can do, asked by clients before they choose how to transfer artifacts.
+async fn server_info() -> Json {
+    Json(json!({
+        "store_type": "SqlStore",
+        "workspaces_enabled": false,
+        "artifact_serving_enabled": true,
+        "multipart_uploads_enabled": false,
+        "multipart_downloads_enabled": false,
+        "artifacts_presigned_only": false,
+        "presigned_upload_run_id_supported": false,
+        "presigned_upload_model_id_supported": false,
+        "trace_archival_enabled": false,
+        "tracking_auth": true,
+    }))
+}
+
+async fn not_implemented(uri: http::Uri) -> MlflowProblem {
+    let path: String = uri.path().chars().take(200).collect();
+    MlflowProblem::new(Code::Endpoint, format!("this server does not have {path}"))
+}
+
+/// Whether a path belongs to this protocol, so that failures before a handler (access, limits) take its shape.
+pub fn is_mine(path: &str) -> bool {
+    ["/api/2.0/mlflow", "/api/3.0/mlflow"].iter().any(|it| path.contains(it) || path.contains(&it.replacen("/api/", "/ajax-api/", 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_table_names_each_route_once_and_opens_only_three() {
+        let routes = routes();
+        let mut seen = BTreeSet::new();
+        for it in &routes {
+            assert!(seen.insert((it.path.clone(), it.method.to_string())), "{} {} is there twice", it.method, it.path);
+        }
+        let open: BTreeSet<&str> = routes.iter().filter(|it| it.rule == Rule::Public).map(|it| it.path.as_str()).collect();
+        let expected = ["/version", "/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"];
+        assert_eq!(open, BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn failures_before_a_handler_take_the_shape_too() {
+        assert!(is_mine("/p/vision/api/2.0/mlflow/runs/get") && is_mine("/ajax-api/3.0/mlflow/traces"));
+        assert!(!is_mine("/api/v1/projects"));
+    }
+}

@@ -1,0 +1,215 @@
+//! A server of the built program on a temporary folder, and ways to call it.
+
+use serde_json::Value;
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kaogong");
+/// How long a condition may take to become true.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running server; dropping it ends the process and removes the folder.
+pub(crate) struct Server {
+    pub(crate) folder: TempDir,
+    pub(crate) address: String,
+    port: u16,
+    child: Child,
+    extra: Vec<String>,
+}
+
+impl Server {
+    /// Starts a server on a new folder and a free port.
+    pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a server with more arguments.
+    pub(crate) fn start_with(extra: &[&str]) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let extra: Vec<String> = extra.iter().map(|it| (*it).to_owned()).collect();
+        let (child, address) = launch(folder.path(), 0, &extra);
+        let port = address.rsplit_once(':').and_then(|it| it.1.parse().ok()).expect("a port");
+        Self { folder, address, port, child, extra }
+    }
+
+    /// Kills the process without a word, as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a process to kill");
+        self.child.wait().expect("an end");
+    }
+
+    /// Starts the server again on the same folder and port.
+    pub(crate) fn restart(&mut self) {
+        let (child, address) = launch(self.folder.path(), self.port, &self.extra);
+        self.child = child;
+        self.address = address;
+    }
+
+    /// Asks the process to stop, and waits for it.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let id = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process");
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
+        self.child.wait().expect("an end").code()
+    }
+
+    /// The local administrator's token.
+    pub(crate) fn token(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join("profile.json")).expect("a profile");
+        let profile: Value = serde_json::from_str(&text).expect("JSON");
+        profile["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Runs the command line against this server.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        cli(self.folder.path(), arguments)
+    }
+
+    /// Runs a command that must succeed, and reads its JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.cli(&[arguments, &["--output", "json"]].concat());
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "kaogong {arguments:?} failed:\n{out}\n{err}");
+        serde_json::from_str(&out).unwrap_or_else(|it| panic!("kaogong {arguments:?} printed no JSON ({it}):\n{out}"))
+    }
+
+    /// A plain HTTP call with a token.
+    pub(crate) fn call(&self, method: &str, path: &str, token: Option<&str>, body: &[u8]) -> Reply {
+        let bearer = token.map(|it| format!("Bearer {it}"));
+        let headers: Vec<(&str, &str)> = bearer.iter().map(|it| ("authorization", it.as_str())).collect();
+        http(&self.address, method, path, &headers, body).expect("an answer")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Already gone is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn launch(folder: &Path, port: u16, extra: &[String]) -> (Child, String) {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["up", "--data-dir"])
+        .arg(folder)
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(extra)
+        .env("KAOGONG_HOME", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::options().create(true).append(true).open(folder.join("server.log")).expect("a log"));
+    if let Some(uv) = std::env::var_os("KAOGONG_TEST_UV") {
+        command.env("KAOGONG_UV", uv);
+    }
+    if let Some(library) = std::env::var_os("KAOGONG_TEST_ONNXRUNTIME").filter(|it| !it.is_empty()) {
+        command.env("KAOGONG_ONNXRUNTIME", library);
+    }
+    let mut child = command.spawn().expect("the program starts");
+    let mut line = String::new();
+    let out = child.stdout.take().expect("standard output");
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    let ready: Value = serde_json::from_str(&line)
+        .unwrap_or_else(|_| panic!("no address:\n{}", std::fs::read_to_string(folder.join("server.log")).unwrap_or_default()));
+    (child, ready["address"].as_str().expect("an address").to_owned())
+}
+
+/// Runs the command line with a home folder.
+pub(crate) fn cli(home: &Path, arguments: &[&str]) -> Output {
+    Command::new(PROGRAM)
+        .args(arguments)
+        .env("KAOGONG_HOME", home)
+        .env_remove("KAOGONG_URL")
+        .env_remove("KAOGONG_TOKEN")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program runs")
+}
+
+/// Bytes as text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An answer.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", text(&self.body)))
+    }
+}
+
+/// One HTTP/1.1 call on its own connection; knows nothing of the client under test.
+pub(crate) fn http(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> std::io::Result<Reply> {
+    let host = address.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap_or(answer.len());
+    let head = text(&answer[..end]);
+    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
+    let body = answer.get(end + 4..).unwrap_or_default().to_vec();
+    Ok(Reply { status, head, body })
+}
+
+/// Waits until a condition holds.
+pub(crate) fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// A small grey picture as a PNG file.
+pub(crate) fn png(width: u32, height: u32, value: impl Fn(u32, u32) -> u8) -> Vec<u8> {
+    let picture = image::GrayImage::from_fn(width, height, |x, y| image::Luma([value(x, y)]));
+    let mut out = std::io::Cursor::new(vec![]);
+    picture.write_to(&mut out, image::ImageFormat::Png).expect("a PNG");
+    out.into_inner()
+}
+
+/// A folder of two classes, bright on the left and bright on the right, `count` pictures each.
+pub(crate) fn pictures(folder: &Path, count: u32) -> PathBuf {
+    let root = folder.join("pictures");
+    for (class, is_left) in [("left", true), ("right", false)] {
+        std::fs::create_dir_all(root.join(class)).expect("a class folder");
+        for number in 0..count {
+            let bytes = png(8, 8, |x, y| {
+                let noise = u8::try_from((x * 7 + y * 13 + number * 29) % 60).unwrap_or(0);
+                if (x < 4) == is_left { 190 + noise } else { noise }
+            });
+            std::fs::write(root.join(class).join(format!("{number:03}.png")), bytes).expect("a picture");
+        }
+    }
+    root
+}

@@ -1,0 +1,7 @@
+//! The built program end to end: real server, real store, real engines, real clients.
+
+mod access;
+mod faults;
+mod kit;
+mod life;
+mod main_loop;

@@ -1,0 +1,249 @@
+//! Registered models: names, tags and aliases.
+
+use super::{
+    ask::page,
+    call::Call,
+    filter::{Clause, Order, parse_filter, parse_order},
+    limits,
+    matching::{Found, check_kind, holds},
+    problem::{Code, Json, MlflowProblem, Reply, Told, done},
+    versions::{self, find_version},
+    wire,
+};
+use kaogong_domain::ErrorKind;
+use kaogong_store::{Direction, ModelRow, ModelVersionRow};
+use serde_json::{Value, json};
+use std::{cmp::Ordering, collections::BTreeMap};
+
+/// The most models in one page.
+const PAGE_MAX: i64 = 1000;
+
+fn exists(name: &str) -> MlflowProblem {
+    MlflowProblem::new(Code::Exists, format!("Registered Model (name={name}) already exists."))
+}
+
+/// Of each stage the newest version.
+fn newest_of_stages(all: &[ModelVersionRow]) -> Vec<&ModelVersionRow> {
+    let mut newest: BTreeMap<&str, &ModelVersionRow> = BTreeMap::new();
+    for it in all {
+        let have = newest.entry(it.stage.as_str()).or_insert(it);
+        if have.number < it.number {
+            *have = it;
+        }
+    }
+    newest.into_values().collect()
+}
+
+async fn view(call: &Call, row: &ModelRow) -> Told<Value> {
+    let aliases = call.store().model_aliases(row.id).await?;
+    let all = call.store().list_model_versions(row.id).await?;
+    let latest: Vec<Value> =
+        newest_of_stages(&all).into_iter().map(|it| versions::view(&row.name, it, &aliases)).collect();
+    Ok(json!({
+        "name": row.name,
+        "creation_timestamp": row.created_at.as_ms(),
+        "last_updated_timestamp": row.updated_at.as_ms(),
+        "description": row.description,
+        "latest_versions": latest,
+        "tags": wire::pairs(&row.tags),
+        "aliases": aliases.iter().map(|(alias, number)| json!({"alias": alias, "version": number.to_string()})).collect::<Vec<_>>(),
+    }))
+}
+
+async fn named(call: &Call) -> Told<ModelRow> {
+    let name = call.ask.text_or_empty("name")?;
+    limits::model_name(&name)?;
+    call.model(&name).await
+}
+
+async fn save(call: &Call, row: &ModelRow) -> Told<()> {
+    let saved = call.store().save_model(call.project(), row, &call.actor(), call.now()).await;
+    saved.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&row.name) } else { it.into() })
+}
+
+async fn answer(call: &Call, name: &str) -> Reply {
+    let row = call.model(name).await?;
+    Ok(Json(json!({"registered_model": view(call, &row).await?})))
+}
+
+pub(super) async fn create(call: Call) -> Reply {
+    let name = call.ask.text_or_empty("name")?;
+    limits::model_name(&name)?;
+    let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::model_tag(key, value))?;
+    let description = call.ask.text_or_empty("description")?;
+    limits::length("description", 5000, &description)?;
+    let made = call.store().create_model(call.project(), &name, &description, tags, &call.actor(), call.now()).await;
+    made.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&name) } else { it.into() })?;
+    answer(&call, &name).await
+}
+
+pub(super) async fn get(call: Call) -> Reply {
+    let row = named(&call).await?;
+    Ok(Json(json!({"registered_model": view(&call, &row).await?})))
+}
+
+pub(super) async fn rename(call: Call) -> Reply {
+    let mut row = named(&call).await?;
+    let name = call.ask.need("new_name")?;
+    limits::model_name(&name)?;
+    row.name = name;
+    save(&call, &row).await?;
+    answer(&call, &row.name).await
+}
+
+pub(super) async fn update(call: Call) -> Reply {
+    let mut row = named(&call).await?;
+    if let Some(description) = call.ask.text("description")? {
+        limits::length("description", 5000, &description)?;
+        row.description = description;
+        save(&call, &row).await?;
+    }
+    answer(&call, &row.name).await
+}
+
+pub(super) async fn delete(call: Call) -> Reply {
+    let row = named(&call).await?;
+    for version in call.store().list_model_versions(row.id).await? {
+        versions::refuse_if_served(&call, &row.name, &version).await?;
+    }
+    call.store().delete_model(call.project(), row.id, &call.actor(), call.now()).await?;
+    done()
+}
+
+pub(super) async fn set_tag(call: Call) -> Reply {
+    let mut row = named(&call).await?;
+    let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
+    limits::model_tag(&key, &value)?;
+    row.tags.insert(key, value);
+    save(&call, &row).await?;
+    done()
+}
+
+pub(super) async fn delete_tag(call: Call) -> Reply {
+    let mut row = named(&call).await?;
+    let key = call.ask.need("key")?;
+    limits::key("key", &key)?;
+    if row.tags.remove(&key).is_some() {
+        save(&call, &row).await?;
+    }
+    done()
+}
+
+pub(super) async fn set_alias(call: Call) -> Reply {
+    let row = named(&call).await?;
+    let alias = call.ask.text_or_empty("alias")?;
+    limits::alias(&alias)?;
+    let version = find_version(&call, &row, &call.ask.text_or_empty("version")?).await?;
+    call.store().set_model_alias(call.project(), row.id, &alias, version.number, &call.actor(), call.now()).await?;
+    done()
+}
+
+pub(super) async fn delete_alias(call: Call) -> Reply {
+    let row = named(&call).await?;
+    let alias = call.ask.text_or_empty("alias")?;
+    if alias.is_empty() {
+        return Err(MlflowProblem::invalid("Registered model alias name cannot be empty."));
+    }
+    call.store().delete_model_alias(call.project(), row.id, &alias, &call.actor(), call.now()).await?;
+    done()
+}
+
+pub(super) async fn get_by_alias(call: Call) -> Reply {
+    let row = named(&call).await?;
+    let alias = call.ask.need("alias")?;
+    let aliases = call.store().model_aliases(row.id).await?;
+    let unknown = || MlflowProblem::invalid(format!("Registered model alias {} not found.", alias.chars().take(255).collect::<String>()));
+    let number = *aliases.get(&alias).ok_or_else(unknown)?;
+    let version = call.store().find_model_version(row.id, number).await?.ok_or_else(unknown)?;
+    Ok(Json(json!({"model_version": versions::view(&row.name, &version, &aliases)})))
+}
+
+pub(super) async fn latest_versions(call: Call) -> Reply {
+    let row = named(&call).await?;
+    let wanted: Vec<String> =
+        call.ask.texts("stages")?.iter().map(|it| versions::stage_of(it)).collect::<Told<_>>()?;
+    let aliases = call.store().model_aliases(row.id).await?;
+    let all = call.store().list_model_versions(row.id).await?;
+    let newest = newest_of_stages(&all).into_iter().filter(|it| wanted.is_empty() || wanted.contains(&it.stage));
+    let views: Vec<Value> = newest.map(|it| versions::view(&row.name, it, &aliases)).collect();
+    Ok(Json(json!({"model_versions": views})))
+}
+
+fn look(row: &ModelRow, is_tag: bool, key: &str) -> Found {
+    if is_tag {
+        return Found::text(row.tags.get(key));
+    }
+    match key {
+        "name" => Found::Text(row.name.clone()),
+        _ => Found::int(row.updated_at.as_ms()),
+    }
+}
+
+fn checked(clause: Clause) -> Told<(bool, Clause)> {
+    let is_tag = match clause.entity.as_deref() {
+        Some("tag" | "tags") => true,
+        None | Some("attribute" | "attributes" | "attr") if clause.key == "name" => false,
+        None | Some("attribute" | "attributes" | "attr") => {
+            return Err(MlflowProblem::invalid(format!(
+                "Invalid attribute key '{}' specified. Valid keys are '{{'name'}}'",
+                clause.key
+            )));
+        }
+        Some(other) => {
+            return Err(MlflowProblem::invalid(format!("Invalid entity type '{other}'. Valid values are ['tag', 'attribute']")));
+        }
+    };
+    check_kind(&clause, false)?;
+    Ok((is_tag, clause))
+}
+
+fn order_key(it: &Order) -> Told<()> {
+    let is_plain = matches!(it.entity.as_deref(), None | Some("attribute" | "attributes"));
+    if is_plain && matches!(it.key.as_str(), "name" | "timestamp" | "last_updated_timestamp") {
+        return Ok(());
+    }
+    Err(MlflowProblem::invalid(format!(
+        "Invalid order by key '{}' specified. Valid keys are ['name', 'timestamp', 'last_updated_timestamp']",
+        it.key
+    )))
+}
+
+fn compare(a: &ModelRow, b: &ModelRow, order: &[Order]) -> Ordering {
+    for it in order {
+        let ordering = look(a, false, &it.key).order(&look(b, false, &it.key));
+        let ordering = if it.direction == Direction::Descending { ordering.reverse() } else { ordering };
+        if ordering != Ordering::Equal {
+            return ordering;
+        }
+    }
+    a.name.cmp(&b.name)
+}
+
+pub(super) async fn search(call: Call) -> Reply {
+    let size = call.ask.page_size(100, PAGE_MAX)?;
+    let offset = call.ask.page_offset()?;
+    let clauses = parse_filter(&call.ask.text_or_empty("filter")?).map_err(MlflowProblem::invalid)?;
+    let clauses: Vec<(bool, Clause)> = clauses.into_iter().map(checked).collect::<Told<_>>()?;
+    let mut order = vec![];
+    for text in call.ask.texts("order_by")? {
+        let it = parse_order(&text).map_err(MlflowProblem::invalid)?;
+        order_key(&it)?;
+        order.push(it);
+    }
+    let mut all = call.store().list_models(call.project()).await?;
+    // As MLflow: entries of its prompt registry are models with a mark, shown only when the filter asks for them.
+    let asks_for_prompts = clauses.iter().any(|(is_tag, it)| *is_tag && it.key == "mlflow.prompt.is_prompt");
+    all.retain(|row| {
+        let is_prompt = row.tags.get("mlflow.prompt.is_prompt").is_some_and(|it| it == "true");
+        (asks_for_prompts || !is_prompt)
+            && clauses.iter().all(|(is_tag, it)| holds(it, &look(row, *is_tag, &it.key)))
+    });
+    all.sort_by(|a, b| compare(a, b, &order));
+    let (found, next) = page(all, offset, size);
+    let mut views = Vec::with_capacity(found.len());
+    for row in &found {
+        views.push(view(&call, row).await?);
+    }
+    Ok(Json(wire::listing("registered_models", views, next)))
+}
+

@@ -1,0 +1,14 @@
+//! The store's stories, each told to SQLite and to a real PostgreSQL server.
+
+mod access;
+mod artifacts;
+mod datasets;
+mod endpoints;
+mod events;
+mod jobs;
+mod migrations;
+mod models;
+mod runs;
+mod search;
+mod sessions;
+mod support;
