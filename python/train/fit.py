@@ -171,4 +171,5 @@ def _params(options, x_train, held):
 
 def _log(model, measures, epochs, began, difference):
     mlflow.log_metrics(measures | {"epochs": epochs, "train_seconds": time.monotonic() - began, "onnx_difference": difference})
-    mlflow.onnx.log_model(model, name="model")
+    # One file: a model that leans on a second one cannot be served by its hash.
+    mlflow.onnx.log_model(model, name="model", save_as_external_data=False)
