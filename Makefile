@@ -42,7 +42,7 @@ bench: build     ## Speed and size beside a peer or the raw limit.
 	@scripts/bench
 
 openapi: web     ## Write openapi.json anew.
-	@cargo run --quiet -p kaogong -- openapi > openapi.json.new && mv openapi.json.new openapi.json
+	@KAOGONG_UPDATE=1 cargo nextest run --workspace -E "test(the_committed_description_is_current)"
 
 screenshots: build ## Pictures of every page into docs/images.
 	@scripts/screenshots

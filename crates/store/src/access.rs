@@ -317,6 +317,10 @@ impl Store {
         if sql::number(&mut tx, "SELECT COUNT(*) FROM users WHERE id = $1", vals![user]).await? == 0 {
             return Err(Problem::not_found(format!("there is no user {user}")));
         }
+        let sql = "SELECT COUNT(*) FROM projects WHERE id = $1 AND deleted_at IS NULL";
+        if sql::number(&mut tx, sql, vals![project]).await? == 0 {
+            return Err(Problem::not_found(format!("there is no project {project}")));
+        }
         if role != Role::Owner {
             keep_an_owner(&mut tx, project, user).await?;
         }

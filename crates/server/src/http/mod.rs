@@ -62,6 +62,11 @@ fn foreign_routes() -> Vec<Route> {
     at_root.into_iter().chain(below).collect()
 }
 
+/// Method, path and rule of every route, for the test that walks them.
+pub fn route_list() -> Vec<(::http::Method, String, crate::access::Rule)> {
+    native_routes().into_iter().chain(foreign_routes()).map(|it| (it.method, it.path, it.rule)).collect()
+}
+
 /// The whole router, with its layers. Takes the rules of all routes into the app.
 pub fn router(app: &Arc<App>) -> Router {
     let mut rules = RuleBook::default();

@@ -1,1 +1,151 @@
-//! jobs
+//! Jobs and their attempts.
+
+use crate::support::{NOW, World, on_both, refused};
+use kaogong_domain::{
+    ErrorKind,
+    ids::{AttemptId, JobId},
+    jobs::{Effect, Ended, Event, Life, State},
+};
+use kaogong_store::{JobRow, NewJobInput, NewJobRow, NewRunRow};
+
+fn new_job(w: &World, name: &str) -> NewJobRow {
+    NewJobRow {
+        project_id: w.project,
+        name: name.to_owned(),
+        spec: "{\"command\":[\"true\"]}".to_owned(),
+        retries: 1,
+        inputs: vec![],
+        request_key: None,
+    }
+}
+
+async fn submit(w: &World, new: NewJobRow) -> JobRow {
+    w.store.submit_job(new, &w.actor, NOW).await.expect("a job")
+}
+
+async fn tell(w: &World, id: JobId, event: Event, ms: i64) -> (Life, Vec<Effect>) {
+    w.store.apply_job_event(w.project, id, event, &w.actor, w.later(ms)).await.expect("it is told")
+}
+
+fn ended(exit_code: Option<i32>) -> Ended {
+    Ended { exit_code, was_cancelled: false, may_retry: true, message: "it ended".to_owned() }
+}
+
+#[tokio::test]
+async fn a_job_is_submitted_once_for_a_key() {
+    on_both("submitting", async |w| {
+        let version = w.version(w.project, "d").await;
+        let inputs = vec![NewJobInput { alias: "train".to_owned(), version_id: version }];
+        let keyed = NewJobRow { request_key: Some("k".to_owned()), inputs, ..new_job(w, "Train") };
+        let made = submit(w, keyed.clone()).await;
+        assert_eq!(submit(w, keyed).await, made);
+        assert_eq!(made.life, Life::new(1));
+        let inputs = w.store.job_inputs(made.id).await.expect("inputs");
+        assert_eq!((inputs[0].alias.as_str(), inputs[0].dataset.as_str(), inputs[0].number), ("train", "d", 1));
+        let run = NewRunRow { job_id: Some(made.id), ..w.new_run(w.project, "r").await };
+        let run = w.store.create_run(w.project, run, &w.actor, NOW).await.expect("a run");
+        assert_eq!(run.row.dataset_versions, [version]);
+        assert_eq!(w.store.runs_of_job(made.id).await.expect("runs"), [run.row.id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_fails_is_tried_again_and_succeeds() {
+    on_both("a whole life", async |w| {
+        let job = submit(w, new_job(w, "j")).await.id;
+        w.store.set_job_hold(w.project, job, "waits for room").await.expect("held");
+        let held = w.store.find_job(w.project, job).await.expect("it reads").expect("a job");
+        assert_eq!(held.life.reason.as_deref(), Some("waits for room"));
+        let (one, two) = (AttemptId::generate(NOW), AttemptId::generate(w.later(1)));
+        let (life, effects) = tell(w, job, Event::Admitted(one), 1).await;
+        assert_eq!((life.state, effects), (State::Admitted, vec![Effect::Launch(one)]));
+        tell(w, job, Event::Started(one), 2).await;
+        tell(w, job, Event::Running(one), 3).await;
+        let events = w.store.newest_event().await.expect("a number");
+        tell(w, job, Event::Running(one), 4).await;
+        assert_eq!(w.store.newest_event().await.expect("a number"), events, "a repeated report changes nothing");
+        let (life, effects) = tell(w, job, Event::Ended(one, ended(Some(3))), 5).await;
+        assert_eq!((life.state, life.retries_left, effects), (State::Queued, 0, vec![Effect::CleanUp(one)]));
+        for event in [Event::Admitted(two), Event::Started(two), Event::Running(two)] {
+            tell(w, job, event, 6).await;
+        }
+        tell(w, job, Event::Ended(one, ended(Some(9))), 7).await;
+        let (life, _) = tell(w, job, Event::Ended(two, ended(Some(0))), 8).await;
+        assert_eq!((life.state, life.exit_code), (State::Succeeded, Some(0)));
+        let row = w.store.find_job(w.project, job).await.expect("it reads").expect("a job");
+        assert_eq!((row.life, row.started_at, row.ended_at), (life, Some(w.later(3)), Some(w.later(8))));
+        let attempts = w.store.attempts(job).await.expect("attempts");
+        let short: Vec<_> = attempts.iter().map(|it| (it.number, it.state, it.exit_code)).collect();
+        assert_eq!(short, [(1, State::Failed, Some(3)), (2, State::Succeeded, Some(0))]);
+        assert_eq!(attempts[0].ended_at, Some(w.later(5)));
+        assert!(w.store.knows_attempt(one).await.expect("it reads"));
+        assert!(!w.store.knows_attempt(AttemptId::generate(NOW)).await.expect("it reads"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_is_cancelled_or_lost() {
+    on_both("cancel and loss", async |w| {
+        let waiting = submit(w, new_job(w, "waiting")).await.id;
+        let (life, _) = tell(w, waiting, Event::CancelAsked, 1).await;
+        assert_eq!(life.state, State::Cancelled);
+        let job = submit(w, new_job(w, "running")).await.id;
+        let attempt = AttemptId::generate(NOW);
+        tell(w, job, Event::Admitted(attempt), 1).await;
+        tell(w, job, Event::Running(attempt), 2).await;
+        let (life, effects) = tell(w, job, Event::CancelAsked, 3).await;
+        assert_eq!((life.state, life.cancel_asked, effects), (State::Running, true, vec![Effect::Stop(attempt)]));
+        let (life, _) = tell(w, job, Event::Ended(attempt, ended(None)), 4).await;
+        assert_eq!((life.state, life.exit_code), (State::Cancelled, None));
+        assert_eq!(w.store.attempts(job).await.expect("attempts")[0].state, State::Cancelled);
+        let lost = submit(w, NewJobRow { retries: 0, ..new_job(w, "lost") }).await.id;
+        let attempt = AttemptId::generate(NOW);
+        tell(w, lost, Event::Admitted(attempt), 1).await;
+        let (life, _) = tell(w, lost, Event::Lost(attempt, "the machine is gone".to_owned()), 2).await;
+        assert_eq!(life.state, State::Lost);
+        let row = w.store.attempts(lost).await.expect("attempts").remove(0);
+        assert_eq!((row.state, row.reason.as_deref()), (State::Lost, Some("the machine is gone")));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_state_and_text() {
+    on_both("listing jobs", async |w| {
+        for text in ["Train one", "Train two", "Evaluate"] {
+            submit(w, new_job(w, text)).await;
+        }
+        let gone = submit(w, new_job(w, "Train gone")).await.id;
+        tell(w, gone, Event::CancelAsked, 1).await;
+        let list = async |state, text: Option<&str>, offset| {
+            let (page, total) = w.store.list_jobs(w.project, state, text, offset, 2).await.expect("a page");
+            (page.len(), total)
+        };
+        assert_eq!(list(None, None, 0).await, (2, 4));
+        assert_eq!(list(None, None, 3).await, (1, 4));
+        assert_eq!(list(Some(State::Queued), Some("TRAIN"), 0).await, (2, 2));
+        assert_eq!(list(Some(State::Cancelled), None, 0).await, (1, 1));
+        assert_eq!(w.store.unfinished_jobs().await.expect("jobs").len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_is_not_seen_from_another_project() {
+    on_both("isolation of jobs", async |w| {
+        let job = submit(w, new_job(w, "j")).await.id;
+        assert_eq!(w.store.find_job(w.other, job).await.expect("it reads"), None);
+        assert_eq!(w.store.list_jobs(w.other, None, None, 0, 9).await.expect("a page").1, 0);
+        let told = w.store.apply_job_event(w.other, job, Event::CancelAsked, &w.actor, NOW).await;
+        refused(told, ErrorKind::NotFound);
+        w.store.set_job_hold(w.other, job, "no").await.expect("it changes nothing");
+        assert_eq!(w.store.find_job(w.project, job).await.expect("it reads").expect("a job").life, Life::new(1));
+        let version_id = w.version(w.other, "d").await;
+        let new = NewJobRow { inputs: vec![NewJobInput { alias: "a".to_owned(), version_id }], ..new_job(w, "theft") };
+        refused(w.store.submit_job(new, &w.actor, NOW).await, ErrorKind::NotFound);
+        assert_eq!(w.store.list_jobs(w.project, None, None, 0, 9).await.expect("a page").1, 1, "the refused one left nothing");
+    })
+    .await;
+}

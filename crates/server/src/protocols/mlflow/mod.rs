@@ -35,7 +35,7 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use http::{Method, header};
-use kaogong_domain::access::Permission;
+use kaogong_domain::{Problem, access::Permission};
 use problem::{Code, Json};
 use serde_json::json;
 use std::sync::Arc;
@@ -199,9 +199,16 @@ async fn not_implemented(uri: http::Uri) -> MlflowProblem {
     MlflowProblem::new(Code::Endpoint, format!("this server does not have {path}"))
 }
 
-/// Whether a path belongs to this protocol, so that failures before a handler (access, limits) take its shape.
+/// A failure that happened before a handler of this protocol (access, limits, time), in its shape.
+pub fn render(problem: &Problem) -> Response {
+    let mut copy = Problem::new(problem.kind, problem.text.clone());
+    copy.hint = problem.hint.clone();
+    MlflowProblem::from(copy).into_response()
+}
+
+/// Whether a path belongs to this protocol, so that failures before a handler can take its shape with [`render`].
 pub fn is_mine(path: &str) -> bool {
-    ["/api/2.0/mlflow", "/api/3.0/mlflow"].iter().any(|it| path.contains(it) || path.contains(&it.replacen("/api/", "/ajax-api/", 1)))
+    ["api/2.0/mlflow", "api/3.0/mlflow"].iter().any(|it| path.contains(it))
 }
 
 #[cfg(test)]

@@ -17,6 +17,26 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 /// The most models in one page.
 const PAGE_MAX: i64 = 1000;
+/// Marks the entries of MLflow's prompt registry, which are models and versions as well.
+pub(super) const PROMPT_TAG: &str = "mlflow.prompt.is_prompt";
+
+/// A tag as a search sees it: what has no mark is no prompt.
+pub(super) fn tag_of(tags: &BTreeMap<String, String>, key: &str) -> Found {
+    match tags.get(key) {
+        None if key == PROMPT_TAG => Found::Text("false".to_owned()),
+        it => Found::text(it),
+    }
+}
+
+/// Prompts are found only when the filter asks for them.
+pub(super) fn hides_prompts(clauses: &[(bool, Clause)]) -> bool {
+    !clauses.iter().any(|(is_tag, it)| *is_tag && it.key == PROMPT_TAG)
+}
+
+/// Whether these are the tags of a prompt.
+pub(super) fn is_prompt(tags: &BTreeMap<String, String>) -> bool {
+    tags.get(PROMPT_TAG).is_some_and(|it| it == "true")
+}
 
 fn exists(name: &str) -> MlflowProblem {
     MlflowProblem::new(Code::Exists, format!("Registered Model (name={name}) already exists."))
@@ -171,7 +191,7 @@ pub(super) async fn latest_versions(call: Call) -> Reply {
 
 fn look(row: &ModelRow, is_tag: bool, key: &str) -> Found {
     if is_tag {
-        return Found::text(row.tags.get(key));
+        return tag_of(&row.tags, key);
     }
     match key {
         "name" => Found::Text(row.name.clone()),
@@ -231,11 +251,9 @@ pub(super) async fn search(call: Call) -> Reply {
         order.push(it);
     }
     let mut all = call.store().list_models(call.project()).await?;
-    // As MLflow: entries of its prompt registry are models with a mark, shown only when the filter asks for them.
-    let asks_for_prompts = clauses.iter().any(|(is_tag, it)| *is_tag && it.key == "mlflow.prompt.is_prompt");
+    let hides_prompts = hides_prompts(&clauses);
     all.retain(|row| {
-        let is_prompt = row.tags.get("mlflow.prompt.is_prompt").is_some_and(|it| it == "true");
-        (asks_for_prompts || !is_prompt)
+        !(hides_prompts && is_prompt(&row.tags))
             && clauses.iter().all(|(is_tag, it)| holds(it, &look(row, *is_tag, &it.key)))
     });
     all.sort_by(|a, b| compare(a, b, &order));

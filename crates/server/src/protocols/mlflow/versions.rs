@@ -6,6 +6,7 @@ use super::{
     filter::{Clause, Operand, Order, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
+    models::{hides_prompts, is_prompt, tag_of},
     problem::{Code, Json, MlflowProblem, Reply, Told, done},
     sources, wire,
 };
@@ -137,7 +138,8 @@ pub(super) async fn create(call: Call) -> Reply {
     let description = ask.text_or_empty("description")?;
     limits::length("description", 5000, &description)?;
     let model = call.model(&name).await?;
-    let source = sources::parse(&text)?;
+    // A prompt is text in a tag; its source says nothing.
+    let source = if is_prompt(&tags) { None } else { sources::parse(&text)? };
     let logged = match ask.text_or_empty("model_id")? {
         id if id.is_empty() => sources::links(source.as_ref()).1,
         id => Some(call.logged_model(&id).await?.id),
@@ -247,7 +249,7 @@ type Entry = (String, ModelVersionRow);
 fn look(it: &Entry, is_tag: bool, key: &str) -> Found {
     let (name, row) = it;
     if is_tag {
-        return Found::text(row.tags.get(key));
+        return tag_of(&row.tags, key);
     }
     match key {
         "name" => Found::Text(name.clone()),
@@ -327,6 +329,8 @@ pub(super) async fn search(call: Call) -> Reply {
         aliases.insert(model.name.clone(), call.store().model_aliases(model.id).await?);
         all.extend(rows.into_iter().map(|it| (model.name.clone(), it)));
     }
+    let hides_prompts = hides_prompts(&clauses);
+    all.retain(|it| !(hides_prompts && is_prompt(&it.1.tags)));
     all.retain(|it| clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key))));
     all.sort_by(|a, b| compare(a, b, &order));
     let (found, next) = page(all, offset, size);

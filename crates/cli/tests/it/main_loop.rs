@@ -1,0 +1,127 @@
+//! The main job, from a folder to answers, also while the server is killed again and again.
+
+use crate::kit::{PROGRAM, Server, http, pictures, text};
+use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+fn hashes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut rest = vec![folder.to_owned()];
+    while let Some(place) = rest.pop() {
+        for entry in fs::read_dir(place).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                rest.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("below").to_string_lossy().into_owned();
+                found.insert(name, fs::read(path).expect("a file"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn an_exported_folder_is_the_imported_one() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = pictures(folder.path(), 20);
+    fs::write(source.join("left").join("über 图.png"), fs::read(source.join("left/000.png")).expect("a picture")).expect("a file");
+    let version = server.json(&["datasets", "import", source.to_str().expect("a path"), "--name", "sides"]);
+    assert_eq!(version["items"], 41);
+    let out = folder.path().join("out");
+    let export = server.cli(&["datasets", "export", "sides@1", out.to_str().expect("a path"), "--format", "images"]);
+    assert!(export.status.success(), "{}", text(&export.stderr));
+    assert_eq!(hashes(&source), hashes(&out));
+}
+
+#[test]
+fn a_table_comes_back_byte_for_byte() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("rows.csv");
+    let rows: String = (0..200).map(|it| format!("{},{},{}\n", it, it % 7, if it % 2 == 0 { "even" } else { "odd" })).collect();
+    fs::write(&source, format!("a,b,kind\n{rows}")).expect("a file");
+    let version = server.json(&["datasets", "import", source.to_str().expect("a path"), "--name", "rows", "--target", "kind"]);
+    assert_eq!(version["items"], 200);
+    let out = folder.path().join("back.csv");
+    let export = server.cli(&["datasets", "export", "rows@1", out.to_str().expect("a path"), "--format", "csv"]);
+    assert!(export.status.success(), "{}", text(&export.stderr));
+    assert_eq!(fs::read(source).expect("a file"), fs::read(out).expect("a file"));
+}
+
+#[test]
+fn a_folder_becomes_a_served_model() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = pictures(folder.path(), 40);
+    let result = server.json(&["quickstart", source.to_str().expect("a path"), "--name", "sides"]);
+    assert!(result["accuracy"].as_f64().expect("a number") >= 0.95, "{result}");
+    assert_eq!(result["runs"].as_array().map(Vec::len), Some(2), "{result}");
+    let picture = fs::read(source.join("left/001.png")).expect("a picture");
+    let token = server.token();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-type", "image/png")];
+    let path = "/api/v1/projects/default/endpoints/sides/predict";
+    let answer = http(&server.address, "POST", path, &headers, &picture).expect("an answer").json();
+    assert_eq!(answer["label"], "left", "{answer}");
+    let broken = http(&server.address, "POST", path, &headers, b"no picture").expect("an answer");
+    assert_eq!(broken.status, 400, "{}", text(&broken.body));
+    // Lineage is there without anybody having said a word about it.
+    let runs = server.call("GET", "/api/v1/projects/default/runs", Some(&token), b"").json();
+    assert_eq!(runs["items"][0]["datasets"][0], "sides@1", "{runs}");
+    assert!(runs["items"][0]["job_id"].is_string(), "{runs}");
+}
+
+/// A small generator of chance from a seed, so that a failure can be looked at again.
+fn chance(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *seed >> 33
+}
+
+#[test]
+fn twenty_kills_lose_and_double_nothing() {
+    let mut server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = pictures(folder.path(), 60);
+    // The environment is built once before, so that the kills fall on the loop and not on a download.
+    server.json(&["quickstart", source.to_str().expect("a path"), "--name", "warm"]);
+    let mut quickstart = Command::new(PROGRAM)
+        .args(["quickstart", source.to_str().expect("a path"), "--name", "sides", "--output", "json"])
+        .env("KAOGONG_HOME", server.folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let (mut seed, mut kills) = (20_u64, 0);
+    while kills < 20 && quickstart.try_wait().expect("a state").is_none() {
+        std::thread::park_timeout(Duration::from_millis(chance(&mut seed) % 400));
+        server.kill();
+        kills += 1;
+        server.restart();
+    }
+    let output = quickstart.wait_with_output().expect("an end");
+    assert!(output.status.success(), "after {kills} kills:\n{}", text(&output.stderr));
+    assert!(kills >= 10, "the loop was over after only {kills} kills");
+    let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(result["accuracy"].as_f64().expect("a number") >= 0.95, "{result}");
+
+    let token = server.token();
+    let all = |path: &str| server.call("GET", &format!("/api/v1/projects/default/{path}"), Some(&token), b"").json();
+    let count = |list: &Value, key: &str, start: &str| {
+        list["items"].as_array().expect("items").iter().filter(|it| it[key].as_str().is_some_and(|it| it.starts_with(start))).count()
+    };
+    assert_eq!(all("datasets/sides/versions")["total"], 1, "one import, one version");
+    assert_eq!(count(&all("jobs"), "name", "sides"), 2, "two jobs");
+    assert_eq!(count(&all("runs"), "name", "sides"), 2, "two runs");
+    assert_eq!(all("models/sides")["versions"].as_array().map(Vec::len), Some(1), "one registration");
+    assert_eq!(count(&all("endpoints"), "name", "sides"), 1, "one endpoint");
+    assert_eq!(server.stop(), Some(0));
+}

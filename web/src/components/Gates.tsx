@@ -1,0 +1,47 @@
+// What stands before a page: who is calling, which project, and what to show when there is no such page.
+import { Button } from "antd";
+import { Link, Navigate, useRouteError } from "react-router";
+import { ApiError } from "../api/client";
+import { useMe } from "../api/hooks";
+import { useWords } from "../i18n";
+import { pages } from "../paths";
+import { Empty, Fault, Page } from "../ui/basics";
+
+export const LAST_PROJECT = "kaogong.project";
+
+export function ToProject() {
+  const me = useMe();
+  const { t } = useWords();
+  if (me.error instanceof ApiError && me.error.kind === "unauthenticated") return <Navigate to={pages.signIn()} replace />;
+  if (me.error) return <Page title="Kaogong"><Fault error={me.error} retry={() => void me.refetch()} /></Page>;
+  if (!me.data) return null;
+  const names = me.data.projects.map((it) => it.name);
+  const last = localStorage.getItem(LAST_PROJECT);
+  const name = (last && names.includes(last) ? last : undefined) ?? me.data.project ?? names[0];
+  if (name) return <Navigate to={pages.home(name)} replace />;
+  return <Page title="Kaogong"><Empty title={t("project.none")} text={t("project.noneText")} /></Page>;
+}
+
+export function NotFound() {
+  const { t } = useWords();
+  return (
+    <Page title={t("notFound")}>
+      <Empty title={t("notFound.text")}>
+        <Link to="/">{t("notFound.home")}</Link>
+      </Empty>
+    </Page>
+  );
+}
+
+export function Broken() {
+  const { t } = useWords();
+  const error = useRouteError();
+  return (
+    <Page title={t("broken")}>
+      <Fault error={error instanceof Error ? error : String(error)} />
+      <p>
+        <Button onClick={() => location.reload()}>{t("broken.reload")}</Button>
+      </p>
+    </Page>
+  );
+}

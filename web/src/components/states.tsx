@@ -1,0 +1,78 @@
+// Things of the platform in one line: states in words and colour, links to things, who may do what.
+import { Link, useParams } from "react-router";
+import { useMe } from "../api/hooks";
+import { ROLES, type Role } from "../api/types";
+import { type Key, useWords } from "../i18n";
+import { shortId } from "../lib/format";
+import { pages } from "../paths";
+import { Pill } from "../ui/basics";
+
+type Tone = "ok" | "run" | "wait" | "bad" | "off";
+const TONES: Record<string, Tone> = {
+  queued: "wait", admitted: "wait", starting: "run", running: "run", succeeded: "ok", failed: "bad", cancelled: "off", lost: "bad",
+  RUNNING: "run", SCHEDULED: "wait", FINISHED: "ok", FAILED: "bad", KILLED: "off",
+  loading: "run", ready: "ok", READY: "ok", PENDING_REGISTRATION: "wait", FAILED_REGISTRATION: "bad",
+};
+
+export function State({ state }: { state: string }) {
+  const { t } = useWords();
+  return <Pill tone={TONES[state] ?? "off"}>{t(`state.${state}` as Key)}</Pill>;
+}
+
+export function useProject(): string {
+  return useParams()["project"] ?? "";
+}
+
+/** The caller's role here, and a test for it. A platform administrator may do everything. */
+export function useMay() {
+  const project = useProject();
+  const { data: me } = useMe();
+  const { t } = useWords();
+  const role = me?.user.is_admin ? "owner" : (me?.projects.find((it) => it.name === project)?.role ?? "viewer");
+  const may = (least: Role) => ROLES.indexOf(role as Role) >= ROLES.indexOf(least);
+  const why = (least: Role) => (may(least) ? null : t("access.needs", { role: t(`role.${least}` as Key), yours: t(`role.${role}` as Key) }));
+  return { role, may, why };
+}
+
+/** `name@number`, as a link to that version of the dataset. */
+export function DatasetLink({ pinned }: { pinned: string }) {
+  const project = useProject();
+  const [name = pinned, number] = pinned.split("@");
+  return <Link to={pages.dataset(project, name, { version: number })}>{pinned}</Link>;
+}
+
+export function JobLink({ id, name }: { id: string; name?: string }) {
+  return (
+    <Link to={pages.job(useProject(), id)} title={id}>
+      {name ?? shortId(id)}
+    </Link>
+  );
+}
+
+export function RunLink({ id, name }: { id: string; name?: string }) {
+  return (
+    <Link to={pages.run(useProject(), id)} title={id}>
+      {name ?? shortId(id)}
+    </Link>
+  );
+}
+
+/** `name@number`, as a link to that version of the model. */
+export function ModelLink({ version }: { version: string }) {
+  const project = useProject();
+  const [name = version, number] = version.split("@");
+  return <Link to={pages.model(project, name, { version: number })}>{version}</Link>;
+}
+
+export function EndpointLink({ name }: { name: string }) {
+  return <Link to={pages.endpoint(useProject(), name)}>{name}</Link>;
+}
+
+export function Links({ children }: { children: React.ReactNode[] }) {
+  if (children.length === 0) return <>—</>;
+  return (
+    <span className="row" style={{ gap: "0 8px" }}>
+      {children}
+    </span>
+  );
+}

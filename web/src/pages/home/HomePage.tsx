@@ -1,0 +1,120 @@
+// Three questions: what is running, what needs me, what changed.
+import { Link } from "react-router";
+import { useMe, useOverview } from "../../api/hooks";
+import type { EventView, OverviewView } from "../../api/types";
+import { JobLink, State, useProject } from "../../components/states";
+import { type Key, useWords } from "../../i18n";
+import { count, duration } from "../../lib/format";
+import { pageOf, pages } from "../../paths";
+import { Empty, Page, useNow, Wait, When } from "../../ui/basics";
+
+export function HomePage() {
+  const project = useProject();
+  const { t } = useWords();
+  const { data: me } = useMe();
+  const overview = useOverview(project);
+  const title = me?.projects.find((it) => it.name === project)?.title || project;
+  return (
+    <Page title={title}>
+      <Wait of={overview} rows={10}>
+        {(data) => (Object.values(data.counts).every((it) => it === 0) ? <Empty title={t("home.empty")} text={t("home.emptyText")} command="kaogong quickstart PATH" /> : <Filled data={data} />)}
+      </Wait>
+    </Page>
+  );
+}
+
+function Filled({ data }: { data: OverviewView }) {
+  const project = useProject();
+  const { t, language } = useWords();
+  const counts: [Key, number, string][] = [
+    ["nav.datasets", data.counts.datasets, pages.datasets(project)],
+    ["nav.jobs", data.counts.jobs, pages.jobs(project)],
+    ["nav.runs", data.counts.runs, pages.runs(project)],
+    ["nav.models", data.counts.models, pages.models(project)],
+    ["nav.endpoints", data.counts.endpoints, pages.endpoints(project)],
+  ];
+  return (
+    <>
+      <div className="counts">
+        {counts.map(([name, n, to]) => (
+          <Link key={name} to={to}>
+            <b>{count(n, language)}</b>
+            <span className="muted">{t(name)}</span>
+          </Link>
+        ))}
+      </div>
+      <div className="grid-2" style={{ marginBottom: 16 }}>
+        <section className="panel">
+          <h2>{t("home.running")}</h2>
+          <Running data={data} />
+        </section>
+        <section className="panel">
+          <h2>{t("home.attention")}</h2>
+          {data.attention.length === 0 ? <span className="muted">{t("home.attentionNone")}</span> : null}
+          <ul className="feed">
+            {data.attention.map((it) => (
+              <li key={it.noun + it.id}>
+                <State state="failed" />
+                <span className="grow">
+                  <Thing project={project} noun={it.noun} id={it.id} name={it.name} /> <span className="muted">{it.text}</span>
+                </span>
+                <span className="when">
+                  <When at={it.at} />
+                </span>
+              </li>
+            ))}
+          </ul>
+        </section>
+      </div>
+      <section className="panel">
+        <h2>{t("home.changes")}</h2>
+        <ul className="feed">
+          {data.changes.map((it) => (
+            <Change key={it.seq} event={it} project={project} />
+          ))}
+        </ul>
+      </section>
+    </>
+  );
+}
+
+function Running({ data }: { data: OverviewView }) {
+  const { t, language } = useWords();
+  const now = useNow(data.running.length ? 1000 : 15_000);
+  if (data.running.length === 0) return <span className="muted">{t("home.runningNone")}</span>;
+  return (
+    <ul className="feed">
+      {data.running.map((it) => (
+        <li key={it.id}>
+          <State state={it.state} />
+          <span className="grow">
+            <JobLink id={it.id} name={it.name} /> <span className="muted">{it.reason}</span>
+          </span>
+          <span className="when">{duration(now - (it.started_at ?? it.created_at), language)}</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Thing({ project, noun, id, name }: { project: string; noun: string; id: string; name: string | null }) {
+  const to = pageOf(project, noun, id, name);
+  return to ? <Link to={to}>{name ?? id}</Link> : <span>{name ?? id}</span>;
+}
+
+function Change({ event, project }: { event: EventView; project: string }) {
+  return (
+    <li>
+      <code className="muted" style={{ minWidth: 168 }}>
+        {event.action}
+      </code>
+      <span className="grow">
+        <Thing project={project} noun={event.noun} id={event.object_id} name={event.object_name} />
+      </span>
+      <span className="muted">{event.actor}</span>
+      <span className="when">
+        <When at={event.at} />
+      </span>
+    </li>
+  );
+}

@@ -1,0 +1,185 @@
+// Small parts that know nothing of the platform's nouns.
+import { CheckOutlined, CopyOutlined } from "@ant-design/icons";
+import { Button, Skeleton, Tooltip } from "antd";
+import { type ReactNode, useEffect, useState } from "react";
+import { ApiError } from "../api/client";
+import { useWords } from "../i18n";
+import { absolute, relative } from "../lib/format";
+
+export function Page({ title, crumbs, state, actions, children }: { title: ReactNode; crumbs?: ReactNode; state?: ReactNode; actions?: ReactNode; children: ReactNode }) {
+  return (
+    <div className="page">
+      {crumbs ? <nav className="crumbs">{crumbs}</nav> : null}
+      <header className="page-head">
+        <div className="title">
+          <h1>{title}</h1>
+          {state}
+        </div>
+        <div className="actions">{actions}</div>
+      </header>
+      {children}
+    </div>
+  );
+}
+
+let clock = Date.now();
+const ticking = new Set<() => void>();
+setInterval(() => {
+  clock = Date.now();
+  for (const it of ticking) it();
+}, 15_000);
+
+/** The time that relative texts count from; one timer for the whole page. */
+export function useNow(everyMs = 15_000): number {
+  const [now, set] = useState(() => Date.now());
+  useEffect(() => {
+    if (everyMs < 15_000) {
+      const timer = setInterval(() => set(Date.now()), everyMs);
+      return () => clearInterval(timer);
+    }
+    const tick = () => set(clock);
+    ticking.add(tick);
+    return () => void ticking.delete(tick);
+  }, [everyMs]);
+  return now;
+}
+
+export function When({ at }: { at: number | null | undefined }) {
+  const { language } = useWords();
+  const now = useNow();
+  if (at === null || at === undefined) return <>—</>;
+  return (
+    <Tooltip title={absolute(at, language)}>
+      <time dateTime={new Date(at).toISOString()}>{relative(at, Math.max(now, Date.now() - 15_000), language)}</time>
+    </Tooltip>
+  );
+}
+
+export function Copy({ text }: { text: string }) {
+  const { t } = useWords();
+  const [done, setDone] = useState(false);
+  const copy = async () => {
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else copyBySelection(text);
+    setDone(true);
+    setTimeout(() => setDone(false), 1500);
+  };
+  return (
+    <Tooltip title={done ? t("copied") : t("copy")}>
+      <Button size="small" type="text" aria-label={t("copy")} icon={done ? <CheckOutlined /> : <CopyOutlined />} onClick={() => void copy()} />
+    </Tooltip>
+  );
+}
+
+// The clipboard API is absent on plain http from another machine; a hidden text area still works there.
+function copyBySelection(text: string) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+export function Snippet({ text, label }: { text: string; label?: string }) {
+  return (
+    <div className="snippet" role="group" aria-label={label}>
+      <pre>{text}</pre>
+      <Copy text={text} />
+    </div>
+  );
+}
+
+export function Facts({ rows }: { rows: [string, ReactNode][] }) {
+  return (
+    <dl className="facts">
+      {rows
+        .filter(([, it]) => it !== null && it !== undefined && it !== false)
+        .map(([name, it]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{it}</dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+export function Empty({ title, text, command, children }: { title: string; text?: string; command?: string; children?: ReactNode }) {
+  return (
+    <div className="empty">
+      <strong>{title}</strong>
+      {text ? <span>{text}</span> : null}
+      {command ? <Snippet text={command} /> : null}
+      {children}
+    </div>
+  );
+}
+
+export function Fault({ error, retry }: { error: unknown; retry?: () => void }) {
+  const { t } = useWords();
+  const known = error instanceof ApiError ? error : null;
+  const message = known?.kind === "unreachable" ? t("error.unreachable") : known ? known.message : String(error);
+  const hint = known?.hint ?? (known?.kind === "unreachable" ? t("error.unreachableHint") : undefined);
+  return (
+    <div className="fault" role="alert">
+      <div className="grow">
+        <b>{message}</b>
+        {hint ? <div>{hint}</div> : null}
+        {known?.requestId ? (
+          <div className="muted mono">
+            {t("error.request")} {known.requestId} <Copy text={known.requestId} />
+          </div>
+        ) : null}
+      </div>
+      {retry ? <Button onClick={retry}>{t("retry")}</Button> : null}
+    </div>
+  );
+}
+
+type Loaded<D> = { data: D | undefined; error: unknown; isPending: boolean; refetch: () => unknown };
+
+/** Shows what came, a skeleton until then, or what went wrong with a way to try again. */
+export function Wait<D>({ of, rows = 6, children }: { of: Loaded<D>; rows?: number; children: (data: D) => ReactNode }) {
+  const { t } = useWords();
+  if (of.data !== undefined) return <>{children(of.data)}</>;
+  if (of.error) return <Fault error={of.error} retry={() => void of.refetch()} />;
+  return (
+    <div role="status" aria-label={t("loading")}>
+      <Skeleton active paragraph={{ rows }} title={false} />
+    </div>
+  );
+}
+
+export function Pill({ tone, children }: { tone: "ok" | "run" | "wait" | "bad" | "off"; children: ReactNode }) {
+  return <span className={`pill ${tone}`}>{children}</span>;
+}
+
+/** A control that may not be used says why; one that may shows nothing more. */
+export function Why({ not, children }: { not: string | null; children: ReactNode }) {
+  return not ? (
+    <Tooltip title={not}>
+      <span>{children}</span>
+    </Tooltip>
+  ) : (
+    <>{children}</>
+  );
+}
+
+export function KeyValues({ rows, empty }: { rows: [string, ReactNode][]; empty?: string }) {
+  if (rows.length === 0) return <span className="muted">{empty ?? "—"}</span>;
+  return (
+    <table className="kv">
+      <tbody>
+        {rows.map(([key, value]) => (
+          <tr key={key}>
+            <th scope="row" style={{ width: "40%" }}>
+              {key}
+            </th>
+            <td>{value}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
