@@ -63,7 +63,10 @@ pub enum Command {
     #[command(after_help = "Examples:\n  kaogong logout")]
     Logout(login::LogoutArgs),
     /// Users, organisations, projects, members and tokens.
-    #[command(subcommand, after_help = "Examples:\n  kaogong access whoami\n  kaogong access tokens create ci --scope write")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  kaogong access whoami\n  kaogong access tokens create ci --scope write"
+    )]
     Access(access::AccessCommand),
     /// Datasets: import, look at, export.
     #[command(
@@ -72,13 +75,22 @@ pub enum Command {
     )]
     Datasets(datasets::DatasetsCommand),
     /// Jobs: submit, follow, cancel.
-    #[command(subcommand, after_help = "Examples:\n  kaogong jobs submit -f train.toml --wait\n  kaogong jobs logs JOB -f")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  kaogong jobs submit -f train.toml --wait\n  kaogong jobs logs JOB -f"
+    )]
     Jobs(jobs::JobsCommand),
     /// Tracked runs and experiments.
-    #[command(subcommand, after_help = "Examples:\n  kaogong runs list --order \"metrics.accuracy DESC\"\n  kaogong runs compare RUN RUN")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  kaogong runs list --order \"metrics.accuracy DESC\"\n  kaogong runs compare RUN RUN"
+    )]
     Runs(runs::RunsCommand),
     /// Registered models, versions and aliases.
-    #[command(subcommand, after_help = "Examples:\n  kaogong models register digits model.onnx\n  kaogong models alias digits champion 2")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  kaogong models register digits model.onnx\n  kaogong models alias digits champion 2"
+    )]
     Models(models::ModelsCommand),
     /// Endpoints that serve models.
     #[command(
@@ -96,7 +108,9 @@ pub enum Command {
     #[command(after_help = "Examples:\n  kaogong doctor\n  kaogong doctor --data-dir ./data --listen 127.0.0.1:7300")]
     Doctor(doctor::DoctorArgs),
     /// Print the completion script for a shell.
-    #[command(after_help = "Examples:\n  kaogong completion bash > /etc/bash_completion.d/kaogong\n  source <(kaogong completion zsh)")]
+    #[command(
+        after_help = "Examples:\n  kaogong completion bash > /etc/bash_completion.d/kaogong\n  source <(kaogong completion zsh)"
+    )]
     Completion(completion::CompletionArgs),
     /// Run one attempt of a job; started by the server.
     #[command(hide = true, after_help = "Examples:\n  kaogong supervise FOLDER")]
@@ -139,7 +153,11 @@ mod tests {
                 let line = line.split(['|', '<', '>', '#']).next().unwrap_or_default();
                 let words: Vec<String> = shell_words(line);
                 let parsed = Cli::try_parse_from(&words);
-                assert!(parsed.is_ok(), "example of `{path}` does not parse: {line}\n{}", parsed.err().map(|it| it.to_string()).unwrap_or_default());
+                assert!(
+                    parsed.is_ok(),
+                    "example of `{path}` does not parse: {line}\n{}",
+                    parsed.err().map(|it| it.to_string()).unwrap_or_default()
+                );
             }
         });
     }
@@ -179,7 +197,9 @@ mod tests {
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in ["kaogong endpoints create e", "kaogong models register name", "kaogong jobs submit", "kaogong nonsense"] {
+        for line in
+            ["kaogong endpoints create e", "kaogong models register name", "kaogong jobs submit", "kaogong nonsense"]
+        {
             assert_eq!(Cli::try_parse_from(line.split(' ')).err().map(|it| it.exit_code()), Some(2), "{line}");
         }
     }

@@ -87,7 +87,9 @@ fn client(url: &str, token: Option<Secret>, project: &str) -> Result<Client, Pro
 fn patience(text: Option<&str>) -> Result<Patience, Problem> {
     let Some(text) = text.filter(|it| !it.is_empty()) else { return Ok(Patience::default()) };
     let seconds = text.parse::<f64>().ok().filter(|it| (0.0..=86_400.0).contains(it));
-    let seconds = seconds.ok_or_else(|| crate::exit::usage(format!("KAOGONG_PATIENCE_S is `{text}`, not a number of seconds up to 86400")))?;
+    let seconds = seconds.ok_or_else(|| {
+        crate::exit::usage(format!("KAOGONG_PATIENCE_S is `{text}`, not a number of seconds up to 86400"))
+    })?;
     Ok(Patience::always(Duration::from_secs_f64(seconds)))
 }
 

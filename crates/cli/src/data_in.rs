@@ -60,7 +60,8 @@ impl LocalData {
         let facts = fs::metadata(path).map_err(|it| cannot_read(path, &it))?;
         if facts.is_dir() {
             if matches!(format, Some(DataFormat::Csv | DataFormat::Parquet)) {
-                return Err(usage(format!("{shown} is a folder, not a table")).hint("name a .csv or .parquet file, or use --format images"));
+                return Err(usage(format!("{shown} is a folder, not a table"))
+                    .hint("name a .csv or .parquet file, or use --format images"));
             }
             return Self::folder(path);
         }
@@ -73,11 +74,14 @@ impl LocalData {
         File::open(path).map_err(|it| cannot_read(path, &it))?;
         let format = match format.or_else(|| format_of_name(path)) {
             Some(DataFormat::Images) => {
-                return Err(usage(format!("{shown} is a file")).hint("pictures are imported as a folder with one folder per class"));
+                return Err(usage(format!("{shown} is a file"))
+                    .hint("pictures are imported as a folder with one folder per class"));
             }
             Some(format) => format,
             None => {
-                return Err(usage(format!("{shown} does not say what it holds")).hint("add --format csv or --format parquet"));
+                return Err(
+                    usage(format!("{shown} does not say what it holds")).hint("add --format csv or --format parquet")
+                );
             }
         };
         Ok(Self { format, files: 1, bytes: facts.len(), content: Content::File(path.to_owned()) })
@@ -91,7 +95,8 @@ impl LocalData {
         for entry in walkdir::WalkDir::new(path).follow_root_links(true).sort_by_file_name() {
             let entry = entry.map_err(|it| {
                 let at = it.path().unwrap_or(path).to_owned();
-                it.into_io_error().map_or_else(|| usage(format!("{} cannot be walked", at.display())), |it| cannot_read(&at, &it))
+                it.into_io_error()
+                    .map_or_else(|| usage(format!("{} cannot be walked", at.display())), |it| cannot_read(&at, &it))
             })?;
             if entry.file_type().is_file() {
                 bytes += entry.metadata().map_or(0, |it| it.len());
@@ -99,9 +104,15 @@ impl LocalData {
             }
         }
         if entries.is_empty() {
-            return Err(usage(format!("the folder {} holds no files", path.display())).hint("pictures lie in one folder per class: cats/1.jpg, dogs/2.jpg"));
+            return Err(usage(format!("the folder {} holds no files", path.display()))
+                .hint("pictures lie in one folder per class: cats/1.jpg, dogs/2.jpg"));
         }
-        Ok(Self { format: DataFormat::Images, files: entries.len() as u64, bytes, content: Content::Folder(Arc::new(entries)) })
+        Ok(Self {
+            format: DataFormat::Images,
+            files: entries.len() as u64,
+            bytes,
+            content: Content::Folder(Arc::new(entries)),
+        })
     }
 
     /// The data as a body; `sent` counts bytes in the present try.

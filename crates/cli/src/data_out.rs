@@ -103,12 +103,21 @@ pub fn check_new_folder(target: &Path) -> Result<(), Problem> {
 
 /// Unpacks a tar download into `target`. It is unpacked beside it under a hidden name and renamed at the
 /// end, so that a folder with the target's name is always complete.
-pub async fn unpack(answer: Answer, target: &Path, limits: Limits, on_bytes: impl FnMut(u64)) -> Result<Unpacked, Problem> {
+pub async fn unpack(
+    answer: Answer,
+    target: &Path,
+    limits: Limits,
+    on_bytes: impl FnMut(u64),
+) -> Result<Unpacked, Problem> {
     let target = std::path::absolute(target).map_err(|it| usage(format!("{}: {it}", target.display())))?;
     let parent = target.parent().unwrap_or(Path::new("/")).to_owned();
-    let cannot = |what: &str, it: std::io::Error| Problem::unavailable(format!("cannot {what} {}: {it}", target.display()));
+    let cannot =
+        |what: &str, it: std::io::Error| Problem::unavailable(format!("cannot {what} {}: {it}", target.display()));
     fs::create_dir_all(&parent).map_err(|it| cannot("make the folder above", it))?;
-    let part = tempfile::Builder::new().prefix(".kaogong-export-").tempdir_in(&parent).map_err(|it| cannot("write beside", it))?;
+    let part = tempfile::Builder::new()
+        .prefix(".kaogong-export-")
+        .tempdir_in(&parent)
+        .map_err(|it| cannot("write beside", it))?;
     let into: PathBuf = part.path().to_owned();
     let unpacked = read_blocking(answer, on_bytes, move |reader| tar_in::unpack(reader, &into, limits)).await?;
     open_to_others(part.path()).map_err(|it| cannot("write", it))?;
@@ -125,7 +134,12 @@ fn open_to_others(path: &Path) -> std::io::Result<()> {
 }
 
 /// Writes a download to a file, or to standard output for `-`; gives its bytes.
-pub async fn save(mut answer: Answer, target: &Path, out: &Output, mut on_bytes: impl FnMut(u64)) -> Result<u64, Problem> {
+pub async fn save(
+    mut answer: Answer,
+    target: &Path,
+    out: &Output,
+    mut on_bytes: impl FnMut(u64),
+) -> Result<u64, Problem> {
     let mut bytes = 0;
     if target == Path::new("-") {
         while let Some(piece) = answer.piece().await? {

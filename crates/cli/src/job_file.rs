@@ -69,7 +69,9 @@ pub fn read(path: &Path) -> Result<Prepared, Problem> {
             .hint("a job file has name, command, env, environment, code, inputs, outputs, resources, retries")
     })?;
     if file.command.first().is_none_or(String::is_empty) {
-        return Err(usage(format!("{shown} has an empty command")).hint("write it like command = [\"python\", \"train.py\"]"));
+        return Err(
+            usage(format!("{shown} has an empty command")).hint("write it like command = [\"python\", \"train.py\"]")
+        );
     }
     let folder = path.parent().unwrap_or(Path::new("."));
     let environment = file.environment.map(|it| -> Result<_, Problem> {
@@ -110,7 +112,12 @@ pub async fn upload_code(client: &Client, entries: Vec<tar_out::Entry>) -> Resul
 fn read_text(path: &Path) -> Result<String, Problem> {
     let facts = fs::metadata(path).map_err(|it| cannot_read(path, &it))?;
     if facts.len() > TEXT_BYTES_MAX {
-        return Err(usage(format!("{} has {}; at most {} are read", path.display(), words::bytes(facts.len()), words::bytes(TEXT_BYTES_MAX))));
+        return Err(usage(format!(
+            "{} has {}; at most {} are read",
+            path.display(),
+            words::bytes(facts.len()),
+            words::bytes(TEXT_BYTES_MAX)
+        )));
     }
     fs::read_to_string(path).map_err(|it| cannot_read(path, &it))
 }
@@ -120,7 +127,9 @@ fn code_entries(folder: &Path) -> Result<Vec<tar_out::Entry>, Problem> {
     if !facts.is_dir() {
         return Err(usage(format!("code = {} is not a folder", folder.display())));
     }
-    let is_code = |it: &walkdir::DirEntry| !(it.file_type().is_dir() && it.depth() > 0 && LEFT_OUT.iter().any(|name| it.file_name() == *name));
+    let is_code = |it: &walkdir::DirEntry| {
+        !(it.file_type().is_dir() && it.depth() > 0 && LEFT_OUT.iter().any(|name| it.file_name() == *name))
+    };
     let mut entries = Vec::new();
     let mut bytes = 0;
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(is_code) {
@@ -131,8 +140,13 @@ fn code_entries(folder: &Path) -> Result<Vec<tar_out::Entry>, Problem> {
         }
     }
     if bytes > CODE_BYTES_MAX {
-        return Err(usage(format!("the code in {} has {}, more than {}", folder.display(), words::bytes(bytes), words::bytes(CODE_BYTES_MAX)))
-            .hint("import data as a dataset and name it under inputs"));
+        return Err(usage(format!(
+            "the code in {} has {}, more than {}",
+            folder.display(),
+            words::bytes(bytes),
+            words::bytes(CODE_BYTES_MAX)
+        ))
+        .hint("import data as a dataset and name it under inputs"));
     }
     if entries.is_empty() {
         return Err(usage(format!("the code folder {} holds no files", folder.display())));

@@ -17,7 +17,11 @@ pub fn is_final(job: &JobView) -> bool {
 ///
 /// # Errors
 /// What the server refuses, `Unavailable` when it cannot be reached any more, or what `take` gives.
-pub async fn follow(client: &Client, id: &str, mut take: impl FnMut(&str) -> Result<(), Problem>) -> Result<JobView, Problem> {
+pub async fn follow(
+    client: &Client,
+    id: &str,
+    mut take: impl FnMut(&str) -> Result<(), Problem>,
+) -> Result<JobView, Problem> {
     let mut done = 0;
     loop {
         let job = client.job(id).await?;
@@ -63,6 +67,10 @@ pub async fn follow_attempt(
 /// What a job's end means in one sentence.
 pub fn verdict(job: &JobView) -> String {
     let why = job.reason.as_deref().filter(|it| !it.is_empty()).map(|it| format!(": {it}")).unwrap_or_default();
-    let code = job.exit_code.filter(|it| *it != 0 && why.is_empty()).map(|it| format!(" with exit code {it}")).unwrap_or_default();
+    let code = job
+        .exit_code
+        .filter(|it| *it != 0 && why.is_empty())
+        .map(|it| format!(" with exit code {it}"))
+        .unwrap_or_default();
     format!("job {} ({}) {}{code}{why}", job.name, job.id, job.state)
 }

@@ -43,7 +43,8 @@ pub fn path(home: Option<&Path>) -> Result<PathBuf, Problem> {
     }
     let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|it| it.join(".config")));
     let config = config.ok_or_else(|| {
-        usage("there is no home folder to keep the profile in").hint("set HOME, or name a folder with --home or KAOGONG_HOME")
+        usage("there is no home folder to keep the profile in")
+            .hint("set HOME, or name a folder with --home or KAOGONG_HOME")
     })?;
     Ok(config.join("kaogong").join(FILE_NAME))
 }
@@ -62,7 +63,8 @@ pub fn read(path: &Path) -> Result<Option<Profile>, Problem> {
     };
     let facts = file.metadata().map_err(cannot)?;
     if facts.uid() != rustix::process::geteuid().as_raw() {
-        return Err(usage(format!("the profile {shown} belongs to another user")).hint("use your own with --home DIR, or run `kaogong login`"));
+        return Err(usage(format!("the profile {shown} belongs to another user"))
+            .hint("use your own with --home DIR, or run `kaogong login`"));
     }
     if facts.mode() & 0o077 != 0 {
         let text = format!("the profile {shown} holds a token, and others may read it");
@@ -70,9 +72,8 @@ pub fn read(path: &Path) -> Result<Option<Profile>, Problem> {
     }
     let mut text = String::new();
     (&mut file).take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
-    let on_disk: OnDisk = serde_json::from_str(&text).map_err(|it| {
-        usage(format!("{shown} is not a profile: {it}")).hint("remove it and run `kaogong login URL`")
-    })?;
+    let on_disk: OnDisk = serde_json::from_str(&text)
+        .map_err(|it| usage(format!("{shown} is not a profile: {it}")).hint("remove it and run `kaogong login URL`"))?;
     Ok(Some(Profile { url: on_disk.url, token: Secret::new(on_disk.token), project: on_disk.project }))
 }
 
@@ -81,17 +82,16 @@ pub fn read(path: &Path) -> Result<Option<Profile>, Problem> {
 /// # Errors
 /// `Unavailable` when the folder cannot be made or written.
 pub fn write(path: &Path, profile: &Profile) -> Result<(), Problem> {
-    let cannot = |it: std::io::Error| Problem::unavailable(format!("cannot write the profile {}: {it}", path.display()));
+    let cannot =
+        |it: std::io::Error| Problem::unavailable(format!("cannot write the profile {}: {it}", path.display()));
     let parent = path.parent().unwrap_or(Path::new("."));
     if !parent.is_dir() {
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(cannot)?;
     }
-    let on_disk = OnDisk {
-        url: profile.url.clone(),
-        token: profile.token.expose().to_owned(),
-        project: profile.project.clone(),
-    };
-    let mut text = serde_json::to_vec_pretty(&on_disk).map_err(|it| Problem::bug("the profile cannot be written", it))?;
+    let on_disk =
+        OnDisk { url: profile.url.clone(), token: profile.token.expose().to_owned(), project: profile.project.clone() };
+    let mut text =
+        serde_json::to_vec_pretty(&on_disk).map_err(|it| Problem::bug("the profile cannot be written", it))?;
     text.push(b'\n');
     let part = parent.join(format!(".{FILE_NAME}.{}", std::process::id()));
     let _ = fs::remove_file(&part);
@@ -137,7 +137,11 @@ mod tests {
         write(&path, &example()).expect("written over");
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
         assert_eq!(read(&path).expect("readable"), Some(example()));
-        assert_eq!(fs::read_dir(path.parent().expect("a folder")).expect("listed").count(), 1, "nothing half-written stays");
+        assert_eq!(
+            fs::read_dir(path.parent().expect("a folder")).expect("listed").count(),
+            1,
+            "nothing half-written stays"
+        );
         assert!(remove(&path).expect("removed") && !remove(&path).expect("gone already"));
     }
 

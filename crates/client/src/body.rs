@@ -94,7 +94,11 @@ impl futures::Stream for FromThread {
 }
 
 /// A body that streams a file, again for every try. `sent` counts the bytes handed over in the present try.
-pub fn file_body(path: std::path::PathBuf, media_type: &'static str, sent: Arc<std::sync::atomic::AtomicU64>) -> BodySource {
+pub fn file_body(
+    path: std::path::PathBuf,
+    media_type: &'static str,
+    sent: Arc<std::sync::atomic::AtomicU64>,
+) -> BodySource {
     use std::{io::Read, sync::atomic::Ordering};
     BodySource::from_thread(media_type, move |sender| {
         sent.store(0, Ordering::Relaxed);

@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn the_envelope_becomes_the_problem() {
-        let body = br#"{"error":{"kind":"conflict","message":"endpoint `a` exists","hint":"use update","request_id":"r1"}}"#;
+        let body =
+            br#"{"error":{"kind":"conflict","message":"endpoint `a` exists","hint":"use update","request_id":"r1"}}"#;
         let problem = refused("http://x", 409, body);
         assert_eq!((problem.kind, problem.text.as_str()), (ErrorKind::Conflict, "endpoint `a` exists"));
         assert_eq!(problem.hint.as_deref(), Some("use update"));

@@ -21,4 +21,7 @@ pub use connection::{Client, Settings, WaitNotice};
 pub use fault::{Fault, is_unreachable};
 pub use oip::{InferInput, InferOutput};
 pub use retry::Patience;
-pub use routes::{access::Session, jobs::{LogEvent, LogFollower}};
+pub use routes::{
+    access::Session,
+    jobs::{LogEvent, LogFollower},
+};

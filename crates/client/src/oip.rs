@@ -47,7 +47,8 @@ impl Client {
     /// # Errors
     /// What the server refuses, or `Unavailable`.
     pub async fn infer(&self, endpoint: &str, inputs: &[InferInput]) -> Result<Vec<InferOutput>, Problem> {
-        let body = serde_json::to_vec(&InferRequest { inputs }).map_err(|it| Problem::bug("tensors cannot be written", it))?;
+        let body =
+            serde_json::to_vec(&InferRequest { inputs }).map_err(|it| Problem::bug("tensors cannot be written", it))?;
         let url = self.url(&["p", self.project(), "v2", "models", endpoint, "infer"]);
         // Inference changes nothing, so it may be asked again.
         let call = Call::post(url).repeatable(true).body(BodySource::Bytes(body.into(), "application/json"));

@@ -86,7 +86,14 @@ pub struct Life {
 impl Life {
     /// A job that was just accepted.
     pub fn new(retries: u32) -> Self {
-        Self { state: State::Queued, retries_left: retries, attempt: None, cancel_asked: false, reason: None, exit_code: None }
+        Self {
+            state: State::Queued,
+            retries_left: retries,
+            attempt: None,
+            cancel_asked: false,
+            reason: None,
+            exit_code: None,
+        }
     }
 }
 
@@ -279,7 +286,12 @@ mod tests {
     }
 
     fn ended(exit_code: i32) -> Ended {
-        Ended { exit_code: Some(exit_code), was_cancelled: false, may_retry: true, message: format!("exit {exit_code}") }
+        Ended {
+            exit_code: Some(exit_code),
+            was_cancelled: false,
+            may_retry: true,
+            message: format!("exit {exit_code}"),
+        }
     }
 
     fn after(retries: u32, events: Vec<Event>) -> Life {
@@ -336,8 +348,11 @@ mod tests {
         let job = |name, since, cpus| Waiting { job: name, since: Timestamp(since), cpus, memory_bytes: 1 };
         let total = Room { cpus: 2.0, memory_bytes: 10, jobs: 4 };
         let free = Room { cpus: 1.0, ..total };
-        let (start, held) =
-            admit(vec![job("late", 4, 1.0), job("big", 2, 2.0), job("first", 1, 1.0), job("never", 3, 8.0)], total, free);
+        let (start, held) = admit(
+            vec![job("late", 4, 1.0), job("big", 2, 2.0), job("first", 1, 1.0), job("never", 3, 8.0)],
+            total,
+            free,
+        );
         assert_eq!(start, ["first"]);
         assert_eq!(held, [("big", Hold::NoRoom), ("never", Hold::NeverFits), ("late", Hold::ItsTurn)]);
     }

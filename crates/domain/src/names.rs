@@ -21,7 +21,9 @@ impl Name {
 
 /// The text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a name: use 1 to 64 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit")]
+#[error(
+    "`{text}` is not a name: use 1 to 64 lower-case letters, digits, `-`, `_` or `.`, beginning with a letter or digit"
+)]
 pub struct BadName {
     text: String,
 }

@@ -174,7 +174,13 @@ impl Folder {
     /// Keeps a request to stop.
     pub(crate) fn request_cancel(&self) -> Result<(), Fault> {
         let path = self.cancel();
-        private_file().write(true).create(true).truncate(false).open(&path).and_then(|it| it.sync_all()).on("create", &path)?;
+        private_file()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .and_then(|it| it.sync_all())
+            .on("create", &path)?;
         sync_dir(&self.root)
     }
 }
@@ -209,7 +215,9 @@ pub(crate) fn truncate_text(text: &mut String, bytes_max: usize) {
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Fault> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error).on("open", path),
     };
     let mut text = Vec::new();

@@ -94,7 +94,8 @@ impl Launch {
             return Err(Problem::invalid(format!("attempt {} has no command", self.attempt)));
         }
         if !self.work_dir.is_absolute() {
-            let text = format!("work directory {} of attempt {} is not absolute", self.work_dir.display(), self.attempt);
+            let text =
+                format!("work directory {} of attempt {} is not absolute", self.work_dir.display(), self.attempt);
             return Err(Problem::invalid(text));
         }
         let words = self.command.iter().map(String::as_str);
@@ -109,7 +110,9 @@ impl Launch {
         }
         if bytes > WORDS_BYTES_MAX {
             let text = format!("command and variables of attempt {} take {bytes} bytes", self.attempt);
-            return Err(Problem::invalid(text).hint(format!("stay under {WORDS_BYTES_MAX} bytes; put long texts into files")));
+            return Err(
+                Problem::invalid(text).hint(format!("stay under {WORDS_BYTES_MAX} bytes; put long texts into files"))
+            );
         }
         if let Some(name) = self.env.keys().chain(self.devices.keys()).find(|it| it.is_empty() || it.contains('=')) {
             return Err(Problem::invalid(format!("`{name}` is not the name of a variable")));

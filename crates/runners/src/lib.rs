@@ -18,9 +18,9 @@ mod proc;
 mod removal;
 mod seen;
 pub mod supervisor;
-mod usage;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod usage;
 
 use async_trait::async_trait;
 use kaogong_domain::{Problem, ids::AttemptId};
@@ -29,9 +29,7 @@ use std::path::PathBuf;
 pub use environments::{EnvironmentInfo, Environments, Tools};
 pub use launch::{EnvironmentSpec, Launch, Limits};
 pub use local::{LocalRunner, LocalSettings};
-pub use seen::{
-    Capabilities, CpuLimit, Ending, EndReason, KillScope, LogChunk, MemoryLimit, Seen, UsageSample,
-};
+pub use seen::{Capabilities, CpuLimit, EndReason, Ending, KillScope, LogChunk, MemoryLimit, Seen, UsageSample};
 
 /// The most bytes that one call of [`Runner::log`] returns, whatever was asked for.
 pub const LOG_CHUNK_BYTES_MAX: u32 = 4 << 20;

@@ -78,7 +78,10 @@ impl LocalRunner {
         }
         for dir in [&settings.jobs_dir, &settings.envs_dir] {
             if !dir.is_absolute() {
-                return Err(Problem::invalid(format!("directory {} of the local runner is not absolute", dir.display())));
+                return Err(Problem::invalid(format!(
+                    "directory {} of the local runner is not absolute",
+                    dir.display()
+                )));
             }
             folder::private_dir(dir)?;
         }
@@ -314,7 +317,10 @@ fn adopt_dead(folder: &Folder, state: &State) -> Result<Seen, Problem> {
             let text = format!("{left} processes of lost attempt {} cannot be killed", state.attempt);
             return Err(Problem::unavailable(text).hint("look for processes stuck in the kernel (state D)"));
         }
-        format!("its supervisor (process {}) ended without a word; {found} processes that it left were killed", state.supervisor.pid)
+        format!(
+            "its supervisor (process {}) ended without a word; {found} processes that it left were killed",
+            state.supervisor.pid
+        )
     } else {
         "the machine was started anew while it ran".to_owned()
     };

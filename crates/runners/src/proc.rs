@@ -154,7 +154,9 @@ pub(crate) fn marked(mark: &str, session: Option<ProcessRef>, members: &[u32]) -
         environment.split(|it| *it == 0).any(|it| it == mark.as_bytes())
     };
     all.iter()
-        .filter(|it| it.alive && it.pid != own && (Some(it.session) == session || members.contains(&it.pid) || carries(it)))
+        .filter(|it| {
+            it.alive && it.pid != own && (Some(it.session) == session || members.contains(&it.pid) || carries(it))
+        })
         .copied()
         .collect()
 }

@@ -46,7 +46,8 @@ pub async fn run(runner: &dyn Runner, launch: &Launch) -> Ending {
 /// # Panics
 /// When it is lost or absent, or has not ended in time.
 pub async fn ending(runner: &dyn Runner, attempt: AttemptId) -> Ending {
-    let seen = wait(runner, attempt, "an ending", |it| !matches!(it, Seen::Starting { .. } | Seen::Running { .. })).await;
+    let seen =
+        wait(runner, attempt, "an ending", |it| !matches!(it, Seen::Starting { .. } | Seen::Running { .. })).await;
     let Seen::Ended(ending) = seen else { panic!("{attempt} has no ending: {seen:?}") };
     ending
 }
@@ -119,7 +120,9 @@ pub async fn conformance(runner: &dyn Runner) {
 }
 
 async fn endings_are_told(runner: &dyn Runner) {
-    for (text, code, signal) in [("exit 0", Some(0), None), ("exit 7", Some(7), None), ("kill -SEGV $$", None, Some(11))] {
+    for (text, code, signal) in
+        [("exit 0", Some(0), None), ("exit 7", Some(7), None), ("kill -SEGV $$", None, Some(11))]
+    {
         let launch = script(runner, text).await;
         let ending = run(runner, &launch).await;
         let told = (ending.reason, ending.exit_code, ending.signal);
@@ -134,7 +137,8 @@ async fn endings_are_told(runner: &dyn Runner) {
 }
 
 async fn variables_and_files_arrive(runner: &dyn Runner) {
-    let mut launch = script(runner, "echo \"$SEED-$CUDA_VISIBLE_DEVICES-$HIP_VISIBLE_DEVICES-$(cat staged)\"; pwd").await;
+    let mut launch =
+        script(runner, "echo \"$SEED-$CUDA_VISIBLE_DEVICES-$HIP_VISIBLE_DEVICES-$(cat staged)\"; pwd").await;
     std::fs::write(launch.work_dir.join("staged"), "file").expect("a staged file");
     launch.env = BTreeMap::from([("SEED".into(), "7".into()), ("HIP_VISIBLE_DEVICES".into(), "0".into())]);
     launch.devices = BTreeMap::from([("CUDA_VISIBLE_DEVICES".into(), "2".into())]);
@@ -144,7 +148,9 @@ async fn variables_and_files_arrive(runner: &dyn Runner) {
 }
 
 async fn logs_are_read_in_pieces(runner: &dyn Runner) {
-    let launch = script(runner, "printf 'one\\n'; printf 'two\\n' >&2; while [ ! -e go ]; do sleep 0.05; done; printf three").await;
+    let launch =
+        script(runner, "printf 'one\\n'; printf 'two\\n' >&2; while [ ! -e go ]; do sleep 0.05; done; printf three")
+            .await;
     runner.start(&launch).await.expect("the start");
     wait_for_log(runner, launch.attempt, "two\n").await;
     let first = runner.log(launch.attempt, 0, 5).await.expect("the first piece");
@@ -258,7 +264,9 @@ async fn impossible_launches_are_refused(runner: &dyn Runner) {
         Launch { limits: Limits { cpus: Some(f64::NAN), ..Limits::default() }, ..good.clone() },
     ];
     let python = |text: &str| crate::EnvironmentSpec { lock: String::new(), python: text.into() };
-    bad.extend(["", "--help", "3.", "3.11.9.1", "../x"].map(|it| Launch { environment: Some(python(it)), ..good.clone() }));
+    bad.extend(
+        ["", "--help", "3.", "3.11.9.1", "../x"].map(|it| Launch { environment: Some(python(it)), ..good.clone() }),
+    );
     for launch in bad {
         let refused = runner.start(&launch).await.expect_err("it can never work");
         assert_eq!(refused.kind, ErrorKind::Invalid, "{launch:?}");

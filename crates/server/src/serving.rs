@@ -7,7 +7,10 @@ use kaogong_domain::{
     ids::{EndpointId, ProjectId},
     names::Name,
 };
-use kaogong_serving::{Engine, Pool, task::{METADATA_KEY, TaskSpec}};
+use kaogong_serving::{
+    Engine, Pool,
+    task::{METADATA_KEY, TaskSpec},
+};
 use kaogong_store::EndpointRow;
 use std::{
     collections::HashMap,
@@ -107,7 +110,13 @@ impl Serving {
             tokio::task::spawn_blocking(work).await.map_err(|it| Problem::bug("loading a model did not end", it))?;
         match loaded {
             Ok((pool, task)) => {
-                let live = Arc::new(Live { version_text: row.version.to_string(), row: row.clone(), pool, task, loaded_at: crate::app::clock() });
+                let live = Arc::new(Live {
+                    version_text: row.version.to_string(),
+                    row: row.clone(),
+                    pool,
+                    task,
+                    loaded_at: crate::app::clock(),
+                });
                 self.put(row.id, Seen::Live(live.clone()));
                 let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
                 let old = names.insert((row.project_id, row.name.clone()), live.clone());
@@ -181,11 +190,15 @@ impl Serving {
 /// The file of an endpoint's model.
 pub fn file_of(blobs: &kaogong_data::Blobs, row: &EndpointRow) -> Result<PathBuf, Problem> {
     let hash = row.hash.as_deref().ok_or_else(|| {
-        Problem::invalid(format!("{}@{} has no ONNX file", row.model, row.version)).hint("register one with `kaogong models register`")
+        Problem::invalid(format!("{}@{} has no ONNX file", row.model, row.version))
+            .hint("register one with `kaogong models register`")
     })?;
     let hash: BlobHash = hash.parse().map_err(|it| Problem::bug("a model version has a broken hash", it))?;
     if !blobs.exists(&hash)? {
-        return Err(Problem::unavailable(format!("the file of {}@{} is missing from the data folder", row.model, row.version)));
+        return Err(Problem::unavailable(format!(
+            "the file of {}@{} is missing from the data folder",
+            row.model, row.version
+        )));
     }
     Ok(blobs.local_path(&hash))
 }

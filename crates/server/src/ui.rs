@@ -28,7 +28,9 @@ pub async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
 pub async fn page(headers: HeaderMap) -> Response {
     match Files::get("index.html") {
         Some(found) => send("index.html", found, "no-cache", &headers),
-        None => (StatusCode::NOT_FOUND, "this program was built without its console; run `make build`\n").into_response(),
+        None => {
+            (StatusCode::NOT_FOUND, "this program was built without its console; run `make build`\n").into_response()
+        }
     }
 }
 

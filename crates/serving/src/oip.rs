@@ -6,8 +6,8 @@
 mod data;
 
 use crate::{
-    tensor::{DataType, Tensor, TensorSpec, elements_of},
     task,
+    tensor::{DataType, Tensor, TensorSpec, elements_of},
 };
 use bytes::Bytes;
 use data::JsonData;
@@ -105,7 +105,11 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
         Some(text) => {
             let length = text.trim().parse::<usize>().ok().filter(|it| *it <= body.len());
             length.ok_or_else(|| {
-                Problem::invalid(format!("{HEADER_LENGTH} `{}` is not within the body of {} bytes", cut(text), body.len()))
+                Problem::invalid(format!(
+                    "{HEADER_LENGTH} `{}` is not within the body of {} bytes",
+                    cut(text),
+                    body.len()
+                ))
             })?
         }
     };
@@ -115,7 +119,10 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
     let json: RequestJson<'_> = serde_json::from_slice(&body[..split])
         .map_err(|it| Problem::invalid(format!("failed to parse the request JSON buffer: {it}")))?;
     if json.inputs.is_empty() || json.inputs.len() > TENSORS_MAX {
-        return Err(Problem::invalid(format!("a request has 1 to {TENSORS_MAX} inputs, this one has {}", json.inputs.len())));
+        return Err(Problem::invalid(format!(
+            "a request has 1 to {TENSORS_MAX} inputs, this one has {}",
+            json.inputs.len()
+        )));
     }
     let mut rest = body.slice(split..);
     let mut inputs = Vec::with_capacity(json.inputs.len());
@@ -273,7 +280,9 @@ pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Ten
     };
     let classified: Vec<Option<Tensor>> = all
         .iter()
-        .map(|(it, want)| want.and_then(|it| it.classes).map(|count| task::classify(it, count, model.labels)).transpose())
+        .map(|(it, want)| {
+            want.and_then(|it| it.classes).map(|count| task::classify(it, count, model.labels)).transpose()
+        })
         .collect::<Result<_, _>>()?;
     for ((tensor, want), classes) in all.iter().zip(&classified) {
         let tensor = classes.as_ref().unwrap_or(tensor);
@@ -285,7 +294,13 @@ pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Ten
             (None, Some(data::Shown::new(tensor)?))
         };
         let shape = tensor.shape.clone();
-        views.push(OutputView { name: &tensor.name, datatype: tensor.datatype.as_str(), shape, parameters, data: shown });
+        views.push(OutputView {
+            name: &tensor.name,
+            datatype: tensor.datatype.as_str(),
+            shape,
+            parameters,
+            data: shown,
+        });
     }
     let answer =
         AnswerJson { model_name: model.name, model_version: model.version, id: request.id.as_deref(), outputs: views };

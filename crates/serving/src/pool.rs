@@ -205,7 +205,9 @@ impl Pool {
         }
         self.shared.bell.notify_one();
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call"))),
+            Ok(answer) => {
+                answer.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
+            }
             Err(_) => Err(late()),
         }
     }
@@ -224,7 +226,12 @@ impl Drop for Pool {
 
 impl Shared {
     /// Runs the model, learns what it takes, and puts a fresh session in the place of one that panicked.
-    fn run(&self, session: &mut Option<Box<dyn Session>>, inputs: &[Tensor], rows: usize) -> Result<Vec<Tensor>, Problem> {
+    fn run(
+        &self,
+        session: &mut Option<Box<dyn Session>>,
+        inputs: &[Tensor],
+        rows: usize,
+    ) -> Result<Vec<Tensor>, Problem> {
         let mut taken = match session.take() {
             Some(session) => session,
             None => self.model.session()?,
@@ -251,7 +258,8 @@ impl Shared {
 }
 
 fn late() -> Problem {
-    Problem::unavailable("the time of the call was over before the model answered").hint("try again, or allow more time")
+    Problem::unavailable("the time of the call was over before the model answered")
+        .hint("try again, or allow more time")
 }
 
 fn micros(time: Duration) -> u64 {

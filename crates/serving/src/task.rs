@@ -125,7 +125,9 @@ impl TaskSpec {
         if let Self::ImageClassification { width, height, channels, .. } = &task
             && (*width == 0 || *height == 0 || *width > SIDE_MAX || *height > SIDE_MAX || !matches!(channels, 1 | 3))
         {
-            return Err(Problem::invalid(format!("the model's `{METADATA_KEY}` asks for {width}×{height} with {channels} channels")));
+            return Err(Problem::invalid(format!(
+                "the model's `{METADATA_KEY}` asks for {width}×{height} with {channels} channels"
+            )));
         }
         Ok(task)
     }
@@ -170,7 +172,8 @@ impl TaskSpec {
             Layout::Nhwc => (vec![1, h, w, c], (0..pixels.len()).map(scaled).collect()),
             Layout::Nchw => {
                 let area = pixels.len() / *channels as usize;
-                let planes = (0..*channels as usize).flat_map(|channel| (0..area).map(move |it| it * c as usize + channel));
+                let planes =
+                    (0..*channels as usize).flat_map(|channel| (0..area).map(move |it| it * c as usize + channel));
                 (vec![1, c, h, w], planes.map(scaled).collect())
             }
         };
@@ -182,7 +185,8 @@ impl TaskSpec {
     /// # Errors
     /// `Invalid` when the model takes a picture, a column is unknown, or a value is no number where one is needed.
     pub fn row(&self, row: &Map<String, Value>) -> Result<Tensor, Problem> {
-        let (Self::TableClassification { columns, input, .. } | Self::TableRegression { columns, input, .. }) = self else {
+        let (Self::TableClassification { columns, input, .. } | Self::TableRegression { columns, input, .. }) = self
+        else {
             return Err(Problem::invalid("this model takes a picture, not a row").hint("send the picture as the body"));
         };
         if let Some(unknown) = row.keys().find(|it| columns.iter().all(|column| column.name != **it)) {
@@ -211,7 +215,8 @@ impl TaskSpec {
     pub fn answer(&self, outputs: &[Tensor]) -> Result<Answer, Problem> {
         let output = outputs.iter().find(|it| it.name == self.output());
         let values = output.and_then(Tensor::to_f64).filter(|it| !it.is_empty());
-        let values = values.ok_or_else(|| Problem::invalid(format!("the model gives no numbers as `{}`", self.output())))?;
+        let values =
+            values.ok_or_else(|| Problem::invalid(format!("the model gives no numbers as `{}`", self.output())))?;
         if let Self::TableRegression { .. } = self {
             return Ok(Answer { label: None, value: values.first().copied(), top: vec![] });
         }
@@ -243,7 +248,8 @@ fn number(column: &str, value: &Value) -> Result<f32, Problem> {
 /// `Invalid` when the tensor holds no numbers.
 pub fn classify(tensor: &Tensor, count: usize, labels: &[String]) -> Result<Tensor, Problem> {
     let values = tensor.to_f64();
-    let values = values.ok_or_else(|| Problem::invalid(format!("output `{}` holds no numbers to classify", tensor.name)))?;
+    let values =
+        values.ok_or_else(|| Problem::invalid(format!("output `{}` holds no numbers to classify", tensor.name)))?;
     let rows = usize::try_from(tensor.shape.first().copied().unwrap_or(1)).unwrap_or(1).max(1);
     let width = values.len() / rows;
     let count = count.clamp(1, width.max(1));
@@ -287,7 +293,10 @@ mod tests {
         let flat = picture_task(Layout::Flat).picture(&pixels).expect("a tensor");
         assert_eq!((flat.shape.clone(), flat.to_f64()), (vec![1, 6], Some(vec![2.0, 2.0, 3.0, 3.0, 5.0, 6.0])));
         let planes = picture_task(Layout::Nchw).picture(&pixels).expect("a tensor");
-        assert_eq!((planes.shape.clone(), planes.to_f64()), (vec![1, 3, 1, 2], Some(vec![2.0, 3.0, 2.0, 5.0, 3.0, 6.0])));
+        assert_eq!(
+            (planes.shape.clone(), planes.to_f64()),
+            (vec![1, 3, 1, 2], Some(vec![2.0, 3.0, 2.0, 5.0, 3.0, 6.0]))
+        );
         assert!(picture_task(Layout::Flat).picture(&[1]).is_err());
     }
 

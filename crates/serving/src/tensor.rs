@@ -125,8 +125,9 @@ pub struct Tensor {
 pub fn elements_of(shape: &[i64]) -> Result<usize, Problem> {
     let mut count = 1u64;
     for dimension in shape {
-        let dimension = u64::try_from(*dimension)
-            .map_err(|_| Problem::invalid(format!("{shape:?} is not the shape of a tensor: no dimension is negative")))?;
+        let dimension = u64::try_from(*dimension).map_err(|_| {
+            Problem::invalid(format!("{shape:?} is not the shape of a tensor: no dimension is negative"))
+        })?;
         count = count
             .checked_mul(dimension)
             .filter(|it| *it <= ELEMENTS_MAX)
@@ -215,7 +216,12 @@ mod tests {
         assert!(tensor.check().is_ok());
         tensor.shape = vec![3];
         assert!(tensor.check().is_err());
-        let texts = Tensor { name: "t".into(), datatype: DataType::Bytes, shape: vec![1], data: Bytes::from_static(b"\x02\0\0\0ab") };
+        let texts = Tensor {
+            name: "t".into(),
+            datatype: DataType::Bytes,
+            shape: vec![1],
+            data: Bytes::from_static(b"\x02\0\0\0ab"),
+        };
         assert!(texts.check().is_ok());
         assert!(Tensor { data: Bytes::from_static(b"\x09\0\0\0ab"), ..texts }.check().is_err());
     }

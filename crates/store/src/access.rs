@@ -213,7 +213,13 @@ impl Store {
     }
 
     /// A new organisation. `Conflict` when the name is taken.
-    pub async fn create_organisation(&self, name: &Name, title: &str, actor: &Actor, now: Timestamp) -> Told<OrganisationRow> {
+    pub async fn create_organisation(
+        &self,
+        name: &Name,
+        title: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<OrganisationRow> {
         let mut tx = self.change().await?;
         if sql::number(&mut tx, "SELECT COUNT(*) FROM organisations WHERE name = $1", vals![name]).await? > 0 {
             return Err(Problem::conflict(format!("there is an organisation `{name}` already")));
@@ -225,7 +231,8 @@ impl Store {
 
     /// All organisations, by name.
     pub async fn list_organisations(&self) -> Told<Vec<OrganisationRow>> {
-        let rows = sql::rows(&mut *self.read().await?, "SELECT * FROM organisations ORDER BY name LIMIT 10000", vec![]).await?;
+        let rows = sql::rows(&mut *self.read().await?, "SELECT * FROM organisations ORDER BY name LIMIT 10000", vec![])
+            .await?;
         let organisation = |row: &AnyRow| -> Result<OrganisationRow> {
             Ok(OrganisationRow {
                 id: row.parse("id", "an organisation id")?,
@@ -357,7 +364,9 @@ async fn keep_an_owner(tx: &mut crate::open::Tx<'_>, project: ProjectId, leaving
     if sql::number(tx, is_owner, vals![project, leaving]).await? > 0
         && sql::number(tx, others, vals![project, leaving]).await? == 0
     {
-        return Err(Problem::conflict("this is the project's last owner").hint("make somebody else an owner first").into());
+        return Err(Problem::conflict("this is the project's last owner")
+            .hint("make somebody else an owner first")
+            .into());
     }
     Ok(())
 }
@@ -381,7 +390,8 @@ async fn insert_user(tx: &mut crate::open::Tx<'_>, new: NewUserRow, actor: &Acto
     let sql = "INSERT INTO users (id, name, display_name, password_hash, is_admin, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
     let values = vals![id, &new.name, &new.display_name, new.password_hash.clone(), new.is_admin, now];
     sql::exec(tx, sql, values).await?;
-    let change = Change::new(None, "access", "user.created", id).name(&new.name).detail(json!({"is_admin": new.is_admin}));
+    let change =
+        Change::new(None, "access", "user.created", id).name(&new.name).detail(json!({"is_admin": new.is_admin}));
     tx.event(actor, now, change).await?;
     let NewUserRow { name, display_name, password_hash, is_admin } = new;
     Ok(UserRow { id, name, display_name, password_hash, is_admin, disabled_at: None, created_at: now })

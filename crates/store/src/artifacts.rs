@@ -72,7 +72,13 @@ fn artifact(row: &AnyRow) -> Result<ArtifactRow> {
     })
 }
 
-async fn note_blob(conn: &mut sqlx::AnyConnection, project: ProjectId, hash: &str, size: u64, now: Timestamp) -> Result<()> {
+async fn note_blob(
+    conn: &mut sqlx::AnyConnection,
+    project: ProjectId,
+    hash: &str,
+    size: u64,
+    now: Timestamp,
+) -> Result<()> {
     let sql = "INSERT INTO blobs (project_id, hash, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (project_id, hash) DO NOTHING";
     sql::exec(conn, sql, vals![project, hash, size, now]).await?;
     Ok(())
@@ -107,7 +113,12 @@ impl Store {
     }
 
     /// One artifact by path.
-    pub async fn find_artifact(&self, project: ProjectId, owner: ArtifactOwner, path: &str) -> Told<Option<ArtifactRow>> {
+    pub async fn find_artifact(
+        &self,
+        project: ProjectId,
+        owner: ArtifactOwner,
+        path: &str,
+    ) -> Told<Option<ArtifactRow>> {
         let sql = "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND path = $3";
         let row = sql::row(&mut *self.read().await?, sql, vals![project, owner.to_string(), path]).await?;
         Ok(row.as_ref().map(artifact).transpose()?)
@@ -125,7 +136,14 @@ impl Store {
     }
 
     /// Remembers that a project has bytes of that hash.
-    pub async fn note_upload(&self, project: ProjectId, hash: &str, size: u64, _actor: &Actor, now: Timestamp) -> Told<()> {
+    pub async fn note_upload(
+        &self,
+        project: ProjectId,
+        hash: &str,
+        size: u64,
+        _actor: &Actor,
+        now: Timestamp,
+    ) -> Told<()> {
         let mut tx = self.measure().await?;
         note_blob(&mut tx, project, hash, size, now).await?;
         Ok(tx.commit().await.map_err(crate::StoreError::from)?)

@@ -132,7 +132,8 @@ impl Store {
         if let Some(row) = sql::row(&mut tx, LIVE, vals![project, name]).await? {
             let found = dataset(&row)?;
             if found.kind != kind {
-                let text = format!("dataset `{name}` holds {}, this import brings {}", found.kind.as_str(), kind.as_str());
+                let text =
+                    format!("dataset `{name}` holds {}, this import brings {}", found.kind.as_str(), kind.as_str());
                 return Err(Problem::conflict(text).hint("import under another name"));
             }
             return Ok(found);
@@ -189,7 +190,9 @@ impl Store {
                 return Ok(version(&row)?);
             }
         }
-        let owner = sql::row(&mut tx, "SELECT * FROM datasets WHERE id = $1 AND deleted_at IS NULL", vals![new.dataset_id]).await?;
+        let owner =
+            sql::row(&mut tx, "SELECT * FROM datasets WHERE id = $1 AND deleted_at IS NULL", vals![new.dataset_id])
+                .await?;
         let owner = owner.as_ref().map(dataset).transpose()?;
         let owner = owner.ok_or_else(|| Problem::conflict("the dataset was deleted while the import ran"))?;
         let sql = "SELECT COALESCE(MAX(number), 0) + 1 FROM dataset_versions WHERE dataset_id = $1";
@@ -237,7 +240,8 @@ impl Store {
     /// Versions of a dataset, newest first, and how many there are.
     pub async fn list_versions(&self, id: DatasetId, offset: u64, limit: u32) -> Told<(Vec<VersionRow>, u64)> {
         let mut conn = self.read().await?;
-        let total = sql::number(&mut conn, "SELECT COUNT(*) FROM dataset_versions WHERE dataset_id = $1", vals![id]).await?;
+        let total =
+            sql::number(&mut conn, "SELECT COUNT(*) FROM dataset_versions WHERE dataset_id = $1", vals![id]).await?;
         let sql = "SELECT * FROM dataset_versions WHERE dataset_id = $1 ORDER BY number DESC LIMIT $2 OFFSET $3";
         let rows = sql::rows(&mut conn, sql, vals![id, limit, offset]).await?;
         Ok((rows.iter().map(version).collect::<Result<_>>()?, u64::try_from(total).unwrap_or_default()))
@@ -287,7 +291,9 @@ impl Store {
 
     /// The pins of all versions of a dataset, also of a deleted one: what a sweep must keep.
     pub async fn live_pins(&self, id: DatasetId) -> Told<Vec<String>> {
-        let rows = sql::rows(&mut *self.read().await?, "SELECT pins FROM dataset_versions WHERE dataset_id = $1", vals![id]).await?;
+        let rows =
+            sql::rows(&mut *self.read().await?, "SELECT pins FROM dataset_versions WHERE dataset_id = $1", vals![id])
+                .await?;
         Ok(rows.iter().map(|it| it.text("pins")).collect::<Result<_>>()?)
     }
 

@@ -178,7 +178,8 @@ impl Store {
 
     /// Names of the live endpoints that serve a model version.
     pub async fn endpoints_of_model_version(&self, id: ModelVersionId) -> Told<Vec<String>> {
-        let sql = "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL ORDER BY name LIMIT 1000";
+        let sql =
+            "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL ORDER BY name LIMIT 1000";
         let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
         Ok(rows.iter().map(|it| it.text("name")).collect::<Result<_>>()?)
     }

@@ -50,7 +50,8 @@ impl From<StoreError> for Problem {
             StoreError::Database(cause) => of_database(cause),
             StoreError::NewerDatabase { .. } => {
                 let text = error.to_string();
-                Self::conflict(text).hint("run the newer program, or restore the snapshot that it made before its first start")
+                Self::conflict(text)
+                    .hint("run the newer program, or restore the snapshot that it made before its first start")
             }
             StoreError::ChangedMigration { .. } => {
                 let text = error.to_string();
@@ -63,7 +64,11 @@ impl From<StoreError> for Problem {
 
 fn of_database(cause: sqlx::Error) -> Problem {
     let text = cause.to_string();
-    if text.contains("disk is full") || text.contains("could not extend file") || text.contains("No space left") || text.contains("disk I/O error") {
+    if text.contains("disk is full")
+        || text.contains("could not extend file")
+        || text.contains("No space left")
+        || text.contains("disk I/O error")
+    {
         return Problem::unavailable("the database's disk is full or failing; nothing was changed")
             .hint("free space on the data folder's disk, then try again")
             .because(cause);
@@ -74,7 +79,8 @@ fn of_database(cause: sqlx::Error) -> Problem {
     }
     match &cause {
         sqlx::Error::Database(it) if it.is_foreign_key_violation() => {
-            Problem::conflict("a thing that this refers to is not there, or something still refers to this").because(cause)
+            Problem::conflict("a thing that this refers to is not there, or something still refers to this")
+                .because(cause)
         }
         sqlx::Error::Database(it) if it.is_unique_violation() => {
             Problem::conflict("a thing of that name exists already").because(cause)

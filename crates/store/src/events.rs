@@ -72,7 +72,12 @@ pub(crate) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    pub(crate) fn new(project: impl Into<Option<ProjectId>>, noun: &'a str, action: &'a str, id: impl ToString) -> Self {
+    pub(crate) fn new(
+        project: impl Into<Option<ProjectId>>,
+        noun: &'a str,
+        action: &'a str,
+        id: impl ToString,
+    ) -> Self {
         Self { project: project.into(), noun, action, id: id.to_string(), name: None, detail: serde_json::json!({}) }
     }
 
@@ -291,7 +296,8 @@ impl Store {
                 let stored = row.text("hash")?;
                 if row.int("seq")? != expected || row.text("prev_hash")? != prev || hash_of(row, &prev)? != stored {
                     let text = format!("event {expected} is missing or was changed after it was written");
-                    return Err(Problem::conflict(text).hint("restore the database from a backup and look for who can write to it"));
+                    return Err(Problem::conflict(text)
+                        .hint("restore the database from a backup and look for who can write to it"));
                 }
                 prev = stored;
                 expected += 1;

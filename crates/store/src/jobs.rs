@@ -155,8 +155,17 @@ impl Store {
         let sql = "INSERT INTO jobs (id, project_id, name, spec, request_key, state, retries_left, cancel_asked, created_at, created_by) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)";
         let state = made.life.state.as_str();
-        let values =
-            vals![made.id, made.project_id, &made.name, &made.spec, new.request_key, state, new.retries, now, actor.user];
+        let values = vals![
+            made.id,
+            made.project_id,
+            &made.name,
+            &made.spec,
+            new.request_key,
+            state,
+            new.retries,
+            now,
+            actor.user
+        ];
         sql::exec(&mut tx, sql, values).await?;
         for input in new.inputs {
             let sql = "SELECT COUNT(*) FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id \
@@ -251,7 +260,8 @@ impl Store {
         }
         let mut conn = self.read().await?;
         let count = format!("SELECT COUNT(*) AS total FROM jobs WHERE {condition}");
-        let total = sql::rows_of(&mut conn, count, values.clone()).await?.first().map_or(Ok(0), |it| it.size("total"))?;
+        let total =
+            sql::rows_of(&mut conn, count, values.clone()).await?.first().map_or(Ok(0), |it| it.size("total"))?;
         values.extend(vals![limit, offset]);
         let places = (values.len() - 1, values.len());
         let sql = format!(
@@ -306,7 +316,13 @@ impl Store {
 }
 
 /// Keeps the attempt's own row in step with the job's.
-async fn store_attempt(conn: &mut sqlx::AnyConnection, before: &JobRow, after: &Life, event: &Event, now: Timestamp) -> Result<()> {
+async fn store_attempt(
+    conn: &mut sqlx::AnyConnection,
+    before: &JobRow,
+    after: &Life,
+    event: &Event,
+    now: Timestamp,
+) -> Result<()> {
     match event {
         Event::Admitted(id) => {
             let sql = "INSERT INTO attempts (id, job_id, number, state, created_at) \
@@ -317,7 +333,8 @@ async fn store_attempt(conn: &mut sqlx::AnyConnection, before: &JobRow, after: &
             sql::exec(conn, "UPDATE attempts SET state = 'starting' WHERE id = $1", vals![*id]).await?;
         }
         Event::Running(id) => {
-            sql::exec(conn, "UPDATE attempts SET state = 'running', started_at = $2 WHERE id = $1", vals![*id, now]).await?;
+            sql::exec(conn, "UPDATE attempts SET state = 'running', started_at = $2 WHERE id = $1", vals![*id, now])
+                .await?;
         }
         Event::Ended(id, ended) => {
             // Back in the queue, the job itself says nothing of how this attempt ended.

@@ -134,7 +134,13 @@ impl Store {
     }
 
     /// Hides a logged model.
-    pub async fn delete_logged_model(&self, project: ProjectId, id: LoggedModelId, actor: &Actor, now: Timestamp) -> Told<()> {
+    pub async fn delete_logged_model(
+        &self,
+        project: ProjectId,
+        id: LoggedModelId,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<()> {
         let mut tx = self.change().await?;
         let sql = "UPDATE logged_models SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
         if sql::exec(&mut tx, sql, vals![project, id, now]).await? == 0 {

@@ -120,7 +120,8 @@ mod tests {
     use kaogong_domain::ErrorKind;
     use sqlx::any::AnyPoolOptions;
 
-    const FIRST: Migration = (1, "one", "-- A note; with a semicolon.\nCREATE TABLE a (x BIGINT);\nINSERT INTO a (x) VALUES (7);");
+    const FIRST: Migration =
+        (1, "one", "-- A note; with a semicolon.\nCREATE TABLE a (x BIGINT);\nINSERT INTO a (x) VALUES (7);");
     const SECOND: Migration = (2, "two", "CREATE TABLE b (y TEXT); INSERT INTO a (x) VALUES (8);");
     const BROKEN: Migration = (2, "broken", "INSERT INTO a (x) VALUES (9); INSERT INTO nowhere (x) VALUES (1);");
 

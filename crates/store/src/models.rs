@@ -152,7 +152,14 @@ async fn insert_model(
         VALUES ($1, $2, $3, $4, $5, $6, $6, 0)";
     sql::exec(tx, sql, vals![id, project, name, description, json_of(&tags)?, now]).await?;
     tx.event(actor, now, Change::new(project, "models", "model.created", id).name(name)).await?;
-    Ok(ModelRow { id, name: name.to_owned(), description: description.to_owned(), tags, created_at: now, updated_at: now })
+    Ok(ModelRow {
+        id,
+        name: name.to_owned(),
+        description: description.to_owned(),
+        tags,
+        created_at: now,
+        updated_at: now,
+    })
 }
 
 /// Refuses to go on while `served` names an endpoint.
@@ -227,7 +234,8 @@ impl Store {
     /// Removes a model with its versions and aliases. `Conflict` while an endpoint serves one.
     pub async fn delete_model(&self, project: ProjectId, id: ModelId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let row = sql::row(&mut tx, "SELECT name FROM models WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
+        let row =
+            sql::row(&mut tx, "SELECT name FROM models WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model {id}")))?;
         let name = row.text("name")?;
         let served = "SELECT e.name AS name FROM endpoints e JOIN model_versions v ON v.id = e.model_version_id \
@@ -315,7 +323,8 @@ impl Store {
         now: Timestamp,
     ) -> Told<ModelVersionRow> {
         let mut tx = self.change().await?;
-        let sql = "SELECT v.* FROM model_versions v JOIN models m ON m.id = v.model_id WHERE v.id = $1 AND m.project_id = $2";
+        let sql =
+            "SELECT v.* FROM model_versions v JOIN models m ON m.id = v.model_id WHERE v.id = $1 AND m.project_id = $2";
         let row = sql::row(&mut tx, sql, vals![id, project]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model version {id}")))?;
         let mut it = version(&row)?;
@@ -339,7 +348,8 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.change().await?;
-        refuse_served(&mut tx, "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL", id).await?;
+        refuse_served(&mut tx, "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL", id)
+            .await?;
         let sql = "DELETE FROM model_versions WHERE id = $1 AND model_id IN (SELECT id FROM models WHERE project_id = $2) \
             RETURNING model_id, number";
         let row = sql::row(&mut tx, sql, vals![id, project]).await?;
@@ -369,7 +379,8 @@ impl Store {
         let sql = "INSERT INTO model_aliases (model_id, alias, number) VALUES ($1, $2, $3) \
             ON CONFLICT (model_id, alias) DO UPDATE SET number = excluded.number";
         sql::exec(&mut tx, sql, vals![id, alias, number]).await?;
-        let change = Change::new(project, "models", "model.alias_set", id).detail(json!({"alias": alias, "number": number}));
+        let change =
+            Change::new(project, "models", "model.alias_set", id).detail(json!({"alias": alias, "number": number}));
         tx.event(actor, now, change).await?;
         Ok(tx.commit().await?)
     }
@@ -395,7 +406,12 @@ impl Store {
 
     /// Aliases of a model, with the numbers they point at.
     pub async fn model_aliases(&self, id: ModelId) -> Told<BTreeMap<String, u32>> {
-        let rows = sql::rows(&mut *self.read().await?, "SELECT alias, number FROM model_aliases WHERE model_id = $1", vals![id]).await?;
+        let rows = sql::rows(
+            &mut *self.read().await?,
+            "SELECT alias, number FROM model_aliases WHERE model_id = $1",
+            vals![id],
+        )
+        .await?;
         let pair = |row: &AnyRow| -> Result<_> { Ok((row.text("alias")?, row.small("number")?)) };
         Ok(rows.iter().map(pair).collect::<Result<_>>()?)
     }

@@ -78,8 +78,9 @@ impl Store {
             StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path), Some(path.clone())),
             StoreUrl::Postgres(url) => (Dialect::Postgres, url.expose().to_owned(), None),
         };
-        let options = AnyConnectOptions::from_str(&text)
-            .map_err(|_| Problem::invalid("the database address is not one").hint("postgres://user:password@host/database"))?;
+        let options = AnyConnectOptions::from_str(&text).map_err(|_| {
+            Problem::invalid("the database address is not one").hint("postgres://user:password@host/database")
+        })?;
         let (writers, readers) = match dialect {
             Dialect::Sqlite => (1, SQLITE_READERS),
             Dialect::Postgres => (POSTGRES_CONNECTIONS, 0),
@@ -220,7 +221,8 @@ fn unreachable_database(cause: sqlx::Error) -> StoreError {
 }
 
 fn pool(dialect: Dialect, connections: u32) -> AnyPoolOptions {
-    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX).test_before_acquire(false);
+    let options =
+        AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX).test_before_acquire(false);
     match dialect {
         Dialect::Postgres => options.test_before_acquire(true),
         // The one writer must never be closed and opened again under way.

@@ -235,7 +235,8 @@ impl Store {
         let rows = sql::rows(&mut conn, sql, vals![project]).await?;
         let mut all: Vec<ExperimentRow> = rows.iter().map(experiment).collect::<Result<_>>()?;
         let place: HashMap<ExperimentId, usize> = all.iter().enumerate().map(|(at, it)| (it.id, at)).collect();
-        let sql = "SELECT t.* FROM experiment_tags t JOIN experiments e ON e.id = t.experiment_id WHERE e.project_id = $1";
+        let sql =
+            "SELECT t.* FROM experiment_tags t JOIN experiments e ON e.id = t.experiment_id WHERE e.project_id = $1";
         for tag in sql::rows(&mut conn, sql, vals![project]).await? {
             let id: ExperimentId = tag.parse("experiment_id", "an experiment id")?;
             if let Some(at) = place.get(&id) {
@@ -321,7 +322,10 @@ impl Store {
         }
         let mut versions: Vec<VersionId> = vec![];
         if let Some(job) = new.job_id {
-            for row in sql::rows(&mut tx, "SELECT version_id FROM job_inputs WHERE job_id = $1 ORDER BY alias", vals![job]).await? {
+            for row in
+                sql::rows(&mut tx, "SELECT version_id FROM job_inputs WHERE job_id = $1 ORDER BY alias", vals![job])
+                    .await?
+            {
                 versions.push(row.parse("version_id", "a version id")?);
             }
         }
@@ -360,7 +364,14 @@ impl Store {
     }
 
     /// Changes a run.
-    pub async fn update_run(&self, project: ProjectId, id: RunId, patch: RunPatch, actor: &Actor, now: Timestamp) -> Told<()> {
+    pub async fn update_run(
+        &self,
+        project: ProjectId,
+        id: RunId,
+        patch: RunPatch,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<()> {
         let mut tx = self.change().await?;
         let row = sql::row(&mut tx, "SELECT * FROM runs WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no run {id}")))?;

@@ -196,7 +196,9 @@ impl Builder {
             Operand::Number(_) if !is_number(&filter.field) => {
                 return Err(Problem::invalid("this is compared with a text").hint("put it in quotes"));
             }
-            Operand::Text(_) => return Err(Problem::invalid("this is compared with a number").hint("leave the quotes out")),
+            Operand::Text(_) => {
+                return Err(Problem::invalid("this is compared with a number").hint("leave the quotes out"));
+            }
             Operand::Number(it) if is_time(&filter.field) => self.bind(*it as i64),
             Operand::Number(it) => self.bind(*it),
             Operand::List(_) => return Err(Problem::invalid("a list can only follow IN")),
@@ -223,7 +225,9 @@ impl Builder {
         let value = |table: &str, key: &str, this: &mut Self, extra: &str| -> Told<String> {
             let place = this.bind(key);
             let compared = this.compare("x.value", filter)?;
-            Ok(format!("EXISTS (SELECT 1 FROM {table} x WHERE x.run_id = r.id AND x.key = {place}{extra} AND {compared})"))
+            Ok(format!(
+                "EXISTS (SELECT 1 FROM {table} x WHERE x.run_id = r.id AND x.key = {place}{extra} AND {compared})"
+            ))
         };
         match &filter.field {
             Field::Metric(key) => value("latest_metrics", key, self, " AND x.is_nan = 0"),
@@ -237,10 +241,16 @@ impl Builder {
         let expression = match &order.field {
             Field::Metric(key) => {
                 let place = self.bind(key);
-                format!("(SELECT x.value FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} AND x.is_nan = 0)")
+                format!(
+                    "(SELECT x.value FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} AND x.is_nan = 0)"
+                )
             }
-            Field::Param(key) => format!("(SELECT x.value FROM params x WHERE x.run_id = r.id AND x.key = {})", self.bind(key)),
-            Field::Tag(key) => format!("(SELECT x.value FROM tags x WHERE x.run_id = r.id AND x.key = {})", self.bind(key)),
+            Field::Param(key) => {
+                format!("(SELECT x.value FROM params x WHERE x.run_id = r.id AND x.key = {})", self.bind(key))
+            }
+            Field::Tag(key) => {
+                format!("(SELECT x.value FROM tags x WHERE x.run_id = r.id AND x.key = {})", self.bind(key))
+            }
             plain => column_of(plain).to_owned(),
         };
         let direction = if order.direction == Direction::Ascending { "ASC" } else { "DESC" };

@@ -149,7 +149,8 @@ impl Store {
 
     /// The living token of a secret's hash, with its user when that one is not disabled.
     pub async fn find_token(&self, hash: &str, now: Timestamp) -> Told<Option<(TokenRow, UserRow)>> {
-        let sql = "SELECT * FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
+        let sql =
+            "SELECT * FROM tokens WHERE hash = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)";
         let row = sql::row(&mut *self.read().await?, sql, vals![hash, now]).await?;
         let Some(found) = row.as_ref().map(token).transpose()? else { return Ok(None) };
         let owner = self.find_user(found.user_id).await?.filter(|it| it.disabled_at.is_none());

@@ -215,7 +215,5 @@ impl Columns for AnyRow {
 
 /// A value as JSON text.
 pub(crate) fn json_of<T: serde::Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|it| {
-        StoreError::Told(Problem::bug("a value cannot be written as JSON", it))
-    })
+    serde_json::to_string(value).map_err(|it| StoreError::Told(Problem::bug("a value cannot be written as JSON", it)))
 }

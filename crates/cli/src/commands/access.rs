@@ -37,7 +37,9 @@ pub enum UsersCommand {
     #[command(after_help = "Examples:\n  kaogong access users list")]
     List,
     /// Create a user; needs a platform administrator.
-    #[command(after_help = "Examples:\n  kaogong access users create mei --display-name \"Mei\"\n  kaogong access users create root2 --admin --password-stdin")]
+    #[command(
+        after_help = "Examples:\n  kaogong access users create mei --display-name \"Mei\"\n  kaogong access users create root2 --admin --password-stdin"
+    )]
     Create {
         /// The name to sign in with.
         name: String,
@@ -175,34 +177,52 @@ pub async fn run(context: &Context, command: AccessCommand) -> Result<(), Proble
 async fn whoami(context: &Context) -> Result<(), Problem> {
     let client = context.client()?;
     let me = client.me().await?;
-    let projects: Vec<String> =
-        me.projects.iter().map(|it| format!("{} ({})", it.name, it.role.as_deref().unwrap_or("administrator"))).collect();
-    context.out.thing(&me, &[
-        ("user", me.user.name.clone()),
-        ("id", me.user.id.clone()),
-        ("administrator", if me.user.is_admin { "yes" } else { "no" }.into()),
-        ("server", client.address().to_owned()),
-        ("project", client.project().to_owned()),
-        ("projects", projects.join("\n")),
-    ])
+    let projects: Vec<String> = me
+        .projects
+        .iter()
+        .map(|it| format!("{} ({})", it.name, it.role.as_deref().unwrap_or("administrator")))
+        .collect();
+    context.out.thing(
+        &me,
+        &[
+            ("user", me.user.name.clone()),
+            ("id", me.user.id.clone()),
+            ("administrator", if me.user.is_admin { "yes" } else { "no" }.into()),
+            ("server", client.address().to_owned()),
+            ("project", client.project().to_owned()),
+            ("projects", projects.join("\n")),
+        ],
+    )
 }
 
 async fn users(context: &Context, command: UsersCommand) -> Result<(), Problem> {
     let client = context.client()?;
     match command {
-        UsersCommand::List => context.out.page(&client.users().await?, &["NAME", "SHOWN AS", "ADMIN", "STATE", "CREATED", "ID"], |it| {
-            let admin = if it.is_admin { "yes" } else { "no" };
-            let state = if it.is_disabled { "disabled" } else { "active" };
-            vec![it.name.clone(), it.display_name.clone(), admin.into(), state.into(), words::time(it.created_at), it.id.clone()]
-        }),
+        UsersCommand::List => {
+            context.out.page(&client.users().await?, &["NAME", "SHOWN AS", "ADMIN", "STATE", "CREATED", "ID"], |it| {
+                let admin = if it.is_admin { "yes" } else { "no" };
+                let state = if it.is_disabled { "disabled" } else { "active" };
+                vec![
+                    it.name.clone(),
+                    it.display_name.clone(),
+                    admin.into(),
+                    state.into(),
+                    words::time(it.created_at),
+                    it.id.clone(),
+                ]
+            })
+        }
         UsersCommand::Create { name, display_name, admin, password_stdin } => {
             let password = if password_stdin { Some(one_line(&standard_input()?)?) } else { None };
             let made = client.new_user(&NewUser { name, display_name, password, is_admin: admin }).await?;
-            context.out.thing(&made, &[
-                ("user", made.user.name.clone()),
-                ("id", made.user.id.clone()),
-                ("password", made.password.clone().unwrap_or_default()),
-            ])
+            context.out.thing(
+                &made,
+                &[
+                    ("user", made.user.name.clone()),
+                    ("id", made.user.id.clone()),
+                    ("password", made.password.clone().unwrap_or_default()),
+                ],
+            )
         }
         UsersCommand::Disable { user } => {
             client.disable_user(&user).await?;
@@ -214,7 +234,11 @@ async fn users(context: &Context, command: UsersCommand) -> Result<(), Problem> 
             let change = match lines.as_slice() {
                 [new] => PasswordChange { current: None, new: (*new).to_owned() },
                 [current, new] => PasswordChange { current: Some((*current).to_owned()), new: (*new).to_owned() },
-                _ => return Err(usage("standard input must hold the new password, or the present and the new one on two lines")),
+                _ => {
+                    return Err(usage(
+                        "standard input must hold the new password, or the present and the new one on two lines",
+                    ));
+                }
             };
             client.change_password(&user, &change).await?;
             context.out.done(&json!({ "changed": user }), &format!("the password of {user} was changed"))
@@ -231,15 +255,21 @@ fn standard_input() -> Result<String, Problem> {
 
 fn one_line(text: &str) -> Result<String, Problem> {
     let line = text.trim_end_matches(['\r', '\n']);
-    if line.is_empty() || line.contains('\n') { Err(usage("standard input must hold one line, the password")) } else { Ok(line.to_owned()) }
+    if line.is_empty() || line.contains('\n') {
+        Err(usage("standard input must hold one line, the password"))
+    } else {
+        Ok(line.to_owned())
+    }
 }
 
 async fn organisations(context: &Context, command: OrganisationsCommand) -> Result<(), Problem> {
     let client = context.client()?;
     match command {
-        OrganisationsCommand::List => context.out.page(&client.organisations().await?, &["NAME", "TITLE", "ID"], |it| {
-            vec![it.name.clone(), it.title.clone(), it.id.clone()]
-        }),
+        OrganisationsCommand::List => {
+            context.out.page(&client.organisations().await?, &["NAME", "TITLE", "ID"], |it| {
+                vec![it.name.clone(), it.title.clone(), it.id.clone()]
+            })
+        }
         OrganisationsCommand::Create { name, title } => {
             let made = client.new_organisation(&NewOrganisation { name, title }).await?;
             context.out.done(&made, &format!("created organisation {}", made.name))
@@ -250,19 +280,30 @@ async fn organisations(context: &Context, command: OrganisationsCommand) -> Resu
 async fn projects(context: &Context, command: ProjectsCommand) -> Result<(), Problem> {
     let client = context.client()?;
     let show = |it: &ProjectView| {
-        context.out.thing(it, &[
-            ("project", it.name.clone()),
-            ("title", it.title.clone()),
-            ("organisation", it.organisation.clone()),
-            ("role", it.role.clone().unwrap_or_default()),
-            ("created", words::time(it.created_at)),
-            ("id", it.id.clone()),
-        ])
+        context.out.thing(
+            it,
+            &[
+                ("project", it.name.clone()),
+                ("title", it.title.clone()),
+                ("organisation", it.organisation.clone()),
+                ("role", it.role.clone().unwrap_or_default()),
+                ("created", words::time(it.created_at)),
+                ("id", it.id.clone()),
+            ],
+        )
     };
     match command {
-        ProjectsCommand::List => context.out.page(&client.projects().await?, &["NAME", "TITLE", "ORGANISATION", "ROLE", "CREATED"], |it| {
-            vec![it.name.clone(), it.title.clone(), it.organisation.clone(), words::or_dash(it.role.as_deref()), words::time(it.created_at)]
-        }),
+        ProjectsCommand::List => {
+            context.out.page(&client.projects().await?, &["NAME", "TITLE", "ORGANISATION", "ROLE", "CREATED"], |it| {
+                vec![
+                    it.name.clone(),
+                    it.title.clone(),
+                    it.organisation.clone(),
+                    words::or_dash(it.role.as_deref()),
+                    words::time(it.created_at),
+                ]
+            })
+        }
         ProjectsCommand::Show { name } => show(&client.project_view(&name).await?),
         ProjectsCommand::Create { name, title, organisation } => {
             show(&client.new_project(&NewProject { name, title, organisation }).await?)
@@ -273,16 +314,26 @@ async fn projects(context: &Context, command: ProjectsCommand) -> Result<(), Pro
 async fn members(context: &Context, command: MembersCommand) -> Result<(), Problem> {
     let client = context.client()?;
     match command {
-        MembersCommand::List => context.out.page(&client.members().await?, &["NAME", "SHOWN AS", "ROLE", "SINCE", "ID"], |it| {
-            vec![it.name.clone(), it.display_name.clone(), it.role.clone(), words::time(it.since), it.user_id.clone()]
-        }),
+        MembersCommand::List => {
+            context.out.page(&client.members().await?, &["NAME", "SHOWN AS", "ROLE", "SINCE", "ID"], |it| {
+                vec![
+                    it.name.clone(),
+                    it.display_name.clone(),
+                    it.role.clone(),
+                    words::time(it.since),
+                    it.user_id.clone(),
+                ]
+            })
+        }
         MembersCommand::Set { user, role } => {
             let member = client.set_member(&user, &role).await?;
             context.out.done(&member, &format!("{} is {} of {}", member.name, member.role, client.project()))
         }
         MembersCommand::Remove { user } => {
             client.remove_member(&user).await?;
-            context.out.done(&json!({ "removed": user }), &format!("{user} is no longer a member of {}", client.project()))
+            context
+                .out
+                .done(&json!({ "removed": user }), &format!("{user} is no longer a member of {}", client.project()))
         }
     }
 }
@@ -290,20 +341,34 @@ async fn members(context: &Context, command: MembersCommand) -> Result<(), Probl
 async fn tokens(context: &Context, command: TokensCommand) -> Result<(), Problem> {
     let client = context.client()?;
     match command {
-        TokensCommand::List => context.out.page(&client.tokens().await?, &["NAME", "SCOPES", "PROJECT", "EXPIRES", "LAST USED", "ID"], |it| {
-            let project = it.project.clone().unwrap_or_else(|| "all".into());
-            let used = words::time_or_dash(it.last_used_at);
-            vec![it.name.clone(), it.scopes.join(","), project, words::time_or_dash(it.expires_at), used, it.id.clone()]
-        }),
+        TokensCommand::List => context.out.page(
+            &client.tokens().await?,
+            &["NAME", "SCOPES", "PROJECT", "EXPIRES", "LAST USED", "ID"],
+            |it| {
+                let project = it.project.clone().unwrap_or_else(|| "all".into());
+                let used = words::time_or_dash(it.last_used_at);
+                vec![
+                    it.name.clone(),
+                    it.scopes.join(","),
+                    project,
+                    words::time_or_dash(it.expires_at),
+                    used,
+                    it.id.clone(),
+                ]
+            },
+        ),
         TokensCommand::Create { name, scopes, bind, days } => {
             let made = client.new_token(&NewToken { name, project: bind, scopes, days: Some(days) }).await?;
-            context.out.thing(&made, &[
-                ("token", made.secret.clone()),
-                ("id", made.token.id.clone()),
-                ("scopes", made.token.scopes.join(",")),
-                ("project", made.token.project.clone().unwrap_or_else(|| "all".into())),
-                ("expires", words::time_or_dash(made.token.expires_at)),
-            ])
+            context.out.thing(
+                &made,
+                &[
+                    ("token", made.secret.clone()),
+                    ("id", made.token.id.clone()),
+                    ("scopes", made.token.scopes.join(",")),
+                    ("project", made.token.project.clone().unwrap_or_else(|| "all".into())),
+                    ("expires", words::time_or_dash(made.token.expires_at)),
+                ],
+            )
         }
         TokensCommand::Delete { id } => {
             client.delete_token(&id).await?;

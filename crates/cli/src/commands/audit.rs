@@ -28,6 +28,13 @@ pub async fn run(context: &Context, args: AuditArgs) -> Result<(), Problem> {
     let page = if args.platform { client.audit(&query).await? } else { client.events(&query).await? };
     context.out.page(&page, &["SEQ", "TIME", "ACTOR", "ADDRESS", "ACTION", "THING"], |it| {
         let thing = it.object_name.clone().unwrap_or_else(|| it.object_id.clone());
-        vec![it.seq.to_string(), words::time(it.at), it.actor.clone(), words::or_dash(it.address.as_deref()), it.action.clone(), thing]
+        vec![
+            it.seq.to_string(),
+            words::time(it.at),
+            it.actor.clone(),
+            words::or_dash(it.address.as_deref()),
+            it.action.clone(),
+            thing,
+        ]
     })
 }

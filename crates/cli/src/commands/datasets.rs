@@ -48,7 +48,9 @@ pub enum DatasetsCommand {
     #[command(after_help = "Examples:\n  kaogong datasets items digits@1 --label 7 --split test --limit 20")]
     Items(ItemsArgs),
     /// Write a version to a folder or file, bit for bit as imported.
-    #[command(after_help = "Examples:\n  kaogong datasets export digits@1 ./copy\n  kaogong datasets export patients@2 patients.parquet --format parquet")]
+    #[command(
+        after_help = "Examples:\n  kaogong datasets export digits@1 ./copy\n  kaogong datasets export patients@2 patients.parquet --format parquet"
+    )]
     Export(ExportArgs),
     /// Delete a dataset with all its versions.
     #[command(after_help = "Examples:\n  kaogong datasets delete digits")]
@@ -189,35 +191,42 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
     let count = |of: &std::collections::BTreeMap<String, u64>| {
         of.iter().map(|(split, items)| format!("{split} {items}")).collect::<Vec<_>>().join(", ")
     };
-    let mut classes: Vec<String> = summary.classes.iter().take(30).map(|(name, of)| format!("{name}: {}", count(of))).collect();
+    let mut classes: Vec<String> =
+        summary.classes.iter().take(30).map(|(name, of)| format!("{name}: {}", count(of))).collect();
     if summary.classes.len() > 30 {
         classes.push(format!("… {} classes in all", summary.classes.len()));
     }
-    let columns = summary.columns.iter().map(|it| format!("{} ({}{})", it.name, it.kind, nulls(it))).collect::<Vec<_>>();
-    let pixels = summary.pixels.as_ref().map(|it| {
-        format!("{}×{} to {}×{}", it.width_min, it.height_min, it.width_max, it.height_max)
-    });
-    let mut skipped: Vec<String> = summary.skipped.iter().take(10).map(|it| format!("{}: {}", it.name, it.reason)).collect();
+    let columns =
+        summary.columns.iter().map(|it| format!("{} ({}{})", it.name, it.kind, nulls(it))).collect::<Vec<_>>();
+    let pixels = summary
+        .pixels
+        .as_ref()
+        .map(|it| format!("{}×{} to {}×{}", it.width_min, it.height_min, it.width_max, it.height_max));
+    let mut skipped: Vec<String> =
+        summary.skipped.iter().take(10).map(|it| format!("{}: {}", it.name, it.reason)).collect();
     if summary.skipped_total > 0 {
         skipped.insert(0, format!("{} files were left out", summary.skipped_total));
     }
-    context.out.thing(it, &[
-        ("dataset", format!("{}@{}", it.dataset, it.number)),
-        ("kind", summary.kind.clone()),
-        ("items", it.items.to_string()),
-        ("bytes", words::bytes(it.bytes)),
-        ("splits", splits(summary)),
-        ("seed", summary.split_seed.map(|it| it.to_string()).unwrap_or_default()),
-        ("classes", classes.join("\n")),
-        ("pixels", pixels.unwrap_or_default()),
-        ("target", summary.target.clone().unwrap_or_default()),
-        ("columns", columns.join("\n")),
-        ("source", it.source.clone()),
-        ("message", it.message.clone()),
-        ("created", words::time(it.created_at)),
-        ("by", it.created_by.clone().unwrap_or_default()),
-        ("skipped", skipped.join("\n")),
-    ])
+    context.out.thing(
+        it,
+        &[
+            ("dataset", format!("{}@{}", it.dataset, it.number)),
+            ("kind", summary.kind.clone()),
+            ("items", it.items.to_string()),
+            ("bytes", words::bytes(it.bytes)),
+            ("splits", splits(summary)),
+            ("seed", summary.split_seed.map(|it| it.to_string()).unwrap_or_default()),
+            ("classes", classes.join("\n")),
+            ("pixels", pixels.unwrap_or_default()),
+            ("target", summary.target.clone().unwrap_or_default()),
+            ("columns", columns.join("\n")),
+            ("source", it.source.clone()),
+            ("message", it.message.clone()),
+            ("created", words::time(it.created_at)),
+            ("by", it.created_by.clone().unwrap_or_default()),
+            ("skipped", skipped.join("\n")),
+        ],
+    )
 }
 
 fn nulls(column: &ColumnView) -> String {
@@ -241,7 +250,13 @@ async fn import(context: &Context, args: ImportArgs) -> Result<VersionView, Prob
 }
 
 /// Sends local data as a new version, with progress.
-pub async fn send(client: &Client, board: &Board, name: &str, data: &LocalData, query: &ImportQuery) -> Result<VersionView, Problem> {
+pub async fn send(
+    client: &Client,
+    board: &Board,
+    name: &str,
+    data: &LocalData,
+    query: &ImportQuery,
+) -> Result<VersionView, Problem> {
     let label = format!("importing {name} ({} files)", data.files);
     let progress = board.bytes(&label, data.bytes);
     let sent = Arc::new(AtomicU64::new(0));
@@ -261,7 +276,13 @@ async fn items(context: &Context, args: ItemsArgs) -> Result<(), Problem> {
     let client = context.client()?;
     let name = args.dataset.name.as_str();
     let number = number(&client, &args.dataset).await?;
-    let query = ItemQuery { label: args.label, split: args.split, text: args.text, offset: args.offset, limit: Some(args.limit) };
+    let query = ItemQuery {
+        label: args.label,
+        split: args.split,
+        text: args.text,
+        offset: args.offset,
+        limit: Some(args.limit),
+    };
     let page = client.items(name, number, &query).await?;
     context.out.page(&page, &["NAME", "CLASS", "SPLIT", "BYTES", "SIZE", "ID"], |it| {
         let size = it.width.zip(it.height).map(|(width, height)| format!("{width}×{height}"));
@@ -288,18 +309,24 @@ async fn export(context: &Context, args: ExportArgs) -> Result<(), Problem> {
     let client = context.client()?;
     let version = client.version(args.dataset.name.as_str(), args.dataset.version).await?;
     let is_images = version.summary.kind == "images";
-    let wanted = args.format.clone().or_else(|| is_images.then(|| "images".to_owned())).or_else(|| format_of(&args.path));
+    let wanted =
+        args.format.clone().or_else(|| is_images.then(|| "images".to_owned())).or_else(|| format_of(&args.path));
     if is_images != (wanted.as_deref() == Some("images")) {
         let kind = if is_images { "pictures" } else { "a table" };
-        return Err(usage(format!("{}@{} holds {kind}; it cannot be exported in this format", version.dataset, version.number))
-            .hint(if is_images { "use --format images" } else { "use --format csv, parquet or original" }));
+        return Err(usage(format!(
+            "{}@{} holds {kind}; it cannot be exported in this format",
+            version.dataset, version.number
+        ))
+        .hint(if is_images { "use --format images" } else { "use --format csv, parquet or original" }));
     }
     let query = ExportQuery { format: wanted, split: args.split.clone(), manifest: args.manifest };
     let mut tries_left = 3;
     let value = loop {
         match export_once(context, &client, &version, &args.path, &query).await {
             // A server that stopped in the middle: begin again, from the same pinned version.
-            Err(problem) if is_unreachable(&problem) && tries_left > 0 && args.path != Path::new("-") => tries_left -= 1,
+            Err(problem) if is_unreachable(&problem) && tries_left > 0 && args.path != Path::new("-") => {
+                tries_left -= 1
+            }
             other => break other?,
         }
     };

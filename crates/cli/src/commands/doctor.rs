@@ -2,7 +2,10 @@
 
 mod checks;
 
-use crate::{context::Context, output::{Format, table}};
+use crate::{
+    context::Context,
+    output::{Format, table},
+};
 use kaogong_domain::Problem;
 use serde::Serialize;
 use std::{path::PathBuf, process::ExitCode};

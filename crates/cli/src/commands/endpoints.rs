@@ -1,6 +1,12 @@
 //! `kaogong endpoints`.
 
-use crate::{context::Context, data_in::cannot_read, exit::usage, holdout, output::{progress::Board, words}};
+use crate::{
+    context::Context,
+    data_in::cannot_read,
+    exit::usage,
+    holdout,
+    output::{progress::Board, words},
+};
 use clap::Subcommand;
 use kaogong_api::endpoints::*;
 use kaogong_client::Client;
@@ -12,7 +18,9 @@ use std::path::Path;
 #[derive(Debug, Subcommand)]
 pub enum EndpointsCommand {
     /// Serve a registered model under a name.
-    #[command(after_help = "Examples:\n  kaogong endpoints create digits --model digits@1\n  kaogong endpoints create digits --model digits@champion --engine onnxruntime")]
+    #[command(
+        after_help = "Examples:\n  kaogong endpoints create digits --model digits@1\n  kaogong endpoints create digits --model digits@champion --engine onnxruntime"
+    )]
     Create(EndpointArgs),
     /// List endpoints.
     #[command(after_help = "Examples:\n  kaogong endpoints list")]
@@ -33,7 +41,9 @@ pub enum EndpointsCommand {
         name: String,
     },
     /// Ask an endpoint about a picture or a row.
-    #[command(after_help = "Examples:\n  kaogong endpoints predict digits ./7/0042.png\n  kaogong endpoints predict patients '{\"age\": 54, \"sex\": \"f\"}'")]
+    #[command(
+        after_help = "Examples:\n  kaogong endpoints predict digits ./7/0042.png\n  kaogong endpoints predict patients '{\"age\": 54, \"sex\": \"f\"}'"
+    )]
     Predict {
         /// Its name.
         name: String,
@@ -41,7 +51,9 @@ pub enum EndpointsCommand {
         input: String,
     },
     /// Ask an endpoint about every item of a held-out split, over the Open Inference Protocol.
-    #[command(after_help = "Examples:\n  kaogong endpoints test digits --dataset digits@1\n  kaogong endpoints test digits --dataset digits@1 --split test --output json")]
+    #[command(
+        after_help = "Examples:\n  kaogong endpoints test digits --dataset digits@1\n  kaogong endpoints test digits --dataset digits@1 --split test --output json"
+    )]
     Test {
         /// Its name.
         name: String,
@@ -85,11 +97,21 @@ pub async fn run(context: &Context, command: EndpointsCommand) -> Result<(), Pro
         EndpointsCommand::List => {
             let page = context.client()?.endpoints().await?;
             out.page(&page, &["NAME", "STATE", "MODEL", "ENGINE", "CALLS", "FAILED", "P50", "P99"], |it| {
-                let us = |value: Option<u64>| value.map_or_else(|| "-".into(), |it| format!("{:.2} ms", it as f64 / 1000.0));
+                let us =
+                    |value: Option<u64>| value.map_or_else(|| "-".into(), |it| format!("{:.2} ms", it as f64 / 1000.0));
                 let model = format!("{}@{}", it.model, it.version);
                 let stats = &it.stats;
                 let calls = stats.succeeded.to_string();
-                vec![it.name.clone(), it.state.clone(), model, it.engine.clone(), calls, stats.failed.to_string(), us(stats.p50_us), us(stats.p99_us)]
+                vec![
+                    it.name.clone(),
+                    it.state.clone(),
+                    model,
+                    it.engine.clone(),
+                    calls,
+                    stats.failed.to_string(),
+                    us(stats.p50_us),
+                    us(stats.p99_us),
+                ]
             })
         }
         EndpointsCommand::Show { name } => {
@@ -120,19 +142,22 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
         of.iter().map(|it| format!("{} {} {:?}", it.name, it.datatype, it.shape)).collect::<Vec<_>>().join("\n")
     };
     let task = it.task.as_ref().and_then(|it| it.get("kind")).and_then(|it| it.as_str()).unwrap_or_default();
-    context.out.thing(it, &[
-        ("endpoint", it.name.clone()),
-        ("state", it.state.clone()),
-        ("reason", it.reason.clone().unwrap_or_default()),
-        ("model", format!("{}@{}", it.model, it.version)),
-        ("engine", it.engine.clone()),
-        ("task", task.to_owned()),
-        ("inputs", tensors(&it.inputs)),
-        ("outputs", tensors(&it.outputs)),
-        ("calls", format!("{} answered, {} failed", it.stats.succeeded, it.stats.failed)),
-        ("address", address(client, &it.name)),
-        ("created", words::time(it.created_at)),
-    ])
+    context.out.thing(
+        it,
+        &[
+            ("endpoint", it.name.clone()),
+            ("state", it.state.clone()),
+            ("reason", it.reason.clone().unwrap_or_default()),
+            ("model", format!("{}@{}", it.model, it.version)),
+            ("engine", it.engine.clone()),
+            ("task", task.to_owned()),
+            ("inputs", tensors(&it.inputs)),
+            ("outputs", tensors(&it.outputs)),
+            ("calls", format!("{} answered, {} failed", it.stats.succeeded, it.stats.failed)),
+            ("address", address(client, &it.name)),
+            ("created", words::time(it.created_at)),
+        ],
+    )
 }
 
 /// Where an endpoint is asked with the Open Inference Protocol.
@@ -148,13 +173,23 @@ async fn predict(context: &Context, name: &str, input: &str) -> Result<(), Probl
         PredictInput::Picture(bytes, media_type) => client.predict_image(name, bytes.into(), media_type).await?,
     };
     let top: Vec<String> = answer.top.iter().map(|it| format!("{} {:.4}", it.label, it.probability)).collect();
-    context.out.thing(&answer, &[
-        ("class", answer.label.clone().unwrap_or_default()),
-        ("value", answer.value.map(|it| words::number(Some(it))).unwrap_or_default()),
-        ("top", top.join("\n")),
-        ("model", answer.model.clone()),
-        ("time", format!("{:.2} ms in the server, {:.2} ms in the engine", answer.total_us as f64 / 1e3, answer.compute_us as f64 / 1e3)),
-    ])
+    context.out.thing(
+        &answer,
+        &[
+            ("class", answer.label.clone().unwrap_or_default()),
+            ("value", answer.value.map(|it| words::number(Some(it))).unwrap_or_default()),
+            ("top", top.join("\n")),
+            ("model", answer.model.clone()),
+            (
+                "time",
+                format!(
+                    "{:.2} ms in the server, {:.2} ms in the engine",
+                    answer.total_us as f64 / 1e3,
+                    answer.compute_us as f64 / 1e3
+                ),
+            ),
+        ],
+    )
 }
 
 #[derive(Debug)]
@@ -182,7 +217,8 @@ impl PredictInput {
 
     fn row(text: &[u8], what: &str) -> Result<Self, Problem> {
         let row = serde_json::from_slice(text).map_err(|it| {
-            usage(format!("{what} is neither a picture nor a JSON object: {it}")).hint("write a row like '{\"age\": 54}'")
+            usage(format!("{what} is neither a picture nor a JSON object: {it}"))
+                .hint("write a row like '{\"age\": 54}'")
         })?;
         Ok(Self::Row(row))
     }
@@ -203,7 +239,8 @@ async fn test(context: &Context, name: &str, dataset: &VersionRef, split: &str, 
 
 /// Adds the measures to an object.
 pub fn merge(value: &mut serde_json::Value, report: &holdout::Report) {
-    if let (Some(object), Ok(serde_json::Value::Object(report))) = (value.as_object_mut(), serde_json::to_value(report)) {
+    if let (Some(object), Ok(serde_json::Value::Object(report))) = (value.as_object_mut(), serde_json::to_value(report))
+    {
         object.extend(report);
     }
 }

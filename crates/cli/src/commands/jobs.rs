@@ -43,7 +43,9 @@ pub enum JobsCommand {
         id: String,
     },
     /// Print a job's log.
-    #[command(after_help = "Examples:\n  kaogong jobs logs JOB\n  kaogong jobs logs JOB -f\n  kaogong jobs logs JOB --attempt 1")]
+    #[command(
+        after_help = "Examples:\n  kaogong jobs logs JOB\n  kaogong jobs logs JOB -f\n  kaogong jobs logs JOB --attempt 1"
+    )]
     Logs {
         /// Its id.
         id: String,
@@ -73,7 +75,9 @@ pub enum JobsCommand {
         attempt: Option<u32>,
     },
     /// List a job's artifacts, or fetch one.
-    #[command(after_help = "Examples:\n  kaogong jobs artifacts JOB\n  kaogong jobs artifacts JOB --get model.onnx --to model.onnx")]
+    #[command(
+        after_help = "Examples:\n  kaogong jobs artifacts JOB\n  kaogong jobs artifacts JOB --get model.onnx --to model.onnx"
+    )]
     Artifacts {
         /// Its id.
         id: String,
@@ -159,7 +163,8 @@ async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Problem
 }
 
 fn show(context: &Context, it: &JobView) -> Result<(), Problem> {
-    let inputs: Vec<String> = it.inputs.iter().map(|it| format!("{} = {}@{}", it.alias, it.dataset, it.number)).collect();
+    let inputs: Vec<String> =
+        it.inputs.iter().map(|it| format!("{} = {}@{}", it.alias, it.dataset, it.number)).collect();
     let attempts: Vec<String> = it
         .attempts
         .iter()
@@ -168,19 +173,22 @@ fn show(context: &Context, it: &JobView) -> Result<(), Problem> {
             format!("{} {} {}{why}", it.number, it.state, took(it.started_at, it.ended_at))
         })
         .collect();
-    context.out.thing(it, &[
-        ("job", it.id.clone()),
-        ("name", it.name.clone()),
-        ("state", it.state.clone()),
-        ("reason", it.reason.clone().unwrap_or_default()),
-        ("exit code", it.exit_code.map(|it| it.to_string()).unwrap_or_default()),
-        ("command", it.spec.command.join(" ")),
-        ("inputs", inputs.join("\n")),
-        ("attempts", attempts.join("\n")),
-        ("runs", it.runs.join("\n")),
-        ("created", words::time(it.created_at)),
-        ("by", it.created_by.clone().unwrap_or_default()),
-    ])
+    context.out.thing(
+        it,
+        &[
+            ("job", it.id.clone()),
+            ("name", it.name.clone()),
+            ("state", it.state.clone()),
+            ("reason", it.reason.clone().unwrap_or_default()),
+            ("exit code", it.exit_code.map(|it| it.to_string()).unwrap_or_default()),
+            ("command", it.spec.command.join(" ")),
+            ("inputs", inputs.join("\n")),
+            ("attempts", attempts.join("\n")),
+            ("runs", it.runs.join("\n")),
+            ("created", words::time(it.created_at)),
+            ("by", it.created_by.clone().unwrap_or_default()),
+        ],
+    )
 }
 
 async fn logs(context: &Context, id: &str, follow: bool, attempt: Option<u32>) -> Result<(), Problem> {
@@ -240,16 +248,26 @@ async fn artifacts(context: &Context, id: &str, get: Option<(String, PathBuf)>) 
 
 /// Prints a page of artifacts.
 pub fn list_artifacts(context: &Context, page: &kaogong_api::Page<ArtifactView>) -> Result<(), Problem> {
-    context.out.page(page, &["PATH", "BYTES", "HASH"], |it| vec![it.path.clone(), it.size.to_string(), it.hash.chars().take(16).collect()])
+    context.out.page(page, &["PATH", "BYTES", "HASH"], |it| {
+        vec![it.path.clone(), it.size.to_string(), it.hash.chars().take(16).collect()]
+    })
 }
 
 /// Writes an artifact to a file.
-pub async fn save_artifact(context: &Context, answer: kaogong_client::Answer, path: &str, to: &std::path::Path) -> Result<(), Problem> {
+pub async fn save_artifact(
+    context: &Context,
+    answer: kaogong_client::Answer,
+    path: &str,
+    to: &std::path::Path,
+) -> Result<(), Problem> {
     let bytes = data_out::save(answer, to, &context.out, |_| {}).await?;
     if to == std::path::Path::new("-") {
         return Ok(());
     }
-    context.out.done(&json!({ "path": path, "file": to, "bytes": bytes }), &format!("wrote {} ({})", to.display(), words::bytes(bytes)))
+    context.out.done(
+        &json!({ "path": path, "file": to, "bytes": bytes }),
+        &format!("wrote {} ({})", to.display(), words::bytes(bytes)),
+    )
 }
 
 /// The last lines of a job's log, for error texts.

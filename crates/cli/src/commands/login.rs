@@ -73,17 +73,15 @@ async fn keep_profile(
     session: &Session,
     days: u32,
 ) -> Result<(std::path::PathBuf, Profile), Problem> {
-    let token = NewToken { name: "kaogong command line".into(), project: None, scopes: vec!["admin".into()], days: Some(days) };
+    let token =
+        NewToken { name: "kaogong command line".into(), project: None, scopes: vec!["admin".into()], days: Some(days) };
     let token = client.new_token_in_session(session, &token).await?;
     let projects = &session.me.projects;
     let is_there = |name: &str| projects.iter().any(|it| it.name == name);
     let first = projects.first().map(|it| it.name.as_str());
     let project = if is_there(client.project()) { client.project() } else { first.unwrap_or(client.project()) };
-    let profile = Profile {
-        url: client.address().to_owned(),
-        token: Secret::new(token.secret),
-        project: project.to_owned(),
-    };
+    let profile =
+        Profile { url: client.address().to_owned(), token: Secret::new(token.secret), project: project.to_owned() };
     let path = context.profile_path()?;
     profile::write(&path, &profile)?;
     Ok((path, profile))
@@ -108,7 +106,8 @@ fn print_env(context: &Context) -> Result<(), Problem> {
     let client = context.client()?;
     let pairs = environment(&client)?;
     if context.out.format == crate::output::Format::Json {
-        let object: serde_json::Map<_, _> = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+        let object: serde_json::Map<_, _> =
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         return context.out.json(&object);
     }
     let lines: String = pairs.iter().map(|(name, value)| format!("export {name}={}\n", shell_quote(value))).collect();
@@ -138,7 +137,11 @@ fn environment(client: &Client) -> Result<Vec<(&'static str, String)>, Problem> 
 /// A text as one word of a POSIX shell.
 pub fn shell_quote(text: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "-_./:@%+=,".contains(it);
-    if !text.is_empty() && text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 /// Forgets the profile.
@@ -158,7 +161,9 @@ pub async fn logout(context: &Context, _args: LogoutArgs) -> Result<(), Problem>
         Ok(false) => (false, "; its token was not deleted on the server"),
         Err(_) => (false, "; the server could not be asked to delete its token, which expires by itself"),
     };
-    context.out.done(&json!({ "removed": true, "token_deleted": is_deleted }), &format!("removed {}{rest}", path.display()))
+    context
+        .out
+        .done(&json!({ "removed": true, "token_deleted": is_deleted }), &format!("removed {}{rest}", path.display()))
 }
 
 /// The server marks no token as "this one"; only when exactly one carries the command line's name is it

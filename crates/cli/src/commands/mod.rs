@@ -20,7 +20,8 @@ use std::fmt::Write;
 /// A random key of 26 letters and digits, sortable by the time it was made.
 pub fn new_key() -> Result<String, Problem> {
     let mut bytes = [0u8; 10];
-    getrandom::fill(&mut bytes).map_err(|it| Problem::unavailable(format!("the system gives no random bytes: {it}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|it| Problem::unavailable(format!("the system gives no random bytes: {it}")))?;
     let mut key = format!("{:011x}", crate::output::words::now_ms());
     for byte in bytes {
         // Writing to a string cannot fail.

@@ -1,6 +1,6 @@
 //! `kaogong models`.
 
-use crate::{data_in::cannot_read, context::Context, exit::usage, output::words};
+use crate::{context::Context, data_in::cannot_read, exit::usage, output::words};
 use clap::Subcommand;
 use kaogong_api::models::*;
 use kaogong_client::{Client, file_body};
@@ -25,10 +25,14 @@ pub enum ModelsCommand {
         name: String,
     },
     /// Register an ONNX file, or the ONNX model of a run, as a new version.
-    #[command(after_help = "Examples:\n  kaogong models register digits model.onnx\n  kaogong models register digits --run RUN")]
+    #[command(
+        after_help = "Examples:\n  kaogong models register digits model.onnx\n  kaogong models register digits --run RUN"
+    )]
     Register(RegisterArgs),
     /// Point an alias at a version, or remove it.
-    #[command(after_help = "Examples:\n  kaogong models alias digits champion 2\n  kaogong models alias digits champion --remove")]
+    #[command(
+        after_help = "Examples:\n  kaogong models alias digits champion 2\n  kaogong models alias digits champion --remove"
+    )]
     Alias {
         /// The model.
         name: String,
@@ -95,18 +99,39 @@ pub async fn run(context: &Context, command: ModelsCommand) -> Result<(), Proble
         }
         ModelsCommand::Show { name } => {
             let model = context.client()?.model(&name).await?;
-            context.out.list(&model, &model.versions, &["VERSION", "STATUS", "ALIASES", "METRICS", "DATASETS", "ENDPOINTS", "CREATED"], |it| {
-                let own: Vec<&str> = model.aliases.iter().filter(|(_, at)| **at == it.number).map(|it| it.0.as_str()).collect();
-                let metrics: Vec<String> = it.metrics.iter().take(4).map(|(key, value)| format!("{key} {}", words::number(*value))).collect();
-                let created = words::time(it.created_at);
-                vec![it.number.to_string(), it.status.clone(), own.join(","), metrics.join(", "), it.datasets.join(","), it.endpoints.join(","), created]
-            })
+            context.out.list(
+                &model,
+                &model.versions,
+                &["VERSION", "STATUS", "ALIASES", "METRICS", "DATASETS", "ENDPOINTS", "CREATED"],
+                |it| {
+                    let own: Vec<&str> =
+                        model.aliases.iter().filter(|(_, at)| **at == it.number).map(|it| it.0.as_str()).collect();
+                    let metrics: Vec<String> = it
+                        .metrics
+                        .iter()
+                        .take(4)
+                        .map(|(key, value)| format!("{key} {}", words::number(*value)))
+                        .collect();
+                    let created = words::time(it.created_at);
+                    vec![
+                        it.number.to_string(),
+                        it.status.clone(),
+                        own.join(","),
+                        metrics.join(", "),
+                        it.datasets.join(","),
+                        it.endpoints.join(","),
+                        created,
+                    ]
+                },
+            )
         }
         ModelsCommand::Register(args) => register(context, args).await,
         ModelsCommand::Alias { name, alias, version, .. } => {
             let client = context.client()?;
             let (model, sentence) = match version {
-                Some(version) => (client.set_alias(&name, &alias, version).await?, format!("{name}@{alias} is version {version}")),
+                Some(version) => {
+                    (client.set_alias(&name, &alias, version).await?, format!("{name}@{alias} is version {version}"))
+                }
                 None => (client.delete_alias(&name, &alias).await?, format!("{name} has no alias {alias} any more")),
             };
             context.out.done(&model, &sentence)
@@ -157,13 +182,16 @@ async fn register(context: &Context, args: RegisterArgs) -> Result<(), Problem> 
         request_key: Some(args.request_key.map_or_else(super::new_key, Ok)?),
     };
     let made = client.register(&args.name, &version).await?;
-    context.out.thing(&made, &[
-        ("model", format!("{}@{}", made.model, made.number)),
-        ("status", made.status.clone()),
-        ("run", made.run_id.clone().unwrap_or_default()),
-        ("bytes", made.size.map(words::bytes).unwrap_or_default()),
-        ("hash", made.hash.clone().unwrap_or_default()),
-    ])
+    context.out.thing(
+        &made,
+        &[
+            ("model", format!("{}@{}", made.model, made.number)),
+            ("status", made.status.clone()),
+            ("run", made.run_id.clone().unwrap_or_default()),
+            ("bytes", made.size.map(words::bytes).unwrap_or_default()),
+            ("hash", made.hash.clone().unwrap_or_default()),
+        ],
+    )
 }
 
 fn check_model_file(path: &Path) -> Result<(), Problem> {

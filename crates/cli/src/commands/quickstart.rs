@@ -64,7 +64,8 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<(), Problem>
     };
     let id = args.resume.clone().map_or_else(super::new_key, Ok)?;
     let client = context.client()?;
-    let again = format!("kaogong quickstart {} --resume {id}", super::login::shell_quote(&args.path.display().to_string()));
+    let again =
+        format!("kaogong quickstart {} --resume {id}", super::login::shell_quote(&args.path.display().to_string()));
     note(&format!("quickstart {id}; if it is broken off, continue with: {again}"));
     let made = carry_out(&client, &args, &data, name.as_str(), &id).await?;
     finish(context, &client, &args, &made).await
@@ -72,7 +73,9 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<(), Problem>
 
 fn check_target(data: &LocalData, target: Option<&str>) -> Result<(), Problem> {
     match (data.format, target) {
-        (DataFormat::Images, Some(_)) => Err(usage("--target is for tables; pictures take their class from their folder")),
+        (DataFormat::Images, Some(_)) => {
+            Err(usage("--target is for tables; pictures take their class from their folder"))
+        }
         (DataFormat::Csv | DataFormat::Parquet, None) => {
             Err(usage("a table needs the column to predict").hint("add --target COLUMN"))
         }
@@ -84,13 +87,20 @@ fn check_target(data: &LocalData, target: Option<&str>) -> Result<(), Problem> {
 fn name_from(path: &Path) -> Result<Name, Problem> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let stem = path.file_stem().map(|it| it.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let safe: String = stem.chars().map(|it| if it.is_ascii_alphanumeric() || "-_.".contains(it) { it } else { '-' }).collect();
+    let safe: String =
+        stem.chars().map(|it| if it.is_ascii_alphanumeric() || "-_.".contains(it) { it } else { '-' }).collect();
     let safe = safe.trim_matches(['-', '_', '.']);
     let short: String = safe.chars().take(60).collect();
     short.parse().map_err(|_| usage(format!("no name can be made from {}", path.display())).hint("add --name NAME"))
 }
 
-async fn carry_out(client: &Client, args: &QuickstartArgs, data: &LocalData, name: &str, id: &str) -> Result<Made, Problem> {
+async fn carry_out(
+    client: &Client,
+    args: &QuickstartArgs,
+    data: &LocalData,
+    name: &str,
+    id: &str,
+) -> Result<Made, Problem> {
     let query = ImportQuery {
         format: data.format.as_str().into(),
         seed: Some(args.seed),
@@ -179,7 +189,11 @@ async fn curl_line(client: &Client, args: &QuickstartArgs, made: &Made) -> Resul
         }
         None => ("application/json".to_owned(), quote("{\"row\":{}}")),
     };
-    let head = format!("curl -sS -H {} -H {}", quote(&format!("Authorization: Bearer {secret}")), quote(&format!("Content-Type: {media_type}")));
+    let head = format!(
+        "curl -sS -H {} -H {}",
+        quote(&format!("Authorization: Bearer {secret}")),
+        quote(&format!("Content-Type: {media_type}"))
+    );
     Ok(format!("{head} --data-binary {body} {}", quote(&url)))
 }
 

@@ -1,6 +1,9 @@
 //! `kaogong runs`.
 
-use crate::{context::Context, output::{Format, words}};
+use crate::{
+    context::Context,
+    output::{Format, words},
+};
 use clap::Subcommand;
 use kaogong_api::runs::*;
 use kaogong_domain::Problem;
@@ -47,7 +50,9 @@ pub enum RunsCommand {
     #[command(after_help = "Examples:\n  kaogong runs experiments")]
     Experiments,
     /// List a run's artifacts, or fetch one.
-    #[command(after_help = "Examples:\n  kaogong runs artifacts RUN\n  kaogong runs artifacts RUN --get model/model.onnx --to model.onnx")]
+    #[command(
+        after_help = "Examples:\n  kaogong runs artifacts RUN\n  kaogong runs artifacts RUN --get model/model.onnx --to model.onnx"
+    )]
     Artifacts {
         /// Its id.
         id: String,
@@ -66,10 +71,26 @@ pub async fn run(context: &Context, command: RunsCommand) -> Result<(), Problem>
     match command {
         RunsCommand::List { experiment, filter, order, offset, limit } => {
             let query = RunQuery { experiment, filter, order, offset, limit: Some(limit) };
-            context.out.page(&client.runs(&query).await?, &["NAME", "STATUS", "EXPERIMENT", "STARTED", "METRICS", "ID"], |it| {
-                let metrics: Vec<String> = it.metrics.iter().take(4).map(|(key, value)| format!("{key} {}", words::number(*value))).collect();
-                vec![it.name.clone(), it.status.clone(), it.experiment.clone(), words::time(it.started_at), metrics.join(", "), it.id.clone()]
-            })
+            context.out.page(
+                &client.runs(&query).await?,
+                &["NAME", "STATUS", "EXPERIMENT", "STARTED", "METRICS", "ID"],
+                |it| {
+                    let metrics: Vec<String> = it
+                        .metrics
+                        .iter()
+                        .take(4)
+                        .map(|(key, value)| format!("{key} {}", words::number(*value)))
+                        .collect();
+                    vec![
+                        it.name.clone(),
+                        it.status.clone(),
+                        it.experiment.clone(),
+                        words::time(it.started_at),
+                        metrics.join(", "),
+                        it.id.clone(),
+                    ]
+                },
+            )
         }
         RunsCommand::Show { id } => show(context, &client.run(&id).await?),
         RunsCommand::Compare { ids } => {
@@ -79,9 +100,11 @@ pub async fn run(context: &Context, command: RunsCommand) -> Result<(), Problem>
             }
             compare(context, &runs)
         }
-        RunsCommand::Experiments => context.out.page(&client.experiments().await?, &["NAME", "RUNS", "UPDATED", "ID"], |it| {
-            vec![it.name.clone(), it.runs.to_string(), words::time(it.updated_at), it.id.clone()]
-        }),
+        RunsCommand::Experiments => {
+            context.out.page(&client.experiments().await?, &["NAME", "RUNS", "UPDATED", "ID"], |it| {
+                vec![it.name.clone(), it.runs.to_string(), words::time(it.updated_at), it.id.clone()]
+            })
+        }
         RunsCommand::Artifacts { id, get, to } => match get.zip(to) {
             None => super::jobs::list_artifacts(context, &client.run_artifacts(&id).await?),
             Some((path, to)) => {
@@ -94,21 +117,27 @@ pub async fn run(context: &Context, command: RunsCommand) -> Result<(), Problem>
 
 fn show(context: &Context, it: &RunView) -> Result<(), Problem> {
     let lines = |pairs: Vec<String>| pairs.join("\n");
-    context.out.thing(it, &[
-        ("run", it.id.clone()),
-        ("name", it.name.clone()),
-        ("status", it.status.clone()),
-        ("experiment", it.experiment.clone()),
-        ("by", it.user.clone()),
-        ("job", it.job_id.clone().unwrap_or_default()),
-        ("datasets", it.datasets.join("\n")),
-        ("started", words::time(it.started_at)),
-        ("took", it.ended_at.map(|end| words::span(end - it.started_at)).unwrap_or_default()),
-        ("parameters", lines(it.params.iter().map(|(key, value)| format!("{key} = {value}")).collect())),
-        ("metrics", lines(it.metrics.iter().map(|(key, value)| format!("{key} = {}", words::number(*value))).collect())),
-        ("tags", lines(it.tags.iter().map(|(key, value)| format!("{key} = {value}")).collect())),
-        ("models", it.models.join("\n")),
-    ])
+    context.out.thing(
+        it,
+        &[
+            ("run", it.id.clone()),
+            ("name", it.name.clone()),
+            ("status", it.status.clone()),
+            ("experiment", it.experiment.clone()),
+            ("by", it.user.clone()),
+            ("job", it.job_id.clone().unwrap_or_default()),
+            ("datasets", it.datasets.join("\n")),
+            ("started", words::time(it.started_at)),
+            ("took", it.ended_at.map(|end| words::span(end - it.started_at)).unwrap_or_default()),
+            ("parameters", lines(it.params.iter().map(|(key, value)| format!("{key} = {value}")).collect())),
+            (
+                "metrics",
+                lines(it.metrics.iter().map(|(key, value)| format!("{key} = {}", words::number(*value))).collect()),
+            ),
+            ("tags", lines(it.tags.iter().map(|(key, value)| format!("{key} = {value}")).collect())),
+            ("models", it.models.join("\n")),
+        ],
+    )
 }
 
 /// Prints runs as columns; rows are parameters and metrics of any of them.
@@ -128,11 +157,17 @@ pub fn compare(context: &Context, runs: &[RunView]) -> Result<(), Problem> {
     add("took".into(), runs.iter().map(took).collect());
     let metrics: BTreeSet<&String> = runs.iter().flat_map(|it| it.metrics.keys()).collect();
     for key in metrics {
-        add(format!("metrics.{key}"), runs.iter().map(|it| words::number(it.metrics.get(key).copied().flatten())).collect());
+        add(
+            format!("metrics.{key}"),
+            runs.iter().map(|it| words::number(it.metrics.get(key).copied().flatten())).collect(),
+        );
     }
     let params: BTreeSet<&String> = runs.iter().flat_map(|it| it.params.keys()).collect();
     for key in params {
-        add(format!("params.{key}"), runs.iter().map(|it| words::or_dash(it.params.get(key).map(String::as_str))).collect());
+        add(
+            format!("params.{key}"),
+            runs.iter().map(|it| words::or_dash(it.params.get(key).map(String::as_str))).collect(),
+        );
     }
     let names: Vec<&str> = runs.iter().map(|it| it.name.as_str()).collect();
     let head = [vec!["", "KEY"], names].concat();

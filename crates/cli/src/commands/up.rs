@@ -210,7 +210,9 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     let tables: Arc<dyn TableEngine> = Arc::new(LanceTables::open(folder.join("tables"))?);
     let uv = find::uv(args.uv.as_deref())?;
     if uv.is_none() {
-        tracing::warn!("uv was not found: jobs with a Python environment cannot start; `kaogong doctor` says how to install it");
+        tracing::warn!(
+            "uv was not found: jobs with a Python environment cannot start; `kaogong doctor` says how to install it"
+        );
     }
     let program = std::env::current_exe().map_err(|it| Problem::bug("this program's own file is unknown", it))?;
     let runner = LocalRunner::new(LocalSettings {
@@ -222,7 +224,10 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     })?;
     let limits = words_for(&runner.capabilities());
     let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+        .set_buckets_for_metric(
+            Matcher::Suffix("_seconds".to_owned()),
+            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+        )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
     Ok(App::new(Parts {

@@ -56,7 +56,8 @@ pub async fn run(client: &Client, plan: &Plan<'_>, on_item: impl FnMut(u64)) -> 
     }
     let task = Task::read(plan.endpoint, endpoint.task.as_ref())?;
     let (sender, samples) = mpsc::channel(SAMPLES_MAX);
-    let (read, asked) = tokio::join!(read_samples(client, plan, &task, sender), ask(client, plan, &task, samples, on_item));
+    let (read, asked) =
+        tokio::join!(read_samples(client, plan, &task, sender), ask(client, plan, &task, samples, on_item));
     // What stopped the asking is the cause; reading then only noticed that nobody listens.
     let score = asked?;
     read?;
@@ -90,7 +91,12 @@ async fn ask(
     Ok(score)
 }
 
-async fn read_samples(client: &Client, plan: &Plan<'_>, task: &Task, sender: mpsc::Sender<Sample>) -> Result<(), Problem> {
+async fn read_samples(
+    client: &Client,
+    plan: &Plan<'_>,
+    task: &Task,
+    sender: mpsc::Sender<Sample>,
+) -> Result<(), Problem> {
     match task {
         Task::ImageClassification(task) => read_pictures(client, plan, task.clone(), sender).await,
         Task::TableClassification(task) => read_rows(client, plan, task, true, sender).await,
@@ -104,7 +110,12 @@ struct ManifestLine {
     label: Option<String>,
 }
 
-async fn read_pictures(client: &Client, plan: &Plan<'_>, task: ImageTask, sender: mpsc::Sender<Sample>) -> Result<(), Problem> {
+async fn read_pictures(
+    client: &Client,
+    plan: &Plan<'_>,
+    task: ImageTask,
+    sender: mpsc::Sender<Sample>,
+) -> Result<(), Problem> {
     let query = ExportQuery { format: Some("images".into()), split: Some(plan.split.to_owned()), manifest: true };
     let answer = client.export(&plan.version.dataset, plan.version.number, &query).await?;
     let limits = Limits { entries: plan.version.items + 1, bytes: plan.version.bytes + MANIFEST_BYTES_MAX };
@@ -125,7 +136,9 @@ fn unpack_samples(
     while sent < limit {
         let entry = archive.next_file(|head, content| {
             let mut bytes = Vec::new();
-            content.read_to_end(&mut bytes).map_err(|source| TarFault::Io { what: "the download broke".into(), source })?;
+            content
+                .read_to_end(&mut bytes)
+                .map_err(|source| TarFault::Io { what: "the download broke".into(), source })?;
             Ok((head.path.clone(), bytes))
         });
         let Some((path, bytes)) = entry.map_err(fault)? else { return Ok(()) };
@@ -150,7 +163,9 @@ fn unpack_samples(
 
 fn manifest(bytes: &[u8]) -> Result<VecDeque<ManifestLine>, Problem> {
     let lines = bytes.split(|it| *it == b'\n').filter(|it| !it.is_empty()).map(serde_json::from_slice);
-    lines.collect::<Result<_, _>>().map_err(|it| Problem::unavailable(format!("the export's manifest cannot be read: {it}")))
+    lines
+        .collect::<Result<_, _>>()
+        .map_err(|it| Problem::unavailable(format!("the export's manifest cannot be read: {it}")))
 }
 
 async fn read_rows(
@@ -168,7 +183,8 @@ async fn read_rows(
     let mut offset = 0;
     while offset < plan.limit {
         let limit = (plan.limit - offset).min(500) as u32;
-        let query = ItemQuery { split: Some(plan.split.to_owned()), offset, limit: Some(limit), ..ItemQuery::default() };
+        let query =
+            ItemQuery { split: Some(plan.split.to_owned()), offset, limit: Some(limit), ..ItemQuery::default() };
         let page = client.items(&version.dataset, version.number, &query).await?;
         if page.items.is_empty() {
             return Ok(());

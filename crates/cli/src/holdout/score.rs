@@ -50,7 +50,13 @@ impl Score {
         self.took.len() as u64
     }
 
-    pub(super) fn add(&mut self, took: Duration, answer: &[f64], truth: Truth, labels: &[String]) -> Result<(), Problem> {
+    pub(super) fn add(
+        &mut self,
+        took: Duration,
+        answer: &[f64],
+        truth: Truth,
+        labels: &[String],
+    ) -> Result<(), Problem> {
         let wrong_size = |wanted: usize| {
             Problem::unavailable(format!("the endpoint answered {} numbers where {wanted} belong", answer.len()))
         };
@@ -116,7 +122,9 @@ mod tests {
         let mut score = Score::default();
         for ms in 1..=100u64 {
             let truth = if ms <= 90 { "b" } else { "a" };
-            score.add(Duration::from_millis(ms), &[0.2, 0.8], Truth::Class(truth.into()), &labels).expect("two numbers");
+            score
+                .add(Duration::from_millis(ms), &[0.2, 0.8], Truth::Class(truth.into()), &labels)
+                .expect("two numbers");
         }
         assert!(score.add(Duration::ZERO, &[1.0], Truth::Class("a".into()), &labels).is_err());
         let report = score.report(&labels).expect("calls");

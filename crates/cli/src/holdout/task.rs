@@ -71,8 +71,9 @@ impl Task {
             Problem::invalid(format!("the model of endpoint `{endpoint}` does not say how data becomes tensors"))
                 .hint("docs/models.md describes the property kaogong.task of an ONNX file")
         })?;
-        Self::deserialize(task)
-            .map_err(|it| Problem::invalid(format!("the model of endpoint `{endpoint}` has a task that cannot be used: {it}")))
+        Self::deserialize(task).map_err(|it| {
+            Problem::invalid(format!("the model of endpoint `{endpoint}` has a task that cannot be used: {it}"))
+        })
     }
 
     /// Name of the input tensor.
@@ -219,7 +220,8 @@ mod tests {
         let picture = image::RgbImage::from_raw(2, 1, vec![1, 2, 3, 4, 5, 6]).expect("pixels");
         let mut bytes = Vec::new();
         picture.write_to(&mut Cursor::new(&mut bytes), image::ImageFormat::Png).expect("a PNG");
-        let Task::ImageClassification(task) = Task::read("e", Some(&picture_task(layout, channels))).expect("a task") else {
+        let Task::ImageClassification(task) = Task::read("e", Some(&picture_task(layout, channels))).expect("a task")
+        else {
             panic!("an image task")
         };
         task.tensor(&bytes).expect("a tensor")

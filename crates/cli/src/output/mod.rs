@@ -28,7 +28,12 @@ pub struct Output {
 
 impl Output {
     /// A list with its total.
-    pub fn page<T: Serialize>(&self, page: &Page<T>, head: &[&str], row: impl Fn(&T) -> Vec<String>) -> Result<(), Problem> {
+    pub fn page<T: Serialize>(
+        &self,
+        page: &Page<T>,
+        head: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Problem> {
         self.list(page, &page.items, head, row)?;
         let shown = page.items.len() as u64;
         if self.format == Format::Table && page.total > shown {
@@ -38,7 +43,13 @@ impl Output {
     }
 
     /// A list that is part of `value`: `value` as JSON, or `rows` as a table.
-    pub fn list<T>(&self, value: &impl Serialize, rows: &[T], head: &[&str], row: impl Fn(&T) -> Vec<String>) -> Result<(), Problem> {
+    pub fn list<T>(
+        &self,
+        value: &impl Serialize,
+        rows: &[T],
+        head: &[&str],
+        row: impl Fn(&T) -> Vec<String>,
+    ) -> Result<(), Problem> {
         match self.format {
             Format::Json => self.json(value),
             Format::Table => self.text(&table::render(head, &rows.iter().map(row).collect::<Vec<_>>())),
@@ -66,7 +77,8 @@ impl Output {
 
     /// A value as JSON, on one line per call.
     pub fn json(&self, value: &impl Serialize) -> Result<(), Problem> {
-        let text = serde_json::to_string_pretty(value).map_err(|it| Problem::bug("the answer cannot be written", it))?;
+        let text =
+            serde_json::to_string_pretty(value).map_err(|it| Problem::bug("the answer cannot be written", it))?;
         self.text(&(text + "\n"))
     }
 

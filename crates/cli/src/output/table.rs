@@ -106,6 +106,9 @@ mod tests {
 
     #[test]
     fn pairs_leave_out_what_is_empty() {
-        assert_eq!(pairs(&[("a", "1".into()), ("long", String::new()), ("bc", "2\n3".into())]), "a   1\nbc  2\n    3\n");
+        assert_eq!(
+            pairs(&[("a", "1".into()), ("long", String::new()), ("bc", "2\n3".into())]),
+            "a   1\nbc  2\n    3\n"
+        );
     }
 }

@@ -5,7 +5,11 @@ pub fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {
-            return if value < 10.0 && unit != "B" { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") };
+            return if value < 10.0 && unit != "B" {
+                format!("{value:.1} {unit}")
+            } else {
+                format!("{value:.0} {unit}")
+            };
         }
         value /= 1024.0;
     }
@@ -67,7 +71,10 @@ mod tests {
     fn words_for_sizes_times_and_numbers() {
         assert_eq!([bytes(5), bytes(319_488), bytes(5 << 30)], ["5 B", "312 KiB", "5.0 GiB"]);
         assert_eq!(time(0), "1970-01-01 00:00:00Z");
-        assert_eq!([span(420), span(12_345), span(185_000), span(7_260_000)], ["0.4 s", "12 s", "3 min 5 s", "2 h 1 min"]);
+        assert_eq!(
+            [span(420), span(12_345), span(185_000), span(7_260_000)],
+            ["0.4 s", "12 s", "3 min 5 s", "2 h 1 min"]
+        );
         assert_eq!([number(Some(0.95)), number(Some(3.0)), number(None)], ["0.95", "3", "-"]);
     }
 }

@@ -88,7 +88,12 @@ fn a_member_of_another_project_learns_nothing() {
 fn scopes_expiry_and_revocation_hold() {
     let server = Server::start();
     let admin = server.token();
-    let made = server.call("POST", "/api/v1/tokens", Some(&admin), br#"{"name":"look","scopes":["read"],"project":"default"}"#);
+    let made = server.call(
+        "POST",
+        "/api/v1/tokens",
+        Some(&admin),
+        br#"{"name":"look","scopes":["read"],"project":"default"}"#,
+    );
     assert_eq!(made.status, 201, "{}", text(&made.body));
     let made = made.json();
     let (secret, id) = (made["secret"].as_str().expect("a secret"), made["token"]["id"].as_str().expect("an id"));
@@ -117,7 +122,8 @@ fn another_site_cannot_ride_on_a_session() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
     let cookie = cookie[11..].split(';').next().expect("a pair").trim().to_owned();
     let without_guard = [("cookie", cookie.as_str())];
-    let made = http(&server.address, "POST", "/api/v1/projects", &without_guard, br#"{"name":"x"}"#).expect("an answer");
+    let made =
+        http(&server.address, "POST", "/api/v1/projects", &without_guard, br#"{"name":"x"}"#).expect("an answer");
     assert_eq!(made.status, 403, "a changing call without the guard");
     let read = http(&server.address, "GET", "/api/v1/session", &without_guard, b"").expect("an answer");
     assert_eq!(read.status, 200);

@@ -97,9 +97,10 @@ fn a_job_that_forks_and_ignores_being_asked_is_ended() {
     assert!(server.cli(&["jobs", "cancel", &id]).status.success());
     assert_eq!(ended(&server, &id)["state"], "cancelled");
     let mark = format!("KAOGONG_JOB_ID={id}");
-    let left = fs::read_dir("/proc").expect("processes").flatten().filter(|it| {
-        fs::read(it.path().join("environ")).is_ok_and(|it| text(&it).contains(&mark))
-    });
+    let left = fs::read_dir("/proc")
+        .expect("processes")
+        .flatten()
+        .filter(|it| fs::read(it.path().join("environ")).is_ok_and(|it| text(&it).contains(&mark)));
     assert_eq!(left.count(), 0, "a process of the job is left");
 }
 

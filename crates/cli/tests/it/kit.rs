@@ -54,7 +54,8 @@ impl Server {
 
     /// Asks the process to stop, and waits for it.
     pub(crate) fn stop(&mut self) -> Option<i32> {
-        let id = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process");
+        let id =
+            rustix::process::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process");
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
         self.child.wait().expect("an end").code()
     }
@@ -116,8 +117,9 @@ fn launch(folder: &Path, port: u16, extra: &[String]) -> (Child, String) {
     let mut line = String::new();
     let out = child.stdout.take().expect("standard output");
     BufReader::new(out).read_line(&mut line).expect("a line");
-    let ready: Value = serde_json::from_str(&line)
-        .unwrap_or_else(|_| panic!("no address:\n{}", std::fs::read_to_string(folder.join("server.log")).unwrap_or_default()));
+    let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
+        panic!("no address:\n{}", std::fs::read_to_string(folder.join("server.log")).unwrap_or_default())
+    });
     (child, ready["address"].as_str().expect("an address").to_owned())
 }
 
@@ -162,7 +164,8 @@ pub(crate) fn http(
     let host = address.trim_start_matches("http://");
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }

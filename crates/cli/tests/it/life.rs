@@ -10,9 +10,16 @@ fn a_first_start_makes_the_next_command_just_work() {
     assert!(me.to_string().contains("default"), "{me}");
     let env = server.cli(&["login", "--print-env"]);
     let env = text(&env.stdout);
-    for name in
-        ["KAOGONG_URL", "KAOGONG_TOKEN", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "HF_ENDPOINT", "HF_TOKEN", "OIP_URL", "OIP_TOKEN"]
-    {
+    for name in [
+        "KAOGONG_URL",
+        "KAOGONG_TOKEN",
+        "MLFLOW_TRACKING_URI",
+        "MLFLOW_TRACKING_TOKEN",
+        "HF_ENDPOINT",
+        "HF_TOKEN",
+        "OIP_URL",
+        "OIP_TOKEN",
+    ] {
         assert!(env.lines().any(|it| it.starts_with(&format!("export {name}="))), "{name} is missing:\n{env}");
     }
     let log = std::fs::read_to_string(server.folder.path().join("server.log")).expect("a log");
@@ -44,7 +51,8 @@ fn a_taken_port_and_wrong_settings_are_named() {
     let other = tempfile::tempdir().expect("a folder");
     let listen = server.address.trim_start_matches("http://").to_owned();
     let run = |arguments: &[&str]| {
-        let output = cli(other.path(), &[&["up", "--data-dir", other.path().to_str().expect("a path")], arguments].concat());
+        let output =
+            cli(other.path(), &[&["up", "--data-dir", other.path().to_str().expect("a path")], arguments].concat());
         (output.status.code(), text(&output.stderr))
     };
     let (code, said) = run(&["--listen", &listen]);

@@ -32,7 +32,8 @@ fn an_exported_folder_is_the_imported_one() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a folder");
     let source = pictures(folder.path(), 20);
-    fs::write(source.join("left").join("über 图.png"), fs::read(source.join("left/000.png")).expect("a picture")).expect("a file");
+    fs::write(source.join("left").join("über 图.png"), fs::read(source.join("left/000.png")).expect("a picture"))
+        .expect("a file");
     let version = server.json(&["datasets", "import", source.to_str().expect("a path"), "--name", "sides"]);
     assert_eq!(version["items"], 41);
     let out = folder.path().join("out");
@@ -46,9 +47,11 @@ fn a_table_comes_back_byte_for_byte() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a folder");
     let source = folder.path().join("rows.csv");
-    let rows: String = (0..200).map(|it| format!("{},{},{}\n", it, it % 7, if it % 2 == 0 { "even" } else { "odd" })).collect();
+    let rows: String =
+        (0..200).map(|it| format!("{},{},{}\n", it, it % 7, if it % 2 == 0 { "even" } else { "odd" })).collect();
     fs::write(&source, format!("a,b,kind\n{rows}")).expect("a file");
-    let version = server.json(&["datasets", "import", source.to_str().expect("a path"), "--name", "rows", "--target", "kind"]);
+    let version =
+        server.json(&["datasets", "import", source.to_str().expect("a path"), "--name", "rows", "--target", "kind"]);
     assert_eq!(version["items"], 200);
     let out = folder.path().join("back.csv");
     let export = server.cli(&["datasets", "export", "rows@1", out.to_str().expect("a path"), "--format", "csv"]);
@@ -116,7 +119,12 @@ fn twenty_kills_lose_and_double_nothing() {
     let token = server.token();
     let all = |path: &str| server.call("GET", &format!("/api/v1/projects/default/{path}"), Some(&token), b"").json();
     let count = |list: &Value, key: &str, start: &str| {
-        list["items"].as_array().expect("items").iter().filter(|it| it[key].as_str().is_some_and(|it| it.starts_with(start))).count()
+        list["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .filter(|it| it[key].as_str().is_some_and(|it| it.starts_with(start)))
+            .count()
     };
     assert_eq!(all("datasets/sides/versions")["total"], 1, "one import, one version");
     assert_eq!(count(&all("jobs"), "name", "sides"), 2, "two jobs");

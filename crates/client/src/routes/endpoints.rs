@@ -55,7 +55,12 @@ impl Client {
     }
 
     /// What the model says about a picture. `POST …/endpoints/{name}/predict`
-    pub async fn predict_image(&self, name: &str, bytes: Bytes, media_type: &'static str) -> Result<PredictionView, Problem> {
+    pub async fn predict_image(
+        &self,
+        name: &str,
+        bytes: Bytes,
+        media_type: &'static str,
+    ) -> Result<PredictionView, Problem> {
         let call = Call::post(self.project_route(&["endpoints", name, "predict"])).repeatable(true);
         self.json(call.body(BodySource::Bytes(bytes, media_type))).await
     }

@@ -3,7 +3,10 @@
 use crate::{Answer, Client, call::Call, fault, sse};
 use kaogong_api::{Page, jobs::*};
 use kaogong_domain::Problem;
-use std::{collections::VecDeque, time::{Duration, Instant}};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 impl Client {
     /// `GET …/jobs`
@@ -34,7 +37,14 @@ impl Client {
 
     /// The log as it grows. `GET …/jobs/{id}/log/stream`
     pub fn follow_log(&self, id: &str, query: LogQuery) -> LogFollower {
-        LogFollower { client: self.clone(), id: id.to_owned(), query, stream: None, ready: VecDeque::new(), broken_at: None }
+        LogFollower {
+            client: self.clone(),
+            id: id.to_owned(),
+            query,
+            stream: None,
+            ready: VecDeque::new(),
+            broken_at: None,
+        }
     }
 
     /// `GET …/jobs/{id}/usage`
@@ -129,7 +139,9 @@ impl LogFollower {
         let since = *self.broken_at.get_or_insert_with(Instant::now);
         if since.elapsed() > FRUITLESS_MAX {
             let address = self.client.address();
-            return Err(problem.unwrap_or_else(|| fault::unreachable(address, "the log stream ends again and again".into())));
+            return Err(
+                problem.unwrap_or_else(|| fault::unreachable(address, "the log stream ends again and again".into()))
+            );
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
         Ok(())

@@ -60,7 +60,10 @@ async fn what_may_have_happened_is_not_done_twice() {
 
 #[tokio::test]
 async fn a_refusal_is_final_and_told_as_it_is() {
-    let script = Script::play(vec![Act::Answer(403, r#"{"error":{"kind":"forbidden","message":"owners only","request_id":"r"}}"#)]);
+    let script = Script::play(vec![Act::Answer(
+        403,
+        r#"{"error":{"kind":"forbidden","message":"owners only","request_id":"r"}}"#,
+    )]);
     let problem = client(&script).set_member("mei", "owner").await.expect_err("refused");
     assert_eq!((problem.kind, problem.text.as_str()), (ErrorKind::Forbidden, "owners only"));
     let requests = script.requests();

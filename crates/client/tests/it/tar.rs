@@ -125,7 +125,8 @@ fn refusal(archive: &[u8], limits: Limits) -> String {
     let to = dir.path().join("to");
     fs::create_dir(&to).expect("made");
     let fault = unpack(archive, &to, limits).expect_err("refused");
-    let outside: Vec<PathBuf> = fs::read_dir(dir.path()).expect("listed").map(|it| it.expect("an entry").path()).collect();
+    let outside: Vec<PathBuf> =
+        fs::read_dir(dir.path()).expect("listed").map(|it| it.expect("an entry").path()).collect();
     assert_eq!(outside, [to], "something appeared outside");
     match fault {
         TarFault::Io { what, .. } => what,
@@ -137,7 +138,11 @@ fn with_kind(kind: u8) -> Vec<u8> {
     let mut archive = packed(&[Entry::bytes("link", "")]);
     archive[156] = kind;
     archive[157..161].copy_from_slice(b"/etc");
-    let blank: u32 = archive[..512].iter().enumerate().map(|(at, it)| if (148..156).contains(&at) { 32 } else { u32::from(*it) }).sum();
+    let blank: u32 = archive[..512]
+        .iter()
+        .enumerate()
+        .map(|(at, it)| if (148..156).contains(&at) { 32 } else { u32::from(*it) })
+        .sum();
     archive[148..156].copy_from_slice(format!("{blank:06o}\0 ").as_bytes());
     archive
 }

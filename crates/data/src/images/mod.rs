@@ -7,9 +7,9 @@
 
 mod whole;
 
-use image::{imageops::FilterType, 
+use image::{
     DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, error::LimitErrorKind,
-    metadata::Orientation,
+    imageops::FilterType, metadata::Orientation,
 };
 use kaogong_domain::Problem;
 use std::io::Cursor;

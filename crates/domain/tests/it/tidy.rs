@@ -50,8 +50,10 @@ fn root() -> PathBuf {
 fn sources() -> Vec<(String, String)> {
     let root = root();
     let mut found = vec![];
-    let mut rest: Vec<PathBuf> =
-        EDGES.iter().flat_map(|(name, _)| ["src", "tests", "examples"].map(|it| root.join("crates").join(name).join(it))).collect();
+    let mut rest: Vec<PathBuf> = EDGES
+        .iter()
+        .flat_map(|(name, _)| ["src", "tests", "examples"].map(|it| root.join("crates").join(name).join(it)))
+        .collect();
     while let Some(folder) = rest.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
         for entry in entries {
@@ -143,7 +145,8 @@ fn files_stay_short() {
     let long = |(name, text): (String, String)| {
         let lines = text.lines().count();
         let is_excused = LONG_FILES.iter().any(|it| it.0 == name);
-        (lines > FILE_LINES_MAX && !is_excused).then_some(format!("{name} has {lines} lines, more than {FILE_LINES_MAX}"))
+        (lines > FILE_LINES_MAX && !is_excused)
+            .then_some(format!("{name} has {lines} lines, more than {FILE_LINES_MAX}"))
     };
     report(&sources().into_iter().filter_map(long).collect::<Vec<_>>());
 }
@@ -156,9 +159,18 @@ fn functions_stay_short() {
         for (place, line) in lines.iter().enumerate() {
             let indent = line.len() - line.trim_start().len();
             let head = line.trim_start();
-            let is_function = ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(super) fn ", "pub(super) async fn ", "pub(crate) async fn "]
-                .iter()
-                .any(|it| head.starts_with(it));
+            let is_function = [
+                "fn ",
+                "pub fn ",
+                "async fn ",
+                "pub async fn ",
+                "pub(crate) fn ",
+                "pub(super) fn ",
+                "pub(super) async fn ",
+                "pub(crate) async fn ",
+            ]
+            .iter()
+            .any(|it| head.starts_with(it));
             if !is_function || head.ends_with(';') {
                 continue;
             }
@@ -200,7 +212,13 @@ fn every_dependency_has_a_reason() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace manifest");
     let part = manifest.split("[workspace.dependencies]").nth(1).unwrap_or_default();
     let part = part.split("\n[").next().unwrap_or_default();
-    let names = part.lines().filter_map(|it| it.split_once(" = ")).map(|it| it.0).filter(|it| !it.starts_with('#') && !it.starts_with("kaogong-"));
-    let missing = names.filter(|it| !reasons.contains(&format!("`{it}`"))).map(|it| format!("{it} has no reason in docs/decisions/dependencies.md"));
+    let names = part
+        .lines()
+        .filter_map(|it| it.split_once(" = "))
+        .map(|it| it.0)
+        .filter(|it| !it.starts_with('#') && !it.starts_with("kaogong-"));
+    let missing = names
+        .filter(|it| !reasons.contains(&format!("`{it}`")))
+        .map(|it| format!("{it} has no reason in docs/decisions/dependencies.md"));
     report(&missing.collect::<Vec<_>>());
 }

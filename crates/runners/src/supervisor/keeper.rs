@@ -182,12 +182,7 @@ impl Keeper {
 
     /// Waits for the end of the command or for a reason to end it; in the latter case everything that
     /// still runs is to be killed now.
-    fn watch(
-        &mut self,
-        main: ProcessRef,
-        until: Until,
-        started: &mut dyn FnMut(ProcessRef) -> bool,
-    ) -> Option<Stop> {
+    fn watch(&mut self, main: ProcessRef, until: Until, started: &mut dyn FnMut(ProcessRef) -> bool) -> Option<Stop> {
         let mut stopping: Option<(Stop, Instant)> = None;
         let mut recorded = started(main);
         let until = match until {

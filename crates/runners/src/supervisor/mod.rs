@@ -17,9 +17,9 @@ use crate::{
     logfile::Log,
     proc::{self, ProcessRef},
 };
+use kaogong_domain::Timestamp;
 pub(crate) use keeper::Stop;
 use keeper::{CommandEnd, Keeper, Output, Until, after};
-use kaogong_domain::Timestamp;
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior, setsid};
 use std::{
     io,

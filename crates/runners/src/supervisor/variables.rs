@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn nothing_of_the_server_but_the_shared_part_reaches_a_job() {
-        let server = [("PATH", "/bin"), ("KAOGONG_SECRET", "x"), ("UV_INDEX_URL", "u"), ("HOME", "/root"), ("TZ", "UTC")];
+        let server =
+            [("PATH", "/bin"), ("KAOGONG_SECRET", "x"), ("UV_INDEX_URL", "u"), ("HOME", "/root"), ("TZ", "UTC")];
         let supervisor: Vec<_> = for_supervisor(pairs(&server)).collect();
         assert_eq!(supervisor.len(), 4);
         let vars = for_job(&launch(), Some(Path::new("/envs/e")), Path::new("/t"), supervisor.into_iter());

@@ -31,7 +31,8 @@ impl Place {
     pub(crate) fn runner_without_groups(&self) -> LocalRunner {
         let parent = self.path().join("no-groups");
         fs::create_dir_all(&parent).expect("a directory");
-        LocalRunner::new(LocalSettings { cgroup_parent: Some(parent), ..settings(self.path(), None) }).expect("a runner")
+        LocalRunner::new(LocalSettings { cgroup_parent: Some(parent), ..settings(self.path(), None) })
+            .expect("a runner")
     }
 
     pub(crate) fn runner_with_uv(&self) -> LocalRunner {

@@ -134,7 +134,9 @@ async fn the_server_s_variables_and_the_launch_s_secrets_stay_private() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     let runner = place.runner();
-    let mut launch = testing::script(&runner, "env; cat /proc/$PPID/environ; echo ready; while [ ! -e go ]; do sleep 0.05; done").await;
+    let mut launch =
+        testing::script(&runner, "env; cat /proc/$PPID/environ; echo ready; while [ ! -e go ]; do sleep 0.05; done")
+            .await;
     launch.env.insert("TOKEN".into(), "hunter2".into());
     runner.start(&launch).await.expect("the start");
     let log = testing::wait_for_log(&runner, launch.attempt, "ready\n").await;

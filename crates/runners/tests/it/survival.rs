@@ -13,7 +13,8 @@ fn kill(signal: &str, pid: u32) {
 async fn an_attempt_outlives_its_server_and_is_adopted() {
     let place = Place::new();
     let runner = place.runner();
-    let launch = testing::script(&runner, "echo begun; while [ ! -e go ]; do sleep 0.05; done; echo done; exit 4").await;
+    let launch =
+        testing::script(&runner, "echo begun; while [ ! -e go ]; do sleep 0.05; done; echo done; exit 4").await;
     let file = place.path().join("launch.json");
     fs::write(&file, serde_json::to_vec(&launch).expect("JSON")).expect("the launch");
     let words = this_program_as("helper_server");

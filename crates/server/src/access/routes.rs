@@ -251,8 +251,8 @@ impl RuleBook {
 
     /// All rules, for the test that walks them.
     pub fn iter(&self) -> impl Iterator<Item = (&Method, &str, Rule)> {
-        self.rules.iter().flat_map(|(path, methods)| {
-            methods.iter().map(move |(method, (rule, _))| (method, path.as_str(), *rule))
-        })
+        self.rules
+            .iter()
+            .flat_map(|(path, methods)| methods.iter().map(move |(method, (rule, _))| (method, path.as_str(), *rule)))
     }
 }

@@ -99,7 +99,11 @@ impl Standings {
         let now = app.now();
         let Some((token, user)) = app.store.find_token(&hash, now).await? else {
             let is_dead = app.store.is_dead_token(&hash).await?;
-            return Err(refused(if is_dead { "this token has expired or was revoked" } else { "this token is not known here" }));
+            return Err(refused(if is_dead {
+                "this token has expired or was revoked"
+            } else {
+                "this token is not known here"
+            }));
         };
         if token.last_used_at.is_none_or(|it| now.since_ms(it) > 60_000) {
             app.store.touch_token(token.id, now).await?;

@@ -21,8 +21,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kaogong_api::{
     Page,
     access::{
-        MeView, MemberView, NewOrganisation, NewProject, NewToken, NewTokenView, NewUser, NewUserView, OrganisationView,
-        PasswordChange, ProjectView, RoleChange, SignIn, SignInLink, SignInWithCode, TokenView, UserView,
+        MeView, MemberView, NewOrganisation, NewProject, NewToken, NewTokenView, NewUser, NewUserView,
+        OrganisationView, PasswordChange, ProjectView, RoleChange, SignIn, SignInLink, SignInWithCode, TokenView,
+        UserView,
     },
 };
 use kaogong_domain::{
@@ -57,9 +58,7 @@ pub fn routes() -> Vec<Route> {
             .body::<SignInWithCode>()
             .answers::<MeView>(),
         Route::get("/api/v1/session", Rule::SignedIn, me).doc("session_view", "Who is calling.").answers::<MeView>(),
-        Route::delete("/api/v1/session", Rule::SignedIn, sign_out)
-            .doc("session_delete", "Sign out.")
-            .answers_nothing(),
+        Route::delete("/api/v1/session", Rule::SignedIn, sign_out).doc("session_delete", "Sign out.").answers_nothing(),
         Route::post("/api/v1/sign-in-links", Rule::SignedIn, make_link)
             .doc("sign_in_link_create", "Make a one-time sign-in link for yourself.")
             .answers::<SignInLink>(),
@@ -186,11 +185,8 @@ async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, addres
     let actor = Actor::user(user.id, Some(address));
     app.store.create_session(session, &actor, now).await?;
     let caller = app.standings().by_session(app, &secret).await?.caller;
-    let cookie = format!(
-        "{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}",
-        secret.expose(),
-        SESSION_MS / 1000
-    );
+    let cookie =
+        format!("{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", secret.expose(), SESSION_MS / 1000);
     let mut response = Json(me_of(app, &caller).await?).into_response();
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         response.headers_mut().insert(header::SET_COOKIE, value);
@@ -220,11 +216,14 @@ async fn me_of(app: &Arc<App>, caller: &Caller) -> Result<MeView, Problem> {
     let bound = caller.token.as_ref().and_then(|it| it.project_id);
     let project = match bound {
         Some(id) => projects.iter().find(|it| it.id == id.to_string()).map(|it| it.name.clone()),
-        None => {
-            projects.iter().find(|it| it.name == "default").or_else(|| projects.first()).map(|it| it.name.clone())
-        }
+        None => projects.iter().find(|it| it.name == "default").or_else(|| projects.first()).map(|it| it.name.clone()),
     };
-    Ok(MeView { user: user_view(&caller.user), project, projects, csrf_token: caller.csrf.as_deref().map(str::to_owned) })
+    Ok(MeView {
+        user: user_view(&caller.user),
+        project,
+        projects,
+        csrf_token: caller.csrf.as_deref().map(str::to_owned),
+    })
 }
 
 async fn projects_of(app: &App, caller: &Caller) -> Result<Vec<ProjectView>, Problem> {
@@ -232,7 +231,12 @@ async fn projects_of(app: &App, caller: &Caller) -> Result<Vec<ProjectView>, Pro
     let rows = if caller.user.is_admin {
         app.store.list_projects().await?.into_iter().map(|it| (it, Some(Role::Owner))).collect()
     } else {
-        app.store.list_projects_of(caller.user.id).await?.into_iter().map(|(it, role)| (it, Some(role))).collect::<Vec<_>>()
+        app.store
+            .list_projects_of(caller.user.id)
+            .await?
+            .into_iter()
+            .map(|(it, role)| (it, Some(role)))
+            .collect::<Vec<_>>()
     };
     let visible = rows.into_iter().filter(|(it, _)| bound.is_none_or(|id| id == it.id));
     Ok(visible.map(|(it, role)| project_view(&it, role)).collect())
@@ -244,7 +248,9 @@ async fn make_link(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<S
     }
     let secret = make_secret("")?;
     let expires_at = app.now().plus_ms(LINK_MS);
-    app.store.create_sign_in_link(&hash_secret(&secret), caller.user.id, expires_at, &caller.actor(), app.now()).await?;
+    app.store
+        .create_sign_in_link(&hash_secret(&secret), caller.user.id, expires_at, &caller.actor(), app.now())
+        .await?;
     Ok(Json(SignInLink { path: format!("/sign-in?code={}", secret.expose()), expires_at: expires_at.as_ms() }))
 }
 
@@ -292,7 +298,9 @@ async fn change_password(
     let text = params.text("user");
     let is_self = text == caller.user.name.as_str() || text == caller.user.id.to_string() || text == "me";
     if !caller.scopes.is_all() || (!is_self && !caller.is_unlimited_admin()) {
-        return Err(Problem::new(ErrorKind::Forbidden, "only a platform administrator may change another's password").into());
+        return Err(
+            Problem::new(ErrorKind::Forbidden, "only a platform administrator may change another's password").into()
+        );
     }
     let user = if is_self { (*caller.user).clone() } else { find_user(&app, text).await? };
     if is_self {
@@ -312,7 +320,8 @@ async fn list_organisations(State(app): State<Arc<App>>, caller: Caller) -> Answ
     let visible = projects_of(&app, &caller).await?;
     let all = app.store.list_organisations().await?;
     let is_all = caller.is_unlimited_admin();
-    let seen = all.into_iter().filter(|it| is_all || visible.iter().any(|project| project.organisation == it.name.as_str()));
+    let seen =
+        all.into_iter().filter(|it| is_all || visible.iter().any(|project| project.organisation == it.name.as_str()));
     let views = seen.map(|it| OrganisationView { id: it.id.to_string(), name: it.name.to_string(), title: it.title });
     Ok(Json(whole(views.collect())))
 }
@@ -336,7 +345,8 @@ async fn create_project(State(app): State<Arc<App>>, caller: Caller, Json(ask): 
     let name = parse::<Name>(&ask.name)?;
     let title = ask.title.unwrap_or_else(|| name.to_string());
     let organisation = parse::<Name>(ask.organisation.as_deref().unwrap_or("default"))?;
-    let project = app.store.create_project(&organisation, &name, &title, caller.user.id, &caller.actor(), app.now()).await?;
+    let project =
+        app.store.create_project(&organisation, &name, &title, caller.user.id, &caller.actor(), app.now()).await?;
     app.standings().forget_all();
     Ok(created(project_view(&project, Some(Role::Owner))))
 }
@@ -397,7 +407,8 @@ async fn create_token(State(app): State<Arc<App>>, caller: Caller, Json(ask): Js
         Some(name) => {
             let visible = projects_of(&app, &caller).await?;
             let found = visible.into_iter().find(|it| it.name == *name);
-            let found = found.ok_or_else(|| Problem::not_found(format!("there is no project `{name}` that you may see")))?;
+            let found =
+                found.ok_or_else(|| Problem::not_found(format!("there is no project `{name}` that you may see")))?;
             Some(found.id.parse().map_err(|it| Problem::bug("a project's id is not one", it))?)
         }
     };

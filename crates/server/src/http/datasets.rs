@@ -56,9 +56,13 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}", read, item)
             .doc("item_view", "One item.")
             .answers::<ItemView>(),
-        Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/content", read, content)
-            .doc("item_content", "The original bytes of an item.")
-            .answers_bytes("application/octet-stream"),
+        Route::get(
+            "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/content",
+            read,
+            content,
+        )
+        .doc("item_content", "The original bytes of an item.")
+        .answers_bytes("application/octet-stream"),
         Route::get(
             "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/thumbnail",
             read,
@@ -70,7 +74,11 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn list(State(app): State<Arc<App>>, inside: InProject, Query(page): Query<PageQuery>) -> Answer<Json<Page<DatasetView>>> {
+async fn list(
+    State(app): State<Arc<App>>,
+    inside: InProject,
+    Query(page): Query<PageQuery>,
+) -> Answer<Json<Page<DatasetView>>> {
     let (rows, total) = app.store.list_datasets(inside.project.id, page.offset, page.limit()).await?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {

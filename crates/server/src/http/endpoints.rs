@@ -18,7 +18,9 @@ use axum::{
 use http::{HeaderMap, StatusCode, header};
 use kaogong_api::{
     Page,
-    endpoints::{ClassShare, EndpointChange, EndpointStats, EndpointView, NewEndpoint, PredictRow, PredictionView, TensorView},
+    endpoints::{
+        ClassShare, EndpointChange, EndpointStats, EndpointView, NewEndpoint, PredictRow, PredictionView, TensorView,
+    },
 };
 use kaogong_data::images;
 use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
@@ -36,10 +38,14 @@ const PICTURE_BYTES_MAX: usize = 32 << 20;
 pub fn routes() -> Vec<Route> {
     let read = Rule::Project(Permission::Read);
     let manage = Rule::Project(Permission::Manage);
-    let predict = Route::post("/api/v1/projects/{project}/endpoints/{endpoint}/predict", Rule::Project(Permission::Infer), predict)
-        .doc("endpoint_predict", "Ask about one picture (the body is the file) or one row (JSON).")
-        .body::<PredictRow>()
-        .answers::<PredictionView>();
+    let predict = Route::post(
+        "/api/v1/projects/{project}/endpoints/{endpoint}/predict",
+        Rule::Project(Permission::Infer),
+        predict,
+    )
+    .doc("endpoint_predict", "Ask about one picture (the body is the file) or one row (JSON).")
+    .body::<PredictRow>()
+    .answers::<PredictionView>();
     let predict = Route { handler: predict.handler.layer(DefaultBodyLimit::max(PICTURE_BYTES_MAX)), ..predict };
     vec![
         Route::get("/api/v1/projects/{project}/endpoints", read, list)
@@ -176,12 +182,13 @@ async fn predict(
 ) -> Answer<Json<PredictionView>> {
     let began = Instant::now();
     let name = params.get::<Name>("endpoint")?;
-    let live = app
-        .serving
-        .find(inside.project.id, &name)
-        .ok_or_else(|| Problem::not_found(format!("endpoint `{name}` does not answer")).hint("is it loaded? see `kaogong endpoints show`"))?;
+    let live = app.serving.find(inside.project.id, &name).ok_or_else(|| {
+        Problem::not_found(format!("endpoint `{name}` does not answer"))
+            .hint("is it loaded? see `kaogong endpoints show`")
+    })?;
     let task = live.task.clone().ok_or_else(|| {
-        Problem::invalid("this model does not say what it is for").hint("call it by the Open Inference Protocol, see docs/models.md")
+        Problem::invalid("this model does not say what it is for")
+            .hint("call it by the Open Inference Protocol, see docs/models.md")
     })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let tensor = if kind.starts_with("application/json") {

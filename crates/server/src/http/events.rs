@@ -196,7 +196,13 @@ async fn attention(app: &App, project: ProjectId) -> Result<Vec<AttentionView>, 
             let at = row.ended_at.unwrap_or(row.created_at);
             if at >= since {
                 let text = row.life.reason.unwrap_or_else(|| row.life.state.as_str().to_owned());
-                all.push(AttentionView { noun: "jobs".into(), id: row.id.to_string(), name: row.name, text, at: at.as_ms() });
+                all.push(AttentionView {
+                    noun: "jobs".into(),
+                    id: row.id.to_string(),
+                    name: row.name,
+                    text,
+                    at: at.as_ms(),
+                });
             }
         }
     }

@@ -78,9 +78,13 @@ async fn export(
         (kind, other) => {
             let shown: String = other.chars().take(32).collect();
             let hint = if kind == DatasetKind::Images { "use images" } else { "use original, csv or parquet" };
-            Err(Problem::invalid(format!("`{}` holds {} and cannot be exported as `{shown}`", dataset.name, kind.as_str()))
-                .hint(hint)
-                .into())
+            Err(Problem::invalid(format!(
+                "`{}` holds {} and cannot be exported as `{shown}`",
+                dataset.name,
+                kind.as_str()
+            ))
+            .hint(hint)
+            .into())
         }
     }
 }
@@ -97,7 +101,10 @@ async fn table(app: &App, at: &VersionAt, format: TableFormat, split: Option<Spl
     Ok(stream_of(app.tables.export_table(at, query).await?, media_type(format)))
 }
 
-fn stream_of(pieces: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static, media_type: &'static str) -> Response {
+fn stream_of(
+    pieces: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static,
+    media_type: &'static str,
+) -> Response {
     // The head is sent by now: a failure can only break the body off, and the log says why.
     let logged = pieces.inspect_err(|it| tracing::error!("an export broke off: {it}"));
     let mut response = Body::from_stream(logged).into_response();
@@ -119,10 +126,13 @@ pub(super) fn read_stream<R: std::io::Read + Send + 'static>(
         let (reader, piece) = tokio::task::spawn_blocking(move || {
             let mut piece = vec![0u8; 256 << 10];
             let read = reader.read(&mut piece);
-            (reader, read.map(|it| {
-                piece.truncate(it);
-                piece
-            }))
+            (
+                reader,
+                read.map(|it| {
+                    piece.truncate(it);
+                    piece
+                }),
+            )
         })
         .await
         .map_err(|it| Problem::bug("reading a file did not end", it))?;

@@ -51,9 +51,9 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Query<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
-        axum::extract::Query::<T>::try_from_uri(&parts.uri)
-            .map(|it| Self(it.0))
-            .map_err(|it| Problem::invalid(format!("the query of this address is not right: {}", it.body_text())).into())
+        axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|it| Self(it.0)).map_err(|it| {
+            Problem::invalid(format!("the query of this address is not right: {}", it.body_text())).into()
+        })
     }
 }
 

@@ -19,8 +19,8 @@ use kaogong_api::{
 use kaogong_data::{
     folder::{self, LabelsFrom},
     tables::{
-        BadFiles, Change, Committed, CsvOptions, ImageImport, ImageImportPlan, ItemIn, OriginalFile, Progress, SplitPlan,
-        TableFormat, TableImportPlan, Warning,
+        BadFiles, Change, Committed, CsvOptions, ImageImport, ImageImportPlan, ItemIn, OriginalFile, Progress,
+        SplitPlan, TableFormat, TableImportPlan, Warning,
     },
 };
 use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, names::Name};
@@ -89,10 +89,8 @@ async fn import(
         Format::Images => import_images(&app, &inside, &dataset, &plan, change, spooled).await?,
         Format::Table(format) => import_table(&app, &dataset, &plan, change, format, &query, spooled).await?,
     };
-    let version = app
-        .store
-        .commit_version(new_version(&dataset, &committed, &plan, &query)?, &inside.actor(), app.now())
-        .await?;
+    let version =
+        app.store.commit_version(new_version(&dataset, &committed, &plan, &query)?, &inside.actor(), app.now()).await?;
     drop(turn);
     tracing::info!(dataset = %dataset.id, "dataset {} has version {} with {} items", dataset.name, version.number, version.items);
     Ok(created(version_view(&app, &dataset, version).await?))
@@ -130,13 +128,17 @@ impl Plan {
             "parquet" => Format::Table(TableFormat::Parquet),
             other => {
                 let shown: String = other.chars().take(32).collect();
-                return Err(Problem::invalid(format!("`{shown}` is not an import format")).hint("images, csv or parquet"));
+                return Err(
+                    Problem::invalid(format!("`{shown}` is not an import format")).hint("images, csv or parquet")
+                );
             }
         };
         let test_percent = query.test_percent.unwrap_or(20);
         if test_percent > 90 {
-            return Err(Problem::invalid(format!("{test_percent} percent for testing leaves too little to learn from"))
-                .hint("0 to 90"));
+            return Err(Problem::invalid(format!(
+                "{test_percent} percent for testing leaves too little to learn from"
+            ))
+            .hint("0 to 90"));
         }
         if query.request_key.as_ref().is_some_and(|it| it.is_empty() || it.len() > 200) {
             return Err(Problem::invalid("a request key has 1 to 200 bytes"));
@@ -228,7 +230,10 @@ async fn import_images(
         .map_err(|it| Problem::bug("reading an archive did not end", it))??;
     let folder = folder::plan(&names, LabelsFrom::Auto)?;
     if folder.files.is_empty() {
-        let why = folder.skipped.first().map(|it| format!("; the first of {} left out: `{}`: {}", folder.skipped.len(), it.source_name, it.reason));
+        let why = folder
+            .skipped
+            .first()
+            .map(|it| format!("; the first of {} left out: `{}`: {}", folder.skipped.len(), it.source_name, it.reason));
         return Err(Problem::invalid(format!("the import has no picture{}", why.unwrap_or_default()))
             .hint("import a folder of PNG, JPEG, GIF, BMP, TIFF or WebP files, one folder a class"));
     }
@@ -289,7 +294,8 @@ fn names_of(spooled: &Spooled) -> Result<Vec<Vec<u8>>, Problem> {
         let entry = entry.map_err(broken)?;
         names.push(name_of(&entry));
         if names.len() > FILES_MAX {
-            return Err(Problem::invalid(format!("the import has more than {FILES_MAX} files")).hint("import in parts, with mode=append"));
+            return Err(Problem::invalid(format!("the import has more than {FILES_MAX} files"))
+                .hint("import in parts, with mode=append"));
         }
     }
     Ok(names)
@@ -328,7 +334,12 @@ fn send_files(
         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
         entry.read_to_end(&mut bytes).map_err(broken)?;
         batch_bytes += size;
-        batch.push(Found::File(ItemIn { source_name: name, label: plan.label, split: plan.split, bytes: Bytes::from(bytes) }));
+        batch.push(Found::File(ItemIn {
+            source_name: name,
+            label: plan.label,
+            split: plan.split,
+            bytes: Bytes::from(bytes),
+        }));
         if (batch.len() >= 128 || batch_bytes > 4 << 20) && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
             return Ok(());
         }
@@ -343,4 +354,3 @@ fn send_files(
     let _ = sender.blocking_send(batch);
     Ok(())
 }
-

@@ -57,7 +57,9 @@ pub fn routes() -> Vec<Route> {
             .doc("job_submit", "Submit a job.")
             .body::<NewJob>()
             .answers::<JobView>(),
-        Route::get("/api/v1/projects/{project}/jobs/{job}", read, view).doc("job_view", "One job.").answers::<JobView>(),
+        Route::get("/api/v1/projects/{project}/jobs/{job}", read, view)
+            .doc("job_view", "One job.")
+            .answers::<JobView>(),
         Route::post("/api/v1/projects/{project}/jobs/{job}/cancel", write, cancel)
             .doc("job_cancel", "Ask a job to stop. Asking twice is not an error.")
             .answers::<JobView>(),
@@ -112,9 +114,12 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
     if let Some(code) = &ask.spec.code {
         let is_ours = code.parse::<BlobHash>().is_ok() && app.store.project_has_blob(inside.project.id, code).await?;
         if !is_ours {
-            return Err(Problem::not_found(format!("there is no upload `{code}` in project `{}`", inside.project.name))
-                .hint("POST the tar to …/uploads first")
-                .into());
+            return Err(Problem::not_found(format!(
+                "there is no upload `{code}` in project `{}`",
+                inside.project.name
+            ))
+            .hint("POST the tar to …/uploads first")
+            .into());
         }
     }
     let mut inputs = vec![];
@@ -137,7 +142,10 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
 async fn pin(app: &App, inside: &InProject, alias: &str, reference: &str) -> Result<NewJobInput, Problem> {
     let wanted: VersionRef = reference.parse()?;
     let dataset = app.store.find_dataset(inside.project.id, &wanted.name).await?.ok_or_else(|| {
-        Problem::not_found(format!("input `{alias}`: project `{}` has no dataset `{}`", inside.project.name, wanted.name))
+        Problem::not_found(format!(
+            "input `{alias}`: project `{}` has no dataset `{}`",
+            inside.project.name, wanted.name
+        ))
     })?;
     let version = super::datasets::find_version_number(app, &dataset, wanted.version).await?;
     Ok(NewJobInput { alias: alias.to_owned(), version_id: version.id })

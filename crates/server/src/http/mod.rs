@@ -17,10 +17,7 @@ pub mod spool;
 pub mod system;
 
 use crate::{
-    access::{
-        Route, layer,
-        routes::RuleBook,
-    },
+    access::{Route, layer, routes::RuleBook},
     app::App,
     protocols,
 };
@@ -88,4 +85,3 @@ pub fn router(app: &Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), outer::outer))
         .with_state(app.clone())
 }
-

@@ -100,11 +100,13 @@ async fn register(
     params: Params,
     Json(ask): Json<NewModelVersion>,
 ) -> Answer<Response> {
-    let name: Name = params.text("model").parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
+    let name: Name =
+        params.text("model").parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
     let (source, run_id, hash) = match (&ask.upload, &ask.run) {
         (Some(upload), None) => (format!("upload:{upload}"), None, upload.clone()),
         (None, Some(run)) => {
-            let run: RunId = run.parse().map_err(|it: kaogong_domain::ids::BadId| Problem::not_found(it.to_string()))?;
+            let run: RunId =
+                run.parse().map_err(|it: kaogong_domain::ids::BadId| Problem::not_found(it.to_string()))?;
             let (source, hash) = mlflow::onnx_of_run(&app, inside.project.id, run).await?;
             (source, Some(run), hash)
         }
@@ -141,13 +143,19 @@ async fn file(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
     let model = find_model(&app, &inside, params.text("model")).await?;
     let number = params.get::<u32>("version")?;
     let version = app.store.find_model_version(model.id, number).await?;
-    let hash = version.and_then(|it| it.hash).ok_or_else(|| {
-        Problem::not_found(format!("model `{}` has no version {number} with a file", model.name))
-    })?;
+    let hash = version
+        .and_then(|it| it.hash)
+        .ok_or_else(|| Problem::not_found(format!("model `{}` has no version {number} with a file", model.name)))?;
     let hash: BlobHash = hash.parse().map_err(|it| Problem::bug("a model version has a broken hash", it))?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}-{number}.onnx\"", params.get::<Name>("model").map(|it| it.to_string()).unwrap_or_else(|_| "model".to_owned()))),
+        (
+            header::CONTENT_DISPOSITION,
+            format!(
+                "attachment; filename=\"{}-{number}.onnx\"",
+                params.get::<Name>("model").map(|it| it.to_string()).unwrap_or_else(|_| "model".to_owned())
+            ),
+        ),
     ];
     Ok((headers, Body::from_stream(blob(&app, &hash)?)).into_response())
 }
@@ -161,7 +169,9 @@ async fn set_alias(
     let model = find_model(&app, &inside, params.text("model")).await?;
     let alias = params.get::<Name>("alias").map_err(|it| Problem::invalid(it.text))?;
     if alias.as_str() == "latest" || alias.as_str().trim_start_matches('v').parse::<u32>().is_ok() {
-        return Err(Problem::invalid(format!("`{alias}` always means a version of its own")).hint("choose another alias").into());
+        return Err(Problem::invalid(format!("`{alias}` always means a version of its own"))
+            .hint("choose another alias")
+            .into());
     }
     app.store
         .set_model_alias(inside.project.id, model.id, alias.as_str(), ask.version, &inside.actor(), app.now())
@@ -171,9 +181,7 @@ async fn set_alias(
 
 async fn delete_alias(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<ModelView>> {
     let model = find_model(&app, &inside, params.text("model")).await?;
-    app.store
-        .delete_model_alias(inside.project.id, model.id, params.text("alias"), &inside.actor(), app.now())
-        .await?;
+    app.store.delete_model_alias(inside.project.id, model.id, params.text("alias"), &inside.actor(), app.now()).await?;
     Ok(Json(model_view(&app, &inside, model).await?))
 }
 

@@ -51,7 +51,9 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
 
 /// A caller's own id is kept when it is harmless, so that logs of two programs can be joined.
 fn request_id(request: &Request, app: &App) -> Arc<str> {
-    let harmless = |it: &&str| !it.is_empty() && it.len() <= 64 && it.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let harmless = |it: &&str| {
+        !it.is_empty() && it.len() <= 64 && it.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
     let given = request.headers().get(&REQUEST_ID).and_then(|it| it.to_str().ok()).filter(harmless);
     match given {
         Some(text) => text.into(),
@@ -60,11 +62,7 @@ fn request_id(request: &Request, app: &App) -> Arc<str> {
 }
 
 fn record(method: &http::Method, route: &str, status: u16, elapsed: std::time::Duration) {
-    let labels = [
-        ("method", method.as_str().to_owned()),
-        ("route", route.to_owned()),
-        ("status", status.to_string()),
-    ];
+    let labels = [("method", method.as_str().to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
     metrics::counter!("kaogong_http_requests_total", &labels).increment(1);
     metrics::histogram!("kaogong_http_request_seconds", "route" => route.to_owned()).record(elapsed.as_secs_f64());
 }

@@ -38,7 +38,9 @@ pub fn routes() -> Vec<Route> {
             .doc("run_list", "Runs, filtered and ordered as in MLflow.")
             .query::<RunQuery>()
             .answers_page::<RunView>(),
-        Route::get("/api/v1/projects/{project}/runs/{run}", read, view).doc("run_view", "One run.").answers::<RunView>(),
+        Route::get("/api/v1/projects/{project}/runs/{run}", read, view)
+            .doc("run_view", "One run.")
+            .answers::<RunView>(),
         Route::get("/api/v1/projects/{project}/runs/{run}/metrics", read, curves)
             .doc("run_metrics", "Metrics over time; repeat `key` to choose, none means all.")
             .answers_list::<CurveView>(),

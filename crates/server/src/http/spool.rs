@@ -109,7 +109,7 @@ impl Spooled {
     pub async fn keep_copy(&self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
         let blobs = app.blobs.clone();
         if blobs.exists(&self.hash)? {
-            return Ok((self.hash.clone(), self.size));
+            return Ok((self.hash, self.size));
         }
         let mut reader = self.reader()?;
         let limit = self.size;

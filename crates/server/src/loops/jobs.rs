@@ -77,9 +77,7 @@ impl Jobs {
             }
             Seen::Absent if matches!(job.life.state, State::Admitted) => self.launch(job, attempt).await,
             Seen::Absent => self.tell(job, Event::Lost(attempt, "the runner has no trace of it".to_owned())).await,
-            Seen::Starting { .. } if job.life.state == State::Admitted => {
-                self.tell(job, Event::Started(attempt)).await
-            }
+            Seen::Starting { .. } if job.life.state == State::Admitted => self.tell(job, Event::Started(attempt)).await,
             Seen::Starting { .. } => Ok(()),
             Seen::Running { .. } if job.life.state != State::Running => self.tell(job, Event::Running(attempt)).await,
             Seen::Running { .. } => Ok(()),
@@ -95,7 +93,8 @@ impl Jobs {
             Err(problem) => {
                 let tries = self.tries.entry(attempt).or_default();
                 *tries += 1;
-                let is_hopeless = matches!(problem.kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict);
+                let is_hopeless =
+                    matches!(problem.kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict);
                 if !is_hopeless && *tries < START_TRIES_MAX {
                     return Err(problem);
                 }
@@ -143,15 +142,14 @@ impl Jobs {
             return Ok(());
         }
         let total = self.app.machine();
-        let free = unfinished
-            .iter()
-            .filter(|it| !matches!(it.life.state, State::Queued))
-            .map(as_waiting)
-            .fold(total, |room, it| Room {
+        let free = unfinished.iter().filter(|it| !matches!(it.life.state, State::Queued)).map(as_waiting).fold(
+            total,
+            |room, it| Room {
                 cpus: room.cpus - it.cpus,
                 memory_bytes: room.memory_bytes.saturating_sub(it.memory_bytes),
                 jobs: room.jobs.saturating_sub(1),
-            });
+            },
+        );
         let (start, held) = admit(waiting, total, free);
         for id in start {
             let Some(job) = unfinished.iter().find(|it| it.id == id) else { continue };
@@ -205,10 +203,16 @@ fn judge(ending: &Ending) -> Ended {
     };
     Ended {
         // A limit that ended the command counts as a failure even when the command then said 0.
-        exit_code: if ending.reason == EndReason::Exited { ending.exit_code } else { ending.exit_code.filter(|it| *it != 0) },
+        exit_code: if ending.reason == EndReason::Exited {
+            ending.exit_code
+        } else {
+            ending.exit_code.filter(|it| *it != 0)
+        },
         was_cancelled: ending.reason == EndReason::Cancelled,
-        may_retry: !matches!(ending.reason, EndReason::Cancelled | EndReason::EnvironmentFailed | EndReason::StartFailed),
+        may_retry: !matches!(
+            ending.reason,
+            EndReason::Cancelled | EndReason::EnvironmentFailed | EndReason::StartFailed
+        ),
         message,
     }
 }
-

@@ -123,8 +123,10 @@ async fn list(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Valu
 
 async fn index(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Value> {
     let all = app.serving.all(inside.project.id);
-    let models: Vec<Value> =
-        all.iter().map(|it| json!({"name": it.row.name, "version": it.version_text, "state": "READY", "reason": ""})).collect();
+    let models: Vec<Value> = all
+        .iter()
+        .map(|it| json!({"name": it.row.name, "version": it.version_text, "state": "READY", "reason": ""}))
+        .collect();
     axum::Json(Value::Array(models))
 }
 

@@ -27,9 +27,11 @@ impl JsonData<'_> {
         let mut out = Vec::with_capacity(room);
         let mut count = 0usize;
         let mut reader = serde_json::Deserializer::from_str(json);
-        let seed = Elements { datatype: self.datatype, limit: self.elements, depth: 0, count: &mut count, out: &mut out };
-        seed.deserialize(&mut reader)
-            .map_err(|it| Problem::invalid(format!("data of input `{}` is not {}: {it}", self.name, self.datatype.as_str())))?;
+        let seed =
+            Elements { datatype: self.datatype, limit: self.elements, depth: 0, count: &mut count, out: &mut out };
+        seed.deserialize(&mut reader).map_err(|it| {
+            Problem::invalid(format!("data of input `{}` is not {}: {it}", self.name, self.datatype.as_str()))
+        })?;
         Ok(out.into())
     }
 }
@@ -102,7 +104,9 @@ impl<'de> Visitor<'de> for Elements<'_> {
         }
         let (datatype, limit, depth) = (self.datatype, self.limit, self.depth + 1);
         let (count, out) = (self.count, self.out);
-        while seq.next_element_seed(Elements { datatype, limit, depth, count: &mut *count, out: &mut *out })?.is_some() {}
+        while seq.next_element_seed(Elements { datatype, limit, depth, count: &mut *count, out: &mut *out })?.is_some()
+        {
+        }
         Ok(())
     }
 

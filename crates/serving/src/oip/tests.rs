@@ -17,7 +17,8 @@ fn model() -> ModelName<'static> {
 
 #[test]
 fn flat_and_nested_data_are_the_same() {
-    let flat = read(r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[1,2,3.5,-4]}]}"#).expect("flat");
+    let flat = read(r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[1,2,3.5,-4]}]}"#)
+        .expect("flat");
     let nested = read(r#"{"id":"7","inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[[1,2],[3.5,-4]]}]}"#);
     assert_eq!(flat, nested.expect("nested"));
     assert_eq!(flat.inputs[0].to_f64(), Some(vec![1.0, 2.0, 3.5, -4.0]));
@@ -61,13 +62,19 @@ fn each_mistake_is_named() {
         let problem = read(json).expect_err(json);
         assert!(problem.text.contains(expected), "{json}: {}", problem.text);
     }
-    let deep = format!(r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"FP32","data":{}1{}}}]}}"#, "[".repeat(90), "]".repeat(90));
+    let deep = format!(
+        r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"FP32","data":{}1{}}}]}}"#,
+        "[".repeat(90),
+        "]".repeat(90)
+    );
     assert!(read(&deep).expect_err("too deep").text.contains("nested deeper"));
 }
 
 #[test]
 fn inputs_are_checked_against_the_model() {
-    let tensor = |name: &str, shape: Vec<i64>| Tensor::f32(name, shape.clone(), &vec![0.0; shape.iter().product::<i64>() as usize]);
+    let tensor = |name: &str, shape: Vec<i64>| {
+        Tensor::f32(name, shape.clone(), &vec![0.0; shape.iter().product::<i64>() as usize])
+    };
     assert!(arrange(vec![tensor("x", vec![5, 2])], &specs()).is_ok());
     assert!(arrange(vec![tensor("y", vec![5, 2])], &specs()).expect_err("a name").text.contains("no input `y`"));
     assert!(arrange(vec![tensor("x", vec![5, 3])], &specs()).expect_err("a shape").text.contains("[5, 3]"));
@@ -76,7 +83,8 @@ fn inputs_are_checked_against_the_model() {
 
 #[test]
 fn an_unknown_output_is_refused() {
-    let request = read(r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}],"outputs":[{"name":"z"}]}"#);
+    let request =
+        read(r#"{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}],"outputs":[{"name":"z"}]}"#);
     let problem = write_answer(model(), &request.expect("a request"), &[]).expect_err("no such output");
     assert!(problem.text.contains("`z`"));
 }

@@ -114,12 +114,20 @@ async fn what_waits_runs_as_one_batch_and_each_gets_its_own() {
     slow(&pool);
     let pool = Arc::new(pool);
     gate.close();
-    let first = tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(9.0), None).await } });
+    let first = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.infer(row(9.0), None).await }
+    });
     while runs.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
     let waiting: Vec<_> = (1..=4u8)
-        .map(|it| tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(f32::from(it)), None).await } }))
+        .map(|it| {
+            tokio::spawn({
+                let pool = pool.clone();
+                async move { pool.infer(row(f32::from(it)), None).await }
+            })
+        })
         .collect();
     while locked(&pool.shared.queue).calls.len() < 4 {
         tokio::task::yield_now().await;
@@ -142,11 +150,17 @@ async fn a_full_queue_refuses_at_once_and_a_late_call_is_dropped() {
     slow(&pool);
     let pool = Arc::new(pool);
     gate.close();
-    let blocker = tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(9.0), None).await } });
+    let blocker = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.infer(row(9.0), None).await }
+    });
     while runs.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
-    let late = tokio::spawn({ let pool = pool.clone(); async move { pool.infer(row(1.0), Some(Duration::ZERO)).await } });
+    let late = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.infer(row(1.0), Some(Duration::ZERO)).await }
+    });
     while locked(&pool.shared.queue).calls.is_empty() {
         tokio::task::yield_now().await;
     }

@@ -1,7 +1,11 @@
 //! Users, projects and members.
 
 use crate::support::{NOW, name, on_both, on_both_empty, refused};
-use kaogong_domain::{ErrorKind, access::Role, ids::{ProjectId, UserId}};
+use kaogong_domain::{
+    ErrorKind,
+    access::Role,
+    ids::{ProjectId, UserId},
+};
 use kaogong_store::{NewUserRow, Store};
 
 fn user(text: &str) -> NewUserRow {
@@ -76,10 +80,17 @@ async fn names_of_projects_and_organisations_are_taken_once() {
     on_both("projects", async |w| {
         let org = w.store.create_organisation(&name("lab"), "Lab", &w.actor, NOW).await.expect("an organisation");
         refused(w.store.create_organisation(&org.name, "Lab", &w.actor, NOW).await, ErrorKind::Conflict);
-        let made = w.store.create_project(&org.name, &name("p2"), "P2", w.admin, &w.actor, NOW).await.expect("a project");
+        let made =
+            w.store.create_project(&org.name, &name("p2"), "P2", w.admin, &w.actor, NOW).await.expect("a project");
         assert_eq!(w.store.project(made.id).await.expect("it reads"), made);
-        refused(w.store.create_project(&org.name, &name("p2"), "P2", w.admin, &w.actor, NOW).await, ErrorKind::Conflict);
-        refused(w.store.create_project(&name("no"), &name("p3"), "", w.admin, &w.actor, NOW).await, ErrorKind::NotFound);
+        refused(
+            w.store.create_project(&org.name, &name("p2"), "P2", w.admin, &w.actor, NOW).await,
+            ErrorKind::Conflict,
+        );
+        refused(
+            w.store.create_project(&name("no"), &name("p3"), "", w.admin, &w.actor, NOW).await,
+            ErrorKind::NotFound,
+        );
         refused(w.store.project(ProjectId::generate(NOW)).await, ErrorKind::NotFound);
         let counts = w.store.count_things(made.id).await.expect("counts");
         assert_eq!(counts, kaogong_store::Counts::default());

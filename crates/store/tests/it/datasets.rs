@@ -9,12 +9,16 @@ async fn a_dataset_is_made_once_and_keeps_its_kind() {
     on_both("datasets", async |w| {
         let it = name("digits");
         let made = w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, NOW).await.expect("a dataset");
-        let again = w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, w.later(5)).await.expect("the same");
+        let again =
+            w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, w.later(5)).await.expect("the same");
         assert_eq!(made, again);
         refused(w.store.ensure_dataset(w.project, &it, DatasetKind::Table, &w.actor, NOW).await, ErrorKind::Conflict);
         assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), Some(made.clone()));
         assert_eq!(w.store.find_dataset(w.other, &it).await.expect("it reads"), None);
-        w.store.ensure_dataset(w.project, &name("later"), DatasetKind::Table, &w.actor, w.later(1)).await.expect("another");
+        w.store
+            .ensure_dataset(w.project, &name("later"), DatasetKind::Table, &w.actor, w.later(1))
+            .await
+            .expect("another");
         let (page, total) = w.store.list_datasets(w.project, 1, 5).await.expect("a page");
         assert_eq!((page, total), (vec![made], 2));
         assert_eq!(w.store.list_datasets(w.other, 0, 5).await.expect("a page"), (vec![], 0));
@@ -25,7 +29,8 @@ async fn a_dataset_is_made_once_and_keeps_its_kind() {
 #[tokio::test]
 async fn versions_are_numbered_and_a_key_is_taken_once() {
     on_both("versions", async |w| {
-        let owner = w.store.ensure_dataset(w.project, &name("d"), DatasetKind::Table, &w.actor, NOW).await.expect("a dataset");
+        let owner =
+            w.store.ensure_dataset(w.project, &name("d"), DatasetKind::Table, &w.actor, NOW).await.expect("a dataset");
         let keyed = NewVersion { request_key: Some("k".to_owned()), ..w.new_version(owner.id) };
         let first = w.store.commit_version(keyed.clone(), &w.actor, NOW).await.expect("a version");
         let events = w.store.newest_event().await.expect("a number");
@@ -48,7 +53,8 @@ async fn versions_are_numbered_and_a_key_is_taken_once() {
 #[tokio::test]
 async fn commits_at_once_get_numbers_of_their_own() {
     on_both("concurrent commits", async |w| {
-        let owner = w.store.ensure_dataset(w.project, &name("d"), DatasetKind::Table, &w.actor, NOW).await.expect("a dataset");
+        let owner =
+            w.store.ensure_dataset(w.project, &name("d"), DatasetKind::Table, &w.actor, NOW).await.expect("a dataset");
         let commit = || w.store.commit_version(w.new_version(owner.id), &w.actor, NOW);
         let (a, b, c) = tokio::join!(commit(), commit(), commit());
         let mut numbers: Vec<u32> = [a, b, c].into_iter().map(|it| it.expect("a version").number).collect();

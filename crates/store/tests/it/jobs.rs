@@ -145,7 +145,11 @@ async fn a_job_is_not_seen_from_another_project() {
         let version_id = w.version(w.other, "d").await;
         let new = NewJobRow { inputs: vec![NewJobInput { alias: "a".to_owned(), version_id }], ..new_job(w, "theft") };
         refused(w.store.submit_job(new, &w.actor, NOW).await, ErrorKind::NotFound);
-        assert_eq!(w.store.list_jobs(w.project, None, None, 0, 9).await.expect("a page").1, 1, "the refused one left nothing");
+        assert_eq!(
+            w.store.list_jobs(w.project, None, None, 0, 9).await.expect("a page").1,
+            1,
+            "the refused one left nothing"
+        );
     })
     .await;
 }

@@ -104,7 +104,10 @@ async fn numbers_at_the_edge_come_back() {
         let newest = w.store.find_run(w.project, run).await.expect("it reads").expect("a run").metrics;
         let value = |key: &str| newest.iter().find(|it| it.key == key).expect("a metric").value;
         assert!(value("nan").is_nan() && value("tie").is_nan());
-        assert_eq!([value("inf"), value("small"), value("steps"), value("won")], [f64::MAX, f64::MIN_POSITIVE, 2.0, 1.0]);
+        assert_eq!(
+            [value("inf"), value("small"), value("steps"), value("won")],
+            [f64::MAX, f64::MIN_POSITIVE, 2.0, 1.0]
+        );
         assert_eq!(w.store.metric_history(run, "steps", 0, 10).await.expect("it reads").len(), 2);
     })
     .await;

@@ -1,7 +1,11 @@
 //! Tokens, sessions, one-time links and wrong passwords.
 
 use crate::support::{NOW, World, on_both, refused};
-use kaogong_domain::{ErrorKind, Timestamp, access::Scopes, ids::{AttemptId, JobId, UserId}};
+use kaogong_domain::{
+    ErrorKind, Timestamp,
+    access::Scopes,
+    ids::{AttemptId, JobId, UserId},
+};
 use kaogong_store::{Actor, NewSessionRow, NewTokenRow};
 
 fn token(w: &World, hash: &str) -> NewTokenRow {

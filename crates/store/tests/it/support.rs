@@ -41,7 +41,8 @@ pub fn refused<T>(told: Result<T, Problem>, kind: ErrorKind) -> Problem {
 }
 
 fn address() -> String {
-    std::env::var("KAOGONG_TEST_POSTGRES").expect("there is no PostgreSQL: run through scripts/with-postgres or make test")
+    std::env::var("KAOGONG_TEST_POSTGRES")
+        .expect("there is no PostgreSQL: run through scripts/with-postgres or make test")
 }
 
 pub fn text_of(url: &StoreUrl) -> String {

@@ -78,10 +78,17 @@ fn memory(meminfo: &str) -> Finding {
         return Finding::warn("memory", "cannot be asked", "check that /proc is mounted");
     };
     let bytes = available * 1024;
-    let seen = format!("{} of {} available", words::bytes(bytes), words::bytes(kib("MemTotal").unwrap_or(available) * 1024));
+    let seen =
+        format!("{} of {} available", words::bytes(bytes), words::bytes(kib("MemTotal").unwrap_or(available) * 1024));
     match bytes {
-        it if it < GIB / 2 => Finding::fail("memory", seen, "end other programs; the server and one small job need 512 MiB"),
-        it if it < 2 * GIB => Finding::warn("memory", seen, "training jobs ask for 2 GiB unless told otherwise; end other programs or add memory"),
+        it if it < GIB / 2 => {
+            Finding::fail("memory", seen, "end other programs; the server and one small job need 512 MiB")
+        }
+        it if it < 2 * GIB => Finding::warn(
+            "memory",
+            seen,
+            "training jobs ask for 2 GiB unless told otherwise; end other programs or add memory",
+        ),
         _ => Finding::ok("memory", seen),
     }
 }
@@ -89,7 +96,9 @@ fn memory(meminfo: &str) -> Finding {
 fn port(listen: &str) -> Finding {
     let addresses = match listen.to_socket_addrs() {
         Ok(addresses) => addresses.collect::<Vec<_>>(),
-        Err(error) => return Finding::fail("port", format!("{listen}: {error}"), "write the address like 127.0.0.1:7300"),
+        Err(error) => {
+            return Finding::fail("port", format!("{listen}: {error}"), "write the address like 127.0.0.1:7300");
+        }
     };
     match TcpListener::bind(addresses.as_slice()) {
         Ok(_) => Finding::ok("port", format!("{listen} is free")),
@@ -98,20 +107,20 @@ fn port(listen: &str) -> Finding {
             format!("{listen} is in use"),
             "fine when that is your server (see below); else choose another: kaogong up --listen 127.0.0.1:7301",
         ),
-        Err(error) => Finding::fail("port", format!("{listen}: {error}"), "choose another: kaogong up --listen 127.0.0.1:7301"),
+        Err(error) => {
+            Finding::fail("port", format!("{listen}: {error}"), "choose another: kaogong up --listen 127.0.0.1:7301")
+        }
     }
 }
 
 /// What a program prints first, or why it cannot be run.
 async fn first_line(program: &str, arguments: &[&str]) -> Result<String, String> {
-    let child = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let child = tokio::process::Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(PROGRAM_LIMIT, child).await.map_err(|_| "it does not answer".to_owned())?;
-    let output = output.map_err(|it| if it.kind() == io::ErrorKind::NotFound { "not found".into() } else { it.to_string() })?;
-    let text = String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout }).into_owned();
+    let output =
+        output.map_err(|it| if it.kind() == io::ErrorKind::NotFound { "not found".into() } else { it.to_string() })?;
+    let text =
+        String::from_utf8_lossy(if output.stdout.is_empty() { &output.stderr } else { &output.stdout }).into_owned();
     let line = text.lines().next().unwrap_or_default().trim().to_owned();
     if output.status.success() { Ok(line) } else { Err(format!("{}: {line}", output.status)) }
 }
@@ -128,13 +137,21 @@ async fn uv() -> Finding {
 async fn python() -> Finding {
     match first_line("python3", &["--version"]).await {
         Ok(version) => Finding::ok("python", version),
-        Err(why) => Finding::warn("python", format!("python3: {why}"), "install Python 3.11 or later; uv can fetch one when it has a network"),
+        Err(why) => Finding::warn(
+            "python",
+            format!("python3: {why}"),
+            "install Python 3.11 or later; uv can fetch one when it has a network",
+        ),
     }
 }
 
 fn onnxruntime() -> Finding {
     let usual = ["/usr/lib", "/usr/local/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-    let named = ["KAOGONG_ONNXRUNTIME", "ORT_DYLIB_PATH"].into_iter().filter_map(std::env::var_os).map(PathBuf::from).find(|it| it.is_file());
+    let named = ["KAOGONG_ONNXRUNTIME", "ORT_DYLIB_PATH"]
+        .into_iter()
+        .filter_map(std::env::var_os)
+        .map(PathBuf::from)
+        .find(|it| it.is_file());
     let found = named.or_else(|| usual.iter().find_map(|it| library_in(Path::new(it))));
     match found {
         Some(path) => Finding::ok("onnx runtime", path.display().to_string()),
@@ -148,7 +165,9 @@ fn onnxruntime() -> Finding {
 
 fn library_in(folder: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(folder).ok()?.flatten();
-    entries.map(|it| it.path()).find(|it| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("libonnxruntime.so")))
+    entries
+        .map(|it| it.path())
+        .find(|it| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("libonnxruntime.so")))
 }
 
 async fn gpu() -> Finding {
@@ -156,7 +175,11 @@ async fn gpu() -> Finding {
         Ok(line) if !line.is_empty() => Finding::ok("gpu", line),
         Ok(_) => Finding::ok("gpu", "none; jobs and endpoints use processors"),
         Err(why) if why == "not found" => Finding::ok("gpu", "no nvidia-smi; jobs and endpoints use processors"),
-        Err(why) => Finding::warn("gpu", format!("nvidia-smi: {why}"), "check the driver; without it jobs and endpoints use processors"),
+        Err(why) => Finding::warn(
+            "gpu",
+            format!("nvidia-smi: {why}"),
+            "check the driver; without it jobs and endpoints use processors",
+        ),
     }
 }
 
@@ -165,16 +188,23 @@ pub(super) async fn server(context: &Context) -> Finding {
     let start = "start one: kaogong up";
     let client = match context.client() {
         Ok(client) => client,
-        Err(problem) => return Finding::fail("server", problem.text, problem.hint.unwrap_or_else(|| "check the profile".into())),
+        Err(problem) => {
+            return Finding::fail("server", problem.text, problem.hint.unwrap_or_else(|| "check the profile".into()));
+        }
     };
     match client.system().await {
         Ok(system) => {
             let engines: Vec<String> = system.engines.iter().map(|it| format!("{} {}", it.name, it.version)).collect();
-            Finding::ok("server", format!("{} runs version {}, engines: {}", client.address(), system.version, engines.join(", ")))
+            Finding::ok(
+                "server",
+                format!("{} runs version {}, engines: {}", client.address(), system.version, engines.join(", ")),
+            )
         }
-        Err(problem) if problem.kind == ErrorKind::Unauthenticated => {
-            Finding::warn("server", format!("{} runs and does not know you", client.address()), "sign in: kaogong login URL")
-        }
+        Err(problem) if problem.kind == ErrorKind::Unauthenticated => Finding::warn(
+            "server",
+            format!("{} runs and does not know you", client.address()),
+            "sign in: kaogong login URL",
+        ),
         Err(problem) => Finding::warn("server", problem.text, start),
     }
 }
@@ -187,7 +217,10 @@ mod tests {
     #[test]
     fn memory_is_judged_by_what_is_available() {
         let verdict = |kib: u64| memory(&format!("MemTotal: 16000000 kB\nMemAvailable: {kib} kB\n")).verdict;
-        assert_eq!([verdict(100_000), verdict(1_000_000), verdict(8_000_000)], [Verdict::Fail, Verdict::Warn, Verdict::Ok]);
+        assert_eq!(
+            [verdict(100_000), verdict(1_000_000), verdict(8_000_000)],
+            [Verdict::Fail, Verdict::Warn, Verdict::Ok]
+        );
         assert_eq!(memory("").verdict, Verdict::Warn);
     }
 

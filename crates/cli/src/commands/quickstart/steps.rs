@@ -30,8 +30,12 @@ impl Kind {
         let summary = &version.summary;
         if summary.kind == "images" {
             if summary.classes.len() < 2 {
-                return Err(usage(format!("{} has pictures of {} class; two are needed", version.dataset, summary.classes.len()))
-                    .hint("put the pictures of each class into a folder of its own: cats/1.jpg, dogs/2.jpg"));
+                return Err(usage(format!(
+                    "{} has pictures of {} class; two are needed",
+                    version.dataset,
+                    summary.classes.len()
+                ))
+                .hint("put the pictures of each class into a folder of its own: cats/1.jpg, dogs/2.jpg"));
             }
             return Ok(Self::Images);
         }
@@ -39,7 +43,8 @@ impl Kind {
         let column = summary.columns.iter().find(|it| it.name == target);
         let column = column.ok_or_else(|| {
             let names: Vec<&str> = summary.columns.iter().take(40).map(|it| it.name.as_str()).collect();
-            usage(format!("{} has no column `{target}`", version.dataset)).hint(format!("its columns: {}", names.join(", ")))
+            usage(format!("{} has no column `{target}`", version.dataset))
+                .hint(format!("its columns: {}", names.join(", ")))
         })?;
         let has_few = column.distinct.is_some_and(|it| it <= CLASSES_MAX);
         match column.kind.as_str() {
@@ -67,7 +72,8 @@ impl Kind {
 
     fn command(self, algorithm: &str, experiment: &str, seed: u64) -> Vec<String> {
         let script = if self == Self::Images { "train/images.py" } else { "train/table.py" };
-        let mut words: Vec<String> = ["python", script, "--input", "data", "--algorithm", algorithm].map(Into::into).into();
+        let mut words: Vec<String> =
+            ["python", script, "--input", "data", "--algorithm", algorithm].map(Into::into).into();
         words.extend(["--experiment".into(), experiment.to_owned(), "--seed".into(), (seed % (1 << 32)).to_string()]);
         match self {
             Self::Images => {}
@@ -79,12 +85,16 @@ impl Kind {
 }
 
 /// Submits one job per algorithm.
-pub(super) async fn submit(client: &Client, version: &VersionView, kind: Kind, seed: u64, id: &str) -> Result<Vec<JobView>, Problem> {
+pub(super) async fn submit(
+    client: &Client,
+    version: &VersionView,
+    kind: Kind,
+    seed: u64,
+    id: &str,
+) -> Result<Vec<JobView>, Problem> {
     let code = job_file::upload_code(client, python::training_code()).await?;
-    let environment = EnvironmentSpec {
-        lock: python::SKLEARN_LOCK.to_owned(),
-        python: Some(python::SKLEARN_PYTHON.to_owned()),
-    };
+    let environment =
+        EnvironmentSpec { lock: python::SKLEARN_LOCK.to_owned(), python: Some(python::SKLEARN_PYTHON.to_owned()) };
     let mut jobs = Vec::new();
     for algorithm in kind.algorithms() {
         let spec = JobSpec {
@@ -179,7 +189,8 @@ pub(super) async fn runs_of(client: &Client, jobs: &[JobView]) -> Result<Vec<Run
                 break;
             }
         }
-        let missing = || Problem::unavailable(format!("job {} ({}) succeeded and logged no finished run", job.name, job.id));
+        let missing =
+            || Problem::unavailable(format!("job {} ({}) succeeded and logged no finished run", job.name, job.id));
         runs.push(finished.ok_or_else(missing)?);
     }
     Ok(runs)
@@ -195,7 +206,13 @@ pub(super) fn best<'a>(runs: &'a [RunView], metric: &str) -> Result<&'a RunView,
 }
 
 /// Registers the model of a run and points the alias `champion` at it.
-pub(super) async fn register(client: &Client, name: &str, run: &RunView, metric: &str, id: &str) -> Result<ModelVersionView, Problem> {
+pub(super) async fn register(
+    client: &Client,
+    name: &str,
+    run: &RunView,
+    metric: &str,
+    id: &str,
+) -> Result<ModelVersionView, Problem> {
     let version = NewModelVersion {
         upload: None,
         run: Some(run.id.clone()),
@@ -209,7 +226,12 @@ pub(super) async fn register(client: &Client, name: &str, run: &RunView, metric:
 }
 
 /// Serves the model under its own name.
-pub(super) async fn serve(client: &Client, name: &str, model: &ModelVersionView, engine: Option<&str>) -> Result<EndpointView, Problem> {
+pub(super) async fn serve(
+    client: &Client,
+    name: &str,
+    model: &ModelVersionView,
+    engine: Option<&str>,
+) -> Result<EndpointView, Problem> {
     let wanted = NewEndpoint {
         name: name.to_owned(),
         model: format!("{}@{}", model.model, model.number),

@@ -12,7 +12,9 @@ pub fn uv(named: Option<&Path>) -> Result<Option<PathBuf>, Problem> {
         if path.is_file() {
             return Ok(Some(absolute(path)));
         }
-        return Err(Problem::not_found(format!("there is no uv at {}", path.display())).hint("check --uv or KAOGONG_UV"));
+        return Err(
+            Problem::not_found(format!("there is no uv at {}", path.display())).hint("check --uv or KAOGONG_UV")
+        );
     }
     let in_path = std::env::var_os("PATH").map(|it| std::env::split_paths(&it).collect::<Vec<_>>()).unwrap_or_default();
     let folders = in_path.into_iter().chain(beside().into_iter().map(|it| it.join(".tools/bin")));
@@ -37,7 +39,12 @@ pub fn onnxruntime_folders() -> Vec<PathBuf> {
 fn packages_of(lib: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(lib) else { return vec![] };
     let is_python = |it: &PathBuf| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("python3"));
-    entries.flatten().map(|it| it.path()).filter(is_python).map(|it| it.join("site-packages/onnxruntime/capi")).collect()
+    entries
+        .flatten()
+        .map(|it| it.path())
+        .filter(is_python)
+        .map(|it| it.join("site-packages/onnxruntime/capi"))
+        .collect()
 }
 
 /// Folders of this program: where it was started from, and where it really lies.

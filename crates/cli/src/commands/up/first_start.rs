@@ -22,7 +22,8 @@ const TOKEN_DAYS_LEFT_MIN: i64 = 30;
 /// Makes the administrator when there is nobody yet, and the local profile.
 pub async fn welcome(app: &App, folder: &Path, url: &str) -> Result<(), Problem> {
     let password = make_secret("")?;
-    let password = Secret::new(password.expose().chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>());
+    let password =
+        Secret::new(password.expose().chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>());
     let is_empty = app.store.list_users().await?.is_empty();
     if is_empty {
         let hash = passwords::hash(password.clone()).await?;

@@ -28,7 +28,8 @@ pub(super) async fn launch(app: &Arc<App>, job: &JobRow, attempt: AttemptId) -> 
     let spec: JobSpec = crate::http::jobs::spec_of(job)?;
     let work_dir = app.runner.prepare(attempt).await?;
     if let Some(code) = &spec.code {
-        let hash: BlobHash = code.parse().map_err(|_| Problem::invalid(format!("`{code}` is not the hash of an upload")))?;
+        let hash: BlobHash =
+            code.parse().map_err(|_| Problem::invalid(format!("`{code}` is not the hash of an upload")))?;
         let (blobs, folder) = (app.blobs.clone(), work_dir.clone());
         tokio::task::spawn_blocking(move || unpack(&blobs.open_file(&hash)?.0, &folder))
             .await

@@ -110,7 +110,10 @@ async fn locate(call: &Call, path: &str) -> Told<Located> {
         }
     };
     if ids.text(experiment) != place.experiment && experiment.to_string() != place.experiment {
-        return Err(MlflowProblem::missing(format!("No Experiment with id={} has artifacts of that name", place.experiment)));
+        return Err(MlflowProblem::missing(format!(
+            "No Experiment with id={} has artifacts of that name",
+            place.experiment
+        )));
     }
     Ok(Located { owner, rest: place.rest, is_active })
 }
@@ -287,7 +290,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, request: Request) -> Told<R
         }
         Some(Some((from, to))) => {
             let (mut file, size) = app.blobs.open_file(&hash).map_err(Problem::from)?;
-            file.seek(SeekFrom::Start(from)).map_err(|it| Problem::unavailable("a stored file cannot be read").because(it))?;
+            file.seek(SeekFrom::Start(from))
+                .map_err(|it| Problem::unavailable("a stored file cannot be read").because(it))?;
             let part = [
                 (header::CONTENT_LENGTH, (to - from + 1).to_string()),
                 (header::CONTENT_RANGE, format!("bytes {from}-{to}/{size}")),
@@ -328,7 +332,16 @@ mod tests {
 
     #[test]
     fn paths_that_climb_are_refused() {
-        for path in ["", "a", "0/run_x/other/a", "0/run_x/artifacts/../a", "0/run_x/artifacts/a//b", "0/run_x/artifacts/./a", "0/run_x/artifacts/a\\b", "0/run_x/artifacts/a\0"] {
+        for path in [
+            "",
+            "a",
+            "0/run_x/other/a",
+            "0/run_x/artifacts/../a",
+            "0/run_x/artifacts/a//b",
+            "0/run_x/artifacts/./a",
+            "0/run_x/artifacts/a\\b",
+            "0/run_x/artifacts/a\0",
+        ] {
             assert!(place_of(path).is_err(), "{path} was accepted");
         }
     }

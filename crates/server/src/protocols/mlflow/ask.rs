@@ -89,7 +89,9 @@ impl Ask {
         });
         match parsed {
             Ok(Value::Object(fields)) => Ok(Self { fields }),
-            Ok(other) => Err(MlflowProblem::invalid(format!("the body must be a JSON object, not a {}", type_word(&other)))),
+            Ok(other) => {
+                Err(MlflowProblem::invalid(format!("the body must be a JSON object, not a {}", type_word(&other))))
+            }
             Err(it) => Err(MlflowProblem::invalid(format!("the body is not JSON: {it}"))),
         }
     }
@@ -274,7 +276,8 @@ mod tests {
 
     #[test]
     fn bare_numbers_of_python_are_read() {
-        let ask = Ask::from_json(br#"{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "d": [Infinity]}"#).expect("a body");
+        let ask =
+            Ask::from_json(br#"{"a": NaN, "b": -Infinity, "c": "NaN \" Infinity", "d": [Infinity]}"#).expect("a body");
         assert!(ask.real("a").expect("a").expect("a value").is_nan());
         assert_eq!(ask.real("b").expect("b"), Some(f64::NEG_INFINITY));
         assert_eq!(ask.text("c").expect("c").as_deref(), Some("NaN \" Infinity"));
@@ -282,7 +285,8 @@ mod tests {
 
     #[test]
     fn integers_come_as_numbers_or_texts() {
-        let ask = Ask::from_json(br#"{"a": 9007199254740993, "b": "9007199254740993", "c": 5.0, "d": 5.5, "e": null}"#).expect("a body");
+        let ask = Ask::from_json(br#"{"a": 9007199254740993, "b": "9007199254740993", "c": 5.0, "d": 5.5, "e": null}"#)
+            .expect("a body");
         assert_eq!(ask.int("a").expect("a"), Some(9_007_199_254_740_993));
         assert_eq!(ask.int("b").expect("b"), Some(9_007_199_254_740_993));
         assert_eq!(ask.int("c").expect("c"), Some(5));

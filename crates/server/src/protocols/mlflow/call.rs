@@ -37,13 +37,16 @@ impl FromRequest<Arc<App>> for Call {
         let (mut parts, body) = request.into_parts();
         let inside = InProject::from_request_parts(&mut parts, app).await.map_err(|it| MlflowProblem::from(it.0))?;
         let params = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
-        let Path(params) = params.map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
-        let bytes = axum::body::to_bytes(body, JSON_BYTES_MAX)
-            .await
-            .map_err(|_| MlflowProblem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off")))?;
+        let Path(params) =
+            params.map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
+        let bytes = axum::body::to_bytes(body, JSON_BYTES_MAX).await.map_err(|_| {
+            MlflowProblem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off"))
+        })?;
         let ask = if parts.method == Method::GET || bytes.is_empty() {
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-            Ask::from_pairs(query.map_err(|it| MlflowProblem::invalid(format!("the query is not right: {}", it.body_text())))?.0)
+            Ask::from_pairs(
+                query.map_err(|it| MlflowProblem::invalid(format!("the query is not right: {}", it.body_text())))?.0,
+            )
         } else {
             Ask::from_json(&bytes)?
         };

@@ -121,9 +121,9 @@ fn field(entity: Option<&str>, key: &str) -> Told<(bool, String)> {
                 "Invalid attribute key '{key}' specified. Valid keys are 'name', 'experiment_id', 'creation_time', 'last_update_time'"
             ))),
         },
-        Some(other) => Err(MlflowProblem::invalid(format!(
-            "Invalid entity type '{other}'. Valid values are ['attribute', 'tag']"
-        ))),
+        Some(other) => {
+            Err(MlflowProblem::invalid(format!("Invalid entity type '{other}'. Valid values are ['attribute', 'tag']")))
+        }
     }
 }
 
@@ -192,12 +192,8 @@ pub(super) async fn search_datasets(call: Call) -> Reply {
     for text in texts {
         experiments.push(call.experiment(&text).await?.id);
     }
-    let search = RunSearch {
-        experiments,
-        lifecycle: Some(Lifecycle::Active),
-        limit: DATASET_RUNS_MAX,
-        ..RunSearch::default()
-    };
+    let search =
+        RunSearch { experiments, lifecycle: Some(Lifecycle::Active), limit: DATASET_RUNS_MAX, ..RunSearch::default() };
     let runs = call.store().search_runs(call.project(), &search).await?;
     let ids = call.experiment_ids().await?;
     let names = wire::version_names(&call, &runs).await?;

@@ -78,7 +78,8 @@ pub(super) fn parse_filter(text: &str) -> Result<Vec<Clause>, String> {
 
 /// Reads one `order_by` clause: a field, then optionally ASC or DESC.
 pub(super) fn parse_order(text: &str) -> Result<Order, String> {
-    let bad = || format!("Invalid order_by clause '{}'. Could not be parsed.", text.chars().take(200).collect::<String>());
+    let bad =
+        || format!("Invalid order_by clause '{}'. Could not be parsed.", text.chars().take(200).collect::<String>());
     if text.len() > FILTER_BYTES_MAX {
         return Err(bad());
     }
@@ -189,7 +190,9 @@ impl Reader {
         match word.split_once('.') {
             None => Ok((None, word)),
             Some((entity, "")) if self.is_at_quote() => Ok((Some(entity.to_owned()), self.quoted()?)),
-            Some((entity, key)) if !key.is_empty() && !entity.is_empty() => Ok((Some(entity.to_owned()), key.to_owned())),
+            Some((entity, key)) if !key.is_empty() && !entity.is_empty() => {
+                Ok((Some(entity.to_owned()), key.to_owned()))
+            }
             Some(_) => Err(format!("Invalid clause(s) in filter string: '{word}'")),
         }
     }
@@ -292,7 +295,9 @@ impl Reader {
         };
         let wants_list = matches!(test, Test::Compare(Comparator::In | Comparator::NotIn));
         if wants_list != matches!(operand, Operand::List(_)) {
-            return Err(format!("Invalid comparison clause for '{key}': IN takes a list in parentheses, and only IN does"));
+            return Err(format!(
+                "Invalid comparison clause for '{key}': IN takes a list in parentheses, and only IN does"
+            ));
         }
         Ok(Clause { entity, key, test, operand })
     }
@@ -302,9 +307,46 @@ impl Reader {
 #[cfg(test)]
 pub(super) fn drawn_texts(count: u64) -> impl Iterator<Item = String> {
     const PIECES: [&str; 40] = [
-        "metrics", "tags", "params", "datasets", "run_id", "name", "a", ".", "`", "\"", "'", "''", " ", "  ", "=", "!=", "<",
-        ">", "!", "LIKE", "IN", "NOT", "IS", "NULL", "AND", "OR", "(", ")", ",", "1", "-1e9", "é", "考", "\u{0}", "\\", "{",
-        "}", "NaN", "-Infinity", ":",
+        "metrics",
+        "tags",
+        "params",
+        "datasets",
+        "run_id",
+        "name",
+        "a",
+        ".",
+        "`",
+        "\"",
+        "'",
+        "''",
+        " ",
+        "  ",
+        "=",
+        "!=",
+        "<",
+        ">",
+        "!",
+        "LIKE",
+        "IN",
+        "NOT",
+        "IS",
+        "NULL",
+        "AND",
+        "OR",
+        "(",
+        ")",
+        ",",
+        "1",
+        "-1e9",
+        "é",
+        "考",
+        "\u{0}",
+        "\\",
+        "{",
+        "}",
+        "NaN",
+        "-Infinity",
+        ":",
     ];
     (0..count).map(|seed| {
         let mut bytes = [0u8; 33];

@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn names_that_mean_another_path_are_refused() {
-        for good in ["a", "a/b", "val loss", "acc@".trim_end_matches('@'), "精度", "a:b", "..a".trim_start_matches('.')] {
+        for good in ["a", "a/b", "val loss", "acc@".trim_end_matches('@'), "精度", "a:b", "..a".trim_start_matches('.')]
+        {
             assert!(key("key", good).is_ok(), "{good}");
         }
         for bad in ["", "/a", "a//b", "./a", "a/../b", "../a", "a/", ".", "a\\b", "a\nb", "a%b"] {
@@ -166,6 +167,10 @@ mod tests {
         let problem = length("Param value", 3, "abcd").expect_err("too long");
         assert_eq!(problem.message(), "'Param value' exceeds the maximum length of 3 characters");
         let problem = batch("metrics", 1000, 1001).expect_err("too many");
-        assert!(problem.message().starts_with("A batch logging request can contain at most 1000 metrics. Got 1001 metrics."));
+        assert!(
+            problem
+                .message()
+                .starts_with("A batch logging request can contain at most 1000 metrics. Got 1001 metrics.")
+        );
     }
 }

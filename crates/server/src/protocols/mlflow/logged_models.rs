@@ -132,14 +132,23 @@ enum Kind {
 
 fn kind_of(entity: Option<&str>, key: &str) -> Told<Kind> {
     const ATTRIBUTES: [&str; 9] = [
-        "model_id", "model_name", "name", "model_type", "status", "source_run_id", "experiment_id", "creation_timestamp",
+        "model_id",
+        "model_name",
+        "name",
+        "model_type",
+        "status",
+        "source_run_id",
+        "experiment_id",
+        "creation_timestamp",
         "last_updated_timestamp",
     ];
     match entity {
-        None | Some("attribute" | "attributes" | "attr") if ATTRIBUTES.contains(&key) || key == "creation_time" => Ok(Kind::Attribute),
-        None | Some("attribute" | "attributes" | "attr") => {
-            Err(MlflowProblem::invalid(format!("Invalid attribute key '{key}' specified. Valid keys are {ATTRIBUTES:?}")))
+        None | Some("attribute" | "attributes" | "attr") if ATTRIBUTES.contains(&key) || key == "creation_time" => {
+            Ok(Kind::Attribute)
         }
+        None | Some("attribute" | "attributes" | "attr") => Err(MlflowProblem::invalid(format!(
+            "Invalid attribute key '{key}' specified. Valid keys are {ATTRIBUTES:?}"
+        ))),
         Some("param" | "params") => Ok(Kind::Param),
         Some("tag" | "tags") => Ok(Kind::Tag),
         Some("metric" | "metrics") => Ok(Kind::Metric),
@@ -167,7 +176,9 @@ fn look(ids: ExperimentIds, row: &LoggedModelRow, kind: Kind, key: &str) -> Foun
 
 fn checked(clause: Clause) -> Told<(Kind, Clause)> {
     let kind = kind_of(clause.entity.as_deref(), &clause.key)?;
-    let is_number = kind == Kind::Metric || (kind == Kind::Attribute && clause.key.contains("timestamp")) || clause.key == "creation_time";
+    let is_number = kind == Kind::Metric
+        || (kind == Kind::Attribute && clause.key.contains("timestamp"))
+        || clause.key == "creation_time";
     check_kind(&clause, is_number)?;
     Ok((kind, clause))
 }

@@ -36,7 +36,8 @@ fn point(ask: &Ask, path: &str) -> Told<MetricPoint> {
     limits::key(&at("name"), &key)?;
     limits::length("Metric name", KEY_BYTES_MAX, &key)?;
     let Some(raw) = ask.raw("value") else { return Err(missing_value(&at("value"))) };
-    let timestamp_ms = ask.int("timestamp").map_err(|_| wrong_type(&at("timestamp"), ask.raw("timestamp").unwrap_or(&Value::Null)))?;
+    let timestamp_ms =
+        ask.int("timestamp").map_err(|_| wrong_type(&at("timestamp"), ask.raw("timestamp").unwrap_or(&Value::Null)))?;
     let timestamp_ms = timestamp_ms.ok_or_else(|| missing_value(&at("timestamp")))?;
     let value = ask.real("value").ok().flatten().ok_or_else(|| {
         let shown: String = raw.to_string().chars().take(200).collect();

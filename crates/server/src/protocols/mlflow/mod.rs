@@ -223,7 +223,8 @@ mod tests {
         for it in &routes {
             assert!(seen.insert((it.path.clone(), it.method.to_string())), "{} {} is there twice", it.method, it.path);
         }
-        let open: BTreeSet<&str> = routes.iter().filter(|it| it.rule == Rule::Public).map(|it| it.path.as_str()).collect();
+        let open: BTreeSet<&str> =
+            routes.iter().filter(|it| it.rule == Rule::Public).map(|it| it.path.as_str()).collect();
         let expected = ["/version", "/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"];
         assert_eq!(open, BTreeSet::from(expected));
     }

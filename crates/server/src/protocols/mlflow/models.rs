@@ -172,7 +172,12 @@ pub(super) async fn get_by_alias(call: Call) -> Reply {
     let row = named(&call).await?;
     let alias = call.ask.need("alias")?;
     let aliases = call.store().model_aliases(row.id).await?;
-    let unknown = || MlflowProblem::invalid(format!("Registered model alias {} not found.", alias.chars().take(255).collect::<String>()));
+    let unknown = || {
+        MlflowProblem::invalid(format!(
+            "Registered model alias {} not found.",
+            alias.chars().take(255).collect::<String>()
+        ))
+    };
     let number = *aliases.get(&alias).ok_or_else(unknown)?;
     let version = call.store().find_model_version(row.id, number).await?.ok_or_else(unknown)?;
     Ok(Json(json!({"model_version": versions::view(&row.name, &version, &aliases)})))
@@ -180,8 +185,7 @@ pub(super) async fn get_by_alias(call: Call) -> Reply {
 
 pub(super) async fn latest_versions(call: Call) -> Reply {
     let row = named(&call).await?;
-    let wanted: Vec<String> =
-        call.ask.texts("stages")?.iter().map(|it| versions::stage_of(it)).collect::<Told<_>>()?;
+    let wanted: Vec<String> = call.ask.texts("stages")?.iter().map(|it| versions::stage_of(it)).collect::<Told<_>>()?;
     let aliases = call.store().model_aliases(row.id).await?;
     let all = call.store().list_model_versions(row.id).await?;
     let newest = newest_of_stages(&all).into_iter().filter(|it| wanted.is_empty() || wanted.contains(&it.stage));
@@ -210,7 +214,9 @@ fn checked(clause: Clause) -> Told<(bool, Clause)> {
             )));
         }
         Some(other) => {
-            return Err(MlflowProblem::invalid(format!("Invalid entity type '{other}'. Valid values are ['tag', 'attribute']")));
+            return Err(MlflowProblem::invalid(format!(
+                "Invalid entity type '{other}'. Valid values are ['tag', 'attribute']"
+            )));
         }
     };
     check_kind(&clause, false)?;
@@ -264,4 +270,3 @@ pub(super) async fn search(call: Call) -> Reply {
     }
     Ok(Json(wire::listing("registered_models", views, next)))
 }
-

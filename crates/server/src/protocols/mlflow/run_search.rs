@@ -234,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_filter_becomes_conditions_of_the_store() {
-        let filters = parse_run_filter("metrics.acc > 0.9 AND params.`a b` = 'x' AND attributes.status IN ('RUNNING')").expect("a filter");
+        let filters = parse_run_filter("metrics.acc > 0.9 AND params.`a b` = 'x' AND attributes.status IN ('RUNNING')")
+            .expect("a filter");
         assert_eq!(filters[0].field, Field::Metric("acc".into()));
         assert_eq!(filters[1].field, Field::Param("a b".into()));
         assert_eq!(filters[2].operand, kaogong_store::Operand::List(vec!["RUNNING".into()]));

@@ -122,8 +122,9 @@ pub(super) async fn restore(call: Call) -> Reply {
 pub(super) async fn log_model(call: Call) -> Reply {
     let run = call.active_run(&call.ask.need("run_id")?).await?;
     let text = call.ask.need("model_json")?;
-    let model: Value = serde_json::from_str(&text)
-        .map_err(|_| MlflowProblem::invalid(format!("Malformed model info. \n {} \n is not a valid JSON.", shown(&text))))?;
+    let model: Value = serde_json::from_str(&text).map_err(|_| {
+        MlflowProblem::invalid(format!("Malformed model info. \n {} \n is not a valid JSON.", shown(&text)))
+    })?;
     let missing: Vec<&str> = ["artifact_path", "flavors", "run_id", "utc_time_created"]
         .into_iter()
         .filter(|it| model.get(it).is_none())

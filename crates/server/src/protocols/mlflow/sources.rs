@@ -122,7 +122,8 @@ pub async fn onnx_of_run(app: &App, project: ProjectId, run: RunId) -> Result<(S
     found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
     let source = Source { owner: ArtifactOwner::Run(run), path: String::new() };
     let file = onnx_of(app, project, &source).await?.ok_or_else(|| {
-        Problem::not_found(format!("run {run} has no ONNX file")).hint("log one with mlflow.onnx.log_model or mlflow.log_artifact")
+        Problem::not_found(format!("run {run} has no ONNX file"))
+            .hint("log one with mlflow.onnx.log_model or mlflow.log_artifact")
     })?;
     Ok((format!("runs:/{run}/{}", file.path), file.hash))
 }
@@ -166,7 +167,10 @@ mod tests {
         let dashed = super::super::call::model_id_text(model);
         let source = |text: String| parse(&text).expect("a source").expect("one of ours");
         assert_eq!(source(format!("runs:/{run}/a/b")), Source { owner: ArtifactOwner::Run(run), path: "a/b".into() });
-        assert_eq!(source(format!("models:/{dashed}")), Source { owner: ArtifactOwner::LoggedModel(model), path: String::new() });
+        assert_eq!(
+            source(format!("models:/{dashed}")),
+            Source { owner: ArtifactOwner::LoggedModel(model), path: String::new() }
+        );
         let uri = format!("mlflow-artifacts:/0/{run}/artifacts/model");
         assert_eq!(source(uri), Source { owner: ArtifactOwner::Run(run), path: "model".into() });
         let uri = format!("mlflow-artifacts://host:7300/0/models/{dashed}/artifacts");
@@ -186,7 +190,15 @@ mod tests {
             media_type: None,
             created_at: Timestamp(0),
         };
-        let rows = || vec![row("a/deep/x.onnx"), row("a/y.onnx"), row("model/model.onnx"), row("model/MLmodel"), row("modelx/z.onnx")];
+        let rows = || {
+            vec![
+                row("a/deep/x.onnx"),
+                row("a/y.onnx"),
+                row("model/model.onnx"),
+                row("model/MLmodel"),
+                row("modelx/z.onnx"),
+            ]
+        };
         let path = |below: &str| onnx_among(rows(), below).map(|it| it.path);
         assert_eq!(path("").as_deref(), Some("model/model.onnx"));
         assert_eq!(path("a").as_deref(), Some("a/y.onnx"));

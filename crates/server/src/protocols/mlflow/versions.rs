@@ -58,7 +58,8 @@ pub(super) async fn find_version(call: &Call, model: &ModelRow, text: &str) -> T
     }
     let number = number_of(text)?;
     let found = call.store().find_model_version(model.id, number).await?;
-    found.ok_or_else(|| MlflowProblem::missing(format!("Model Version (name={}, version={text}) not found", model.name)))
+    found
+        .ok_or_else(|| MlflowProblem::missing(format!("Model Version (name={}, version={text}) not found", model.name)))
 }
 
 /// Refuses to delete what an endpoint serves.
@@ -89,9 +90,10 @@ async fn named(call: &Call) -> Told<(ModelRow, ModelVersionRow)> {
     limits::model_name(&name)?;
     let version = call.ask.text_or_empty("version")?;
     // As MLflow: a missing model is a missing version.
-    let model = call.store().find_model(call.project(), &name).await?.ok_or_else(|| {
-        MlflowProblem::missing(format!("Model Version (name={name}, version={version}) not found"))
-    })?;
+    let model =
+        call.store().find_model(call.project(), &name).await?.ok_or_else(|| {
+            MlflowProblem::missing(format!("Model Version (name={name}, version={version}) not found"))
+        })?;
     let row = find_version(call, &model, &version).await?;
     Ok((model, row))
 }
@@ -267,7 +269,9 @@ fn checked(mut clause: Clause) -> Told<(bool, Clause)> {
         Some("tag" | "tags") => true,
         None | Some("attribute" | "attributes" | "attr") => false,
         Some(other) => {
-            return Err(MlflowProblem::invalid(format!("Invalid entity type '{other}'. Valid values are ['tag', 'attribute']")));
+            return Err(MlflowProblem::invalid(format!(
+                "Invalid entity type '{other}'. Valid values are ['tag', 'attribute']"
+            )));
         }
     };
     let known = ["name", "version_number", "run_id", "source_path", "model_id"];
@@ -321,7 +325,8 @@ pub(super) async fn search(call: Call) -> Reply {
     let mut all: Vec<Entry> = vec![];
     let mut aliases = BTreeMap::new();
     for model in call.store().list_models(call.project()).await? {
-        let probe = |(is_tag, it): &(bool, Clause)| *is_tag || it.key != "name" || holds(it, &Found::Text(model.name.clone()));
+        let probe =
+            |(is_tag, it): &(bool, Clause)| *is_tag || it.key != "name" || holds(it, &Found::Text(model.name.clone()));
         if !clauses.iter().all(probe) {
             continue;
         }

@@ -3,7 +3,7 @@
 use super::{
     ask::Ask,
     call::{Call, ExperimentIds, model_id_text},
-    problem::{Told, MlflowProblem},
+    problem::{MlflowProblem, Told},
 };
 use kaogong_domain::{ids::VersionId, runs::MetricPoint};
 use kaogong_store::{ExperimentRow, Lifecycle, LoggedModelRow, RunFull, RunRow};
@@ -187,8 +187,8 @@ pub(super) fn view_type(ask: &Ask, name: &str) -> Told<Option<Lifecycle>> {
 /// A name for what the client did not name: two words and a number, drawn from chance.
 pub(super) fn drawn_name(chance: u128) -> String {
     const MOODS: [&str; 16] = [
-        "amber", "bold", "calm", "clear", "deft", "eager", "fair", "keen", "lively", "merry", "quiet", "rapid", "sharp",
-        "steady", "true", "warm",
+        "amber", "bold", "calm", "clear", "deft", "eager", "fair", "keen", "lively", "merry", "quiet", "rapid",
+        "sharp", "steady", "true", "warm",
     ];
     const THINGS: [&str; 16] = [
         "anvil", "beacon", "bridge", "brook", "cedar", "compass", "crane", "falcon", "harbor", "kiln", "loom", "maple",
