@@ -1,6 +1,6 @@
 //! Python environments, built by a real uv from a real lock.
 
-use crate::helpers::Place;
+use crate::processes::Place;
 use kaogong_domain::Timestamp;
 use kaogong_runners::{EndReason, EnvironmentSpec, Launch, Runner, testing};
 
@@ -72,7 +72,7 @@ async fn building_can_be_cancelled_and_leaves_nothing_running() {
     let slow = place.path().join("slow-uv");
     std::fs::write(&slow, "#!/bin/sh\ntrap '' TERM\necho building; while :; do sleep 0.05; done\n").expect("a program");
     std::fs::set_permissions(&slow, std::fs::Permissions::from_mode(0o700)).expect("executable");
-    let runner = crate::helpers::runner_at(place.path(), Some(slow.clone()));
+    let runner = crate::processes::runner_at(place.path(), Some(slow.clone()));
     let mut launch = with_six(&runner).await;
     launch.limits.grace_ms = 100;
     runner.start(&launch).await.expect("the start");
@@ -82,5 +82,5 @@ async fn building_can_be_cancelled_and_leaves_nothing_running() {
     runner.cancel(launch.attempt).await.expect("the request");
     let ended = testing::ending(&runner, launch.attempt).await;
     assert_eq!((ended.reason, ended.started_at), (EndReason::Cancelled, None), "{ended:?}");
-    assert!(crate::helpers::processes_with(&slow.display().to_string()).is_empty());
+    assert!(crate::processes::processes_with(&slow.display().to_string()).is_empty());
 }

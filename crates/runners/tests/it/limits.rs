@@ -1,6 +1,6 @@
 //! Stopping reaches everything, and limits hold.
 
-use crate::helpers::{ESCAPER, Place, escaped, is_alive};
+use crate::processes::{ESCAPER, Place, escaped, is_alive};
 use kaogong_runners::{EndReason, Launch, MemoryLimit, Runner, testing};
 use std::{
     fs,
@@ -142,7 +142,7 @@ async fn the_server_s_variables_and_the_launch_s_secrets_stay_private() {
     let log = testing::wait_for_log(&runner, launch.attempt, "ready\n").await;
     assert!(log.contains("TOKEN=hunter2") && !log.contains("CARGO"), "{log}");
     let path = place.folder(&launch).join("launch.json");
-    crate::helpers::until("the secret to leave the disk", || {
+    crate::processes::until("the secret to leave the disk", || {
         !fs::read_to_string(&path).expect("the launch").contains("hunter2")
     })
     .await;

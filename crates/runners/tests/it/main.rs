@@ -4,11 +4,11 @@
 //! name of one of the `helper_` tests, which do nothing in an ordinary run.
 
 mod environments;
-mod helpers;
+mod processes;
 mod limits;
 mod survival;
 
-use helpers::Place;
+use processes::Place;
 use kaogong_runners::{KillScope, MemoryLimit, Runner, testing};
 
 #[tokio::test(flavor = "multi_thread")]

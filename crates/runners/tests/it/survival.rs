@@ -1,6 +1,6 @@
 //! Crashes: of the server, of the supervisor, and of the machine.
 
-use crate::helpers::{ESCAPER, Place, escaped, is_alive, this_program_as, until};
+use crate::processes::{ESCAPER, Place, escaped, is_alive, this_program_as, until};
 use kaogong_runners::{EndReason, Runner, Seen, testing};
 use std::{fs, process::Command};
 

@@ -1,5 +1,7 @@
 //! Sessions, users, organisations, projects, members and tokens.
 
+mod views;
+
 use super::{
     error::Answer,
     extract::{Json, Params, Peer, created},
@@ -32,8 +34,9 @@ use kaogong_domain::{
     ids::{TokenId, UserId},
     names::Name,
 };
-use kaogong_store::{Actor, MemberRow, NewSessionRow, NewTokenRow, NewUserRow, ProjectRow, TokenRow, UserRow};
+use kaogong_store::{Actor, NewSessionRow, NewTokenRow, NewUserRow, UserRow};
 use std::{str::FromStr, sync::Arc};
+use views::{member_view, project_view, token_view, user_view};
 
 /// A browser stays signed in for this long.
 const SESSION_MS: i64 = 14 * 24 * 3600 * 1000;
@@ -459,49 +462,4 @@ where
 /// A list that is never long enough to be cut.
 pub(super) fn whole<T>(items: Vec<T>) -> Page<T> {
     Page { total: items.len() as u64, items }
-}
-
-fn user_view(it: &UserRow) -> UserView {
-    UserView {
-        id: it.id.to_string(),
-        name: it.name.to_string(),
-        display_name: it.display_name.clone(),
-        is_admin: it.is_admin,
-        is_disabled: it.disabled_at.is_some(),
-        created_at: it.created_at.as_ms(),
-    }
-}
-
-fn project_view(it: &ProjectRow, role: Option<Role>) -> ProjectView {
-    ProjectView {
-        id: it.id.to_string(),
-        name: it.name.to_string(),
-        title: it.title.clone(),
-        organisation: it.organisation.to_string(),
-        role: role.map(|it| it.as_str().to_owned()),
-        created_at: it.created_at.as_ms(),
-    }
-}
-
-fn member_view(it: &MemberRow) -> MemberView {
-    MemberView {
-        user_id: it.user_id.to_string(),
-        name: it.name.to_string(),
-        display_name: it.display_name.clone(),
-        role: it.role.as_str().to_owned(),
-        since: it.since.as_ms(),
-    }
-}
-
-fn token_view(it: &TokenRow, projects: &[ProjectRow]) -> TokenView {
-    let project = it.project_id.and_then(|id| projects.iter().find(|project| project.id == id));
-    TokenView {
-        id: it.id.to_string(),
-        name: it.name.clone(),
-        project: project.map(|it| it.name.to_string()),
-        scopes: it.scopes.0.iter().map(|it| it.as_str().to_owned()).collect(),
-        created_at: it.created_at.as_ms(),
-        expires_at: it.expires_at.map(|it| it.as_ms()),
-        last_used_at: it.last_used_at.map(|it| it.as_ms()),
-    }
 }

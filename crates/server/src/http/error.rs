@@ -66,7 +66,8 @@ pub fn render(mut response: Response, problem: &Problem, request_id: &str) -> Re
     response.map(|_| axum::body::Body::from(bytes))
 }
 
-fn log(problem: &Problem, request_id: &str) {
+/// Writes a failed call to the log, once.
+pub fn log(problem: &Problem, request_id: &str) {
     let causes = causes_of(problem);
     match problem.kind {
         ErrorKind::Bug => tracing::error!(request_id, causes, "request {request_id} failed: {}", problem.text),

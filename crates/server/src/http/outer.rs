@@ -1,7 +1,7 @@
 //! The outermost layer: request ids, one log line and one metric per request, security headers, error bodies.
 
-use super::error::{Failed, render};
-use crate::app::App;
+use super::error::{Failed, log, render};
+use crate::{app::App, protocols::mlflow};
 use axum::{
     extract::{MatchedPath, Request, State},
     middleware::Next,
@@ -36,7 +36,12 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let mut response = next.run(request).await;
     let route = response.extensions().get::<Matched>().map(|it| it.0.as_str().to_owned());
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
-        response = render(response, &failed.0, &id);
+        response = if mlflow::is_mine(&path) {
+            log(&failed.0, &id);
+            mlflow::render(&failed.0)
+        } else {
+            render(response, &failed.0, &id)
+        };
     } else if response.status().is_server_error() && response.headers().get(header::CONTENT_TYPE).is_none() {
         let problem = Problem::unavailable("the call took too long").hint("try again");
         response = render(response, &problem, &id);

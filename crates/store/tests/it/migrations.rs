@@ -1,1 +1,49 @@
-//! migrations
+//! Opening databases that were there before.
+
+use crate::support::{NOW, behind, on_both_empty, refused};
+use kaogong_domain::ErrorKind;
+use kaogong_store::Store;
+
+#[tokio::test]
+async fn opening_again_changes_nothing() {
+    on_both_empty(async |url| {
+        for _ in 0..2 {
+            let store = Store::open(url).await.expect("it opens");
+            store.first_start("hash", NOW).await.expect("it starts");
+            assert_eq!(store.verify_events().await.expect("whole"), 3);
+            store.close().await;
+        }
+        let (a, b) = tokio::join!(Store::open(url), Store::open(url));
+        for store in [a, b] {
+            store.expect("two at once").close().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_newer_or_changed_database_is_refused() {
+    on_both_empty(async |url| {
+        Store::open(url).await.expect("it opens").close().await;
+        behind(url, &["INSERT INTO schema_migrations (version, name, hash) VALUES (999, 'later', 'x')"]).await;
+        let told = refused(Store::open(url).await, ErrorKind::Conflict);
+        assert!(told.text.contains("999"), "{}", told.text);
+        let changed = ["DELETE FROM schema_migrations WHERE version = 999", "UPDATE schema_migrations SET hash = 'x'"];
+        behind(url, &changed).await;
+        refused(Store::open(url).await, ErrorKind::Conflict);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_first_opens_at_once_make_one_database() {
+    on_both_empty(async |url| {
+        let (a, b) = tokio::join!(Store::open(url), Store::open(url));
+        for store in [a, b] {
+            let store = store.expect("both open");
+            store.ping().await.expect("it answers");
+            store.close().await;
+        }
+    })
+    .await;
+}

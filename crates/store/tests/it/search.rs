@@ -1,1 +1,158 @@
-//! search
+//! Searching runs: every field, comparator and order, alike on both databases.
+
+use crate::support::{NOW, World, on_both, refused};
+use kaogong_domain::{
+    ErrorKind,
+    runs::{MetricPoint, RunStatus},
+};
+use kaogong_store::{
+    Comparator as C, Direction, Field, Lifecycle, NewRunRow, Operand, RunFilter, RunOrder, RunPatch, RunSearch,
+};
+use std::collections::BTreeMap;
+
+fn text(it: &str) -> Operand {
+    Operand::Text(it.to_owned())
+}
+
+fn list(it: &[&str]) -> Operand {
+    Operand::List(it.iter().map(|it| (*it).to_owned()).collect())
+}
+
+/// Runs `a`, `b`, `c`: `a` is old and good, `b` is newer and has NaN, `c` logged nothing.
+async fn three_runs(w: &World) {
+    let values = [("a", "Adam", 0.25, "user*one"), ("b", "adamW", f64::NAN, "user_two"), ("c", "", 0.0, "other")];
+    for (at, (name, optimizer, acc, user)) in (0..).zip(values) {
+        let new = NewRunRow { started_at: w.later(at), user: user.to_owned(), ..w.new_run(w.project, name).await };
+        let run = w.store.create_run(w.project, new, &w.actor, w.later(at)).await.expect("a run").row.id;
+        if name == "c" {
+            continue;
+        }
+        let params = [("opt".to_owned(), optimizer.to_owned())];
+        let tags = BTreeMap::from([("kind".to_owned(), name.repeat(2))]);
+        let points = [MetricPoint { key: "acc".to_owned(), value: acc, timestamp_ms: 1, step: 1 }];
+        w.store.log_batch(w.project, run, &params, &tags, &points).await.expect("logged");
+        if name == "a" {
+            let ended_at = Some(w.later(50));
+            let patch = RunPatch { status: Some(RunStatus::Finished), ended_at, ..RunPatch::default() };
+            w.store.update_run(w.project, run, patch, &w.actor, NOW).await.expect("ended");
+        }
+    }
+}
+
+async fn names(w: &World, search: RunSearch) -> String {
+    let total = w.store.count_runs(w.project, &search).await.expect("a count");
+    let found = w.store.search_runs(w.project, &search).await.expect("a page");
+    assert_eq!(found.len() as u64, total);
+    found.into_iter().map(|it| it.row.name).collect()
+}
+
+async fn search(w: &World) -> RunSearch {
+    RunSearch { experiments: vec![w.experiment(w.project).await], limit: 50, ..RunSearch::default() }
+}
+
+fn cases() -> Vec<(Field, C, Operand, &'static str)> {
+    let opt = || Field::Param("opt".to_owned());
+    let acc = || Field::Metric("acc".to_owned());
+    let start = |ms: i64| Operand::Number(NOW.plus_ms(ms).as_ms() as f64);
+    vec![
+        (opt(), C::Equal, text("Adam"), "a"),
+        (opt(), C::NotEqual, text("Adam"), "b"),
+        (opt(), C::Like, text("Adam%"), "a"),
+        (opt(), C::Like, text("%dam_"), "b"),
+        (opt(), C::Like, text("adam"), ""),
+        (opt(), C::ILike, text("adam%"), "ba"),
+        (opt(), C::ILike, text("ADAM"), "a"),
+        (opt(), C::In, list(&["Adam", "SGD"]), "a"),
+        (opt(), C::NotIn, list(&["Adam", "SGD"]), "b"),
+        (opt(), C::In, list(&[]), ""),
+        (acc(), C::Greater, Operand::Number(0.2), "a"),
+        (acc(), C::GreaterOrEqual, Operand::Number(0.25), "a"),
+        (acc(), C::Less, Operand::Number(0.25), ""),
+        (acc(), C::LessOrEqual, Operand::Number(0.25), "a"),
+        (acc(), C::Equal, Operand::Number(0.25), "a"),
+        (acc(), C::NotEqual, Operand::Number(1.0), "a"),
+        (Field::Tag("kind".to_owned()), C::Equal, text("bb"), "b"),
+        (Field::Name, C::In, list(&["a", "c"]), "ca"),
+        (Field::Name, C::Less, text("b"), "a"),
+        (Field::Status, C::Equal, text("RUNNING"), "cb"),
+        (Field::User, C::Like, text("user*%"), "a"),
+        (Field::User, C::Like, text("user?%"), ""),
+        (Field::User, C::ILike, text("USER\\_%"), ""),
+        (Field::StartTime, C::GreaterOrEqual, start(1), "cb"),
+        (Field::StartTime, C::Less, start(1), "a"),
+        (Field::EndTime, C::Equal, start(50), "a"),
+        (Field::Id, C::NotEqual, text("x"), "cba"),
+    ]
+}
+
+#[tokio::test]
+async fn every_condition_finds_the_same_runs() {
+    on_both("conditions", async |w| {
+        three_runs(w).await;
+        for (field, comparator, operand, expected) in cases() {
+            let filter = RunFilter { field, comparator, operand };
+            let found = names(w, RunSearch { filters: vec![filter.clone()], ..search(w).await }).await;
+            assert_eq!(found, expected, "{filter:?}");
+        }
+        let filters = vec![
+            RunFilter { field: Field::Status, comparator: C::Equal, operand: text("RUNNING") },
+            RunFilter { field: Field::Name, comparator: C::Equal, operand: text("b") },
+        ];
+        assert_eq!(names(w, RunSearch { filters, ..search(w).await }).await, "b");
+        for (field, operand) in
+            [(Field::StartTime, text("x")), (Field::Name, Operand::Number(1.0)), (Field::Name, list(&["x"]))]
+        {
+            let filters = vec![RunFilter { field, comparator: C::Equal, operand }];
+            let told = w.store.search_runs(w.project, &RunSearch { filters, ..search(w).await }).await;
+            refused(told, ErrorKind::Invalid);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn runs_without_the_value_come_last() {
+    on_both("orders", async |w| {
+        three_runs(w).await;
+        let cases = [
+            (Field::Metric("acc".to_owned()), Direction::Ascending, "acb"),
+            (Field::Metric("acc".to_owned()), Direction::Descending, "acb"),
+            (Field::Param("opt".to_owned()), Direction::Ascending, "abc"),
+            (Field::Param("opt".to_owned()), Direction::Descending, "bac"),
+            (Field::Tag("kind".to_owned()), Direction::Descending, "bac"),
+            (Field::Name, Direction::Ascending, "abc"),
+            (Field::StartTime, Direction::Descending, "cba"),
+            (Field::EndTime, Direction::Ascending, "acb"),
+            (Field::EndTime, Direction::Descending, "acb"),
+        ];
+        for (field, direction, expected) in cases {
+            let order = vec![RunOrder { field, direction }];
+            let found = names(w, RunSearch { order: order.clone(), ..search(w).await }).await;
+            assert_eq!(found, expected, "{order:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_lifecycles_and_projects() {
+    on_both("pages", async |w| {
+        three_runs(w).await;
+        let page = RunSearch { offset: 1, limit: 1, ..search(w).await };
+        let found = w.store.search_runs(w.project, &page).await.expect("a page");
+        assert_eq!(found.iter().map(|it| it.row.name.as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(w.store.count_runs(w.project, &page).await.expect("a count"), 3);
+        w.store
+            .set_run_lifecycle(w.project, found[0].row.id, Lifecycle::Deleted, &w.actor, NOW)
+            .await
+            .expect("deleted");
+        for (lifecycle, expected) in [(Some(Lifecycle::Active), "ca"), (Some(Lifecycle::Deleted), "b"), (None, "cba")] {
+            assert_eq!(names(w, RunSearch { lifecycle, ..search(w).await }).await, expected);
+        }
+        let all = search(w).await;
+        assert!(w.store.search_runs(w.other, &all).await.expect("a page").is_empty());
+        assert_eq!(w.store.count_runs(w.other, &all).await.expect("a count"), 0);
+        assert_eq!(names(w, RunSearch { experiments: vec![], ..all }).await, "");
+    })
+    .await;
+}

@@ -67,16 +67,16 @@ fn settings(dir: &Path, uv: Option<PathBuf>) -> LocalSettings {
     }
 }
 
-/// The words that start this program as one of the helpers below.
+/// The words that start this program as one of the processes below.
 pub(crate) fn this_program_as(helper: &str) -> Vec<OsString> {
     let own = std::env::current_exe().expect("this program");
-    let words = ["--exact", "--nocapture", &format!("helpers::{helper}")].map(OsString::from);
+    let words = ["--exact", "--nocapture", &format!("processes::{helper}")].map(OsString::from);
     std::iter::once(own.into_os_string()).chain(words).collect()
 }
 
 /// The argument after the name of the helper that this program was started as.
 fn argument(helper: &str) -> Option<PathBuf> {
-    let name = OsString::from(format!("helpers::{helper}"));
+    let name = OsString::from(format!("processes::{helper}"));
     let mut words = std::env::args_os().skip_while(|it| *it != name).skip(1);
     words.next().map(PathBuf::from).filter(|it| it.is_absolute())
 }

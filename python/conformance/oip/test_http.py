@@ -1,0 +1,124 @@
+"""The Open Inference Protocol over REST, seen through the unmodified Triton client.
+
+Run against a server that is up, with KAOGONG_PROGRAM naming the program and OIP_URL, OIP_TOKEN the address:
+`make test` does that. The model is made here with onnx alone.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+
+import numpy as np
+import onnx
+import pytest
+import tritonclient.http as triton
+from onnx import TensorProto, helper, numpy_helper
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
+
+URL = os.environ["OIP_URL"]
+HEADERS = {"Authorization": f"Bearer {os.environ['OIP_TOKEN']}"}
+
+
+def kaogong(*arguments: str) -> None:
+    subprocess.run([os.environ["KAOGONG_PROGRAM"], *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module", params=["tract", "onnxruntime"])
+def served(request, tmp_path_factory):
+    """An endpoint that answers y = softmax(x · w + b) on one engine; and the same in numpy."""
+    random = np.random.default_rng(7)
+    weights, bias = random.normal(size=(4, 3)).astype(np.float32), random.normal(size=3).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Add", ["m", "b"], ["s"]),
+        helper.make_node("Softmax", ["s"], ["y"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "softmax",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path_factory.mktemp("model") / "model.onnx"
+    onnx.save(model, path)
+    name = f"softmax-{uuid.uuid4().hex[:8]}"
+    kaogong("models", "register", name, str(path))
+    kaogong("endpoints", "create", name, "--model", f"{name}@1", "--engine", request.param)
+
+    def reference(x):
+        e = np.exp(x @ weights + bias)
+        return e / e.sum(axis=1, keepdims=True)
+
+    return name, reference
+
+
+@pytest.fixture(scope="module")
+def client():
+    with triton.InferenceServerClient(URL.removeprefix("http://")) as it:
+        yield it
+
+
+def test_health_and_metadata(client, served):
+    name, _ = served
+    assert client.is_server_live(headers=HEADERS) and client.is_server_ready(headers=HEADERS)
+    assert client.is_model_ready(name, headers=HEADERS)
+    assert not client.is_model_ready("no-such-model", headers=HEADERS)
+    metadata = client.get_model_metadata(name, headers=HEADERS)
+    assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+    assert metadata["versions"] == ["1"]
+    assert "binary_tensor_data" in client.get_server_metadata(headers=HEADERS)["extensions"]
+
+
+@pytest.mark.parametrize("binary_in", [True, False])
+@pytest.mark.parametrize("binary_out", [True, False])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_answers_are_the_models(client, served, rows, binary_in, binary_out):
+    name, reference = served
+    x = np.random.default_rng(rows).normal(size=(rows, 4)).astype(np.float32)
+    tensor = triton.InferInput("x", [rows, 4], "FP32")
+    tensor.set_data_from_numpy(x, binary_data=binary_in)
+    wanted = triton.InferRequestedOutput("y", binary_data=binary_out)
+    answer = client.infer(name, [tensor], outputs=[wanted], headers=HEADERS, request_id="seven")
+    np.testing.assert_allclose(answer.as_numpy("y"), reference(x), atol=1e-5)
+    assert answer.get_response()["id"] == "seven"
+
+
+def test_classification(client, served):
+    name, reference = served
+    x = np.ones((2, 4), dtype=np.float32)
+    tensor = triton.InferInput("x", [2, 4], "FP32")
+    tensor.set_data_from_numpy(x)
+    answer = client.infer(name, [tensor], outputs=[triton.InferRequestedOutput("y", class_count=2)], headers=HEADERS)
+    first = answer.as_numpy("y")[0][0].decode()
+    assert int(first.split(":")[1]) == int(reference(x)[0].argmax())
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "datatype", "said"),
+    [("z", [1, 4], "FP32", "no input"), ("x", [1, 5], "FP32", "shape"), ("x", [1, 4], "INT64", "takes FP32")],
+)
+def test_mistakes_are_named(client, served, name, shape, datatype, said):
+    tensor = triton.InferInput(name, shape, datatype)
+    tensor.set_data_from_numpy(np.zeros(shape, dtype=triton_to_np_dtype(datatype)))
+    with pytest.raises(InferenceServerException, match=said):
+        client.infer(served[0], [tensor], headers=HEADERS)
+
+
+def test_strangers_are_refused(client, served):
+    tensor = triton.InferInput("x", [1, 4], "FP32")
+    tensor.set_data_from_numpy(np.zeros((1, 4), dtype=np.float32))
+    with pytest.raises(InferenceServerException):
+        client.infer(served[0], [tensor])
+
+
+def test_statistics_count(client, served):
+    before = client.get_inference_statistics(served[0], headers=HEADERS)["model_stats"][0]["inference_count"]
+    tensor = triton.InferInput("x", [1, 4], "FP32")
+    tensor.set_data_from_numpy(np.zeros((1, 4), dtype=np.float32))
+    client.infer(served[0], [tensor], headers=HEADERS)
+    after = client.get_inference_statistics(served[0], headers=HEADERS)["model_stats"][0]["inference_count"]
+    assert after == before + 1
