@@ -95,8 +95,9 @@ def train_epochs(learner, x, y, loss_of, epochs):
 
 def begin(experiment, name, params):
     """Starts a run of the experiment."""
-    mlflow.set_experiment(experiment)
-    run = mlflow.start_run(run_name=name)
+    # When another job makes the experiment at the same moment, `set_experiment` finds it and does not set it.
+    found = mlflow.set_experiment(experiment)
+    run = mlflow.start_run(run_name=name, experiment_id=found.experiment_id)
     mlflow.log_params(params)
     return run
 

@@ -124,6 +124,7 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
             json.inputs.len()
         )));
     }
+    check_wanted(&json.outputs)?;
     let mut rest = body.slice(split..);
     let mut inputs = Vec::with_capacity(json.inputs.len());
     for input in json.inputs {
@@ -144,6 +145,19 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
         is_binary: parameters.get("binary_data_output").and_then(Value::as_bool).unwrap_or(false),
         timeout_us: parameters.get("timeout").and_then(Value::as_u64),
     })
+}
+
+/// An output wanted twice would be sent twice: a small request must not ask for an answer without bound.
+fn check_wanted(outputs: &[OutputJson]) -> Result<(), Problem> {
+    if outputs.len() > TENSORS_MAX {
+        return Err(Problem::invalid(format!("a request wants at most {TENSORS_MAX} outputs, this one {}", outputs.len())));
+    }
+    let mut names: Vec<&str> = outputs.iter().map(|it| it.name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|it| it[0] == it[1]) {
+        Some(twice) => Err(Problem::invalid(format!("output `{}` is wanted twice", cut(twice[0])))),
+        None => Ok(()),
+    }
 }
 
 fn cut(text: &str) -> String {
@@ -186,10 +200,9 @@ fn read_raw(body: &Bytes, specs: &[TensorSpec]) -> Result<InferRequest, Problem>
         return Err(Problem::invalid("a raw body needs a model with exactly one input").hint("send a JSON header"));
     };
     let free = spec.shape.iter().filter(|it| **it < 0).count();
-    let fixed: i64 = spec.shape.iter().filter(|it| **it >= 0).product();
-    let size = spec.datatype.size().unwrap_or(0);
-    let row = usize::try_from(fixed).unwrap_or(0) * size;
-    if size == 0 || free > 1 || row == 0 || !body.len().is_multiple_of(row) {
+    let fixed: Vec<i64> = spec.shape.iter().copied().filter(|it| *it >= 0).collect();
+    let row = elements_of(&fixed)?.saturating_mul(spec.datatype.size().unwrap_or(0));
+    if free > 1 || row == 0 || !body.len().is_multiple_of(row) {
         return Err(Problem::invalid(format!("a raw body of {} bytes does not fit input `{}`", body.len(), spec.name)));
     }
     let count = i64::try_from(body.len() / row).unwrap_or(i64::MAX);

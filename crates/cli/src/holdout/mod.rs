@@ -1,7 +1,6 @@
 //! Classifies a held-out split over the Open Inference Protocol and measures answers and time.
 
 mod score;
-pub mod task;
 
 pub use score::Report;
 
@@ -11,12 +10,13 @@ use kaogong_client::{
     Client, InferInput,
     tar_in::{Archive, Limits, TarFault},
 };
+use kaogong_data::images;
 use kaogong_domain::Problem;
+use kaogong_serving::{Tensor, task::TaskSpec};
 use score::{Score, Truth};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{collections::VecDeque, time::Instant};
-use task::{ImageTask, TableTask, Task, Tensor};
 use tokio::sync::mpsc;
 
 /// Samples that may wait between the download and the calls.
@@ -54,7 +54,7 @@ pub async fn run(client: &Client, plan: &Plan<'_>, on_item: impl FnMut(u64)) -> 
         let why = endpoint.reason.unwrap_or_else(|| endpoint.state.clone());
         return Err(Problem::unavailable(format!("endpoint `{}` is not ready: {why}", plan.endpoint)));
     }
-    let task = Task::read(plan.endpoint, endpoint.task.as_ref())?;
+    let task = task_of(plan.endpoint, endpoint.task.as_ref())?;
     let (sender, samples) = mpsc::channel(SAMPLES_MAX);
     let (read, asked) =
         tokio::join!(read_samples(client, plan, &task, sender), ask(client, plan, &task, samples, on_item));
@@ -67,17 +67,32 @@ pub async fn run(client: &Client, plan: &Plan<'_>, on_item: impl FnMut(u64)) -> 
     })
 }
 
+/// What the endpoint's model is for.
+fn task_of(endpoint: &str, task: Option<&Value>) -> Result<TaskSpec, Problem> {
+    let task = task.ok_or_else(|| {
+        Problem::invalid(format!("the model of endpoint `{endpoint}` does not say how data becomes tensors"))
+            .hint("docs/models.md describes the property kaogong.task of an ONNX file")
+    })?;
+    TaskSpec::deserialize(task)
+        .map_err(|it| Problem::invalid(format!("the model of endpoint `{endpoint}` has a task that cannot be used: {it}")))
+}
+
+fn input_of(tensor: Tensor) -> Result<InferInput, Problem> {
+    let values = tensor.to_f64().ok_or_else(|| Problem::invalid(format!("input `{}` holds no numbers", tensor.name)))?;
+    let data = values.into_iter().map(|it| it as f32).collect();
+    Ok(InferInput { name: tensor.name, datatype: "FP32", shape: tensor.shape, data })
+}
+
 async fn ask(
     client: &Client,
     plan: &Plan<'_>,
-    task: &Task,
+    task: &TaskSpec,
     mut samples: mpsc::Receiver<Sample>,
     mut on_item: impl FnMut(u64),
 ) -> Result<Score, Problem> {
     let mut score = Score::default();
     while let Some(sample) = samples.recv().await {
-        let Tensor { shape, data } = sample.tensor;
-        let input = InferInput { name: task.input().to_owned(), datatype: "FP32", shape, data };
+        let input = input_of(sample.tensor)?;
         let began = Instant::now();
         let outputs = client.infer(plan.endpoint, std::slice::from_ref(&input)).await?;
         let took = began.elapsed();
@@ -94,13 +109,12 @@ async fn ask(
 async fn read_samples(
     client: &Client,
     plan: &Plan<'_>,
-    task: &Task,
+    task: &TaskSpec,
     sender: mpsc::Sender<Sample>,
 ) -> Result<(), Problem> {
     match task {
-        Task::ImageClassification(task) => read_pictures(client, plan, task.clone(), sender).await,
-        Task::TableClassification(task) => read_rows(client, plan, task, true, sender).await,
-        Task::TableRegression(task) => read_rows(client, plan, task, false, sender).await,
+        TaskSpec::ImageClassification { .. } => read_pictures(client, plan, task.clone(), sender).await,
+        TaskSpec::TableClassification { .. } | TaskSpec::TableRegression { .. } => read_rows(client, plan, task, sender).await,
     }
 }
 
@@ -113,7 +127,7 @@ struct ManifestLine {
 async fn read_pictures(
     client: &Client,
     plan: &Plan<'_>,
-    task: ImageTask,
+    task: TaskSpec,
     sender: mpsc::Sender<Sample>,
 ) -> Result<(), Problem> {
     let query = ExportQuery { format: Some("images".into()), split: Some(plan.split.to_owned()), manifest: true };
@@ -126,7 +140,7 @@ async fn read_pictures(
 
 fn unpack_samples(
     mut archive: Archive<PieceReader>,
-    task: &ImageTask,
+    task: &TaskSpec,
     limit: u64,
     sender: &mpsc::Sender<Sample>,
 ) -> Result<(), Problem> {
@@ -151,7 +165,7 @@ fn unpack_samples(
             return Err(Problem::unavailable(format!("the export does not say the class of {}", path.display())));
         };
         let Some(label) = line.label else { continue };
-        let tensor = task.tensor(&bytes).map_err(|it| Problem::invalid(format!("{}: {}", line.name, it.text)))?;
+        let tensor = picture(task, &bytes).map_err(|it| Problem::invalid(format!("{}: {}", line.name, it.text)))?;
         let sample = Sample { name: line.name, tensor, truth: Truth::Class(label), row: None };
         if sender.blocking_send(sample).is_err() {
             return Ok(());
@@ -159,6 +173,12 @@ fn unpack_samples(
         sent += 1;
     }
     Ok(())
+}
+
+/// A picture as the server itself would make a tensor of it.
+fn picture(task: &TaskSpec, bytes: &[u8]) -> Result<Tensor, Problem> {
+    let TaskSpec::ImageClassification { width, height, channels, .. } = task else { return task.picture(&[]) };
+    task.picture(&images::pixels(bytes, *width, *height, *channels)?)
 }
 
 fn manifest(bytes: &[u8]) -> Result<VecDeque<ManifestLine>, Problem> {
@@ -171,8 +191,7 @@ fn manifest(bytes: &[u8]) -> Result<VecDeque<ManifestLine>, Problem> {
 async fn read_rows(
     client: &Client,
     plan: &Plan<'_>,
-    task: &TableTask,
-    is_classification: bool,
+    task: &TaskSpec,
     sender: mpsc::Sender<Sample>,
 ) -> Result<(), Problem> {
     let version = plan.version;
@@ -193,16 +212,36 @@ async fn read_rows(
         for item in page.items {
             let mut row = item.values.unwrap_or_default();
             let answer = row.remove(&target).unwrap_or(Value::Null);
-            let truth = match is_classification {
-                true => task::word(&answer).map(Truth::Class),
-                false => answer.as_f64().map(Truth::Number),
+            let truth = match task {
+                TaskSpec::TableRegression { .. } => answer.as_f64().map(Truth::Number),
+                _ => word(&answer).map(Truth::Class),
             };
             let Some(truth) = truth else { continue };
-            let sample = Sample { name: item.name, tensor: task.tensor(&row)?, truth, row: Some(task.own(row)) };
+            row.retain(|name, _| is_column(task, name));
+            let sample = Sample { name: item.name, tensor: task.row(&row)?, truth, row: Some(row) };
             if sender.send(sample).await.is_err() {
                 return Ok(());
             }
         }
     }
     Ok(())
+}
+
+/// Whether the model reads a column; training leaves out what it cannot use.
+fn is_column(task: &TaskSpec, name: &str) -> bool {
+    match task {
+        TaskSpec::TableClassification { columns, .. } | TaskSpec::TableRegression { columns, .. } => {
+            columns.iter().any(|it| it.name == name)
+        }
+        TaskSpec::ImageClassification { .. } => false,
+    }
+}
+
+/// A class as training spells it; `None` for no value.
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(it) => Some(it.clone()),
+        other => Some(other.to_string()),
+    }
 }

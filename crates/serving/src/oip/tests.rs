@@ -57,6 +57,10 @@ fn each_mistake_is_named() {
         (r#"{"inputs":[{"name":"x","shape":[1,-2],"datatype":"FP32","data":[1]}]}"#, "no dimension is negative"),
         (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"UINT8","data":[256]}]}"#, "256 does not fit"),
         (r#"{"inputs":[{"name":"x","shape":[1],"datatype":"INT32","data":["a"]}]}"#, "does not fit"),
+        (
+            r#"{"inputs":[{"name":"x","shape":[1],"datatype":"INT32","data":[1]}],"outputs":[{"name":"y"},{"name":"y"}]}"#,
+            "wanted twice",
+        ),
     ];
     for (json, expected) in cases {
         let problem = read(json).expect_err(json);
@@ -103,4 +107,18 @@ proptest! {
         let back = data::JsonData { datatype: DataType::Fp32, elements: values.len(), name: "x" }.read(&json).expect("data");
         prop_assert_eq!(back, tensor.data);
     }
+}
+
+#[test]
+fn a_model_of_impossible_size_takes_no_raw_body() {
+    let specs = [TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, i64::MAX, i64::MAX] }];
+    assert!(read_request(&Bytes::from_static(b"1234"), Some("0"), &specs).is_err());
+}
+
+#[test]
+fn the_outputs_of_an_answer_are_bounded() {
+    let wanted: Vec<String> = (0..=TENSORS_MAX).map(|it| format!(r#"{{"name":"y{it}"}}"#)).collect();
+    let input = r#"{"name":"x","shape":[1],"datatype":"INT32","data":[1]}"#;
+    let problem = read(&format!(r#"{{"inputs":[{input}],"outputs":[{}]}}"#, wanted.join(","))).expect_err("too many");
+    assert!(problem.text.contains("at most 256 outputs"), "{problem}");
 }

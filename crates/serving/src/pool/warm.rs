@@ -12,6 +12,8 @@ use std::time::Instant;
 const TIMED_RUNS: usize = 3;
 /// Two answers are the same when no number differs by more than this, relative to its size plus one.
 const SAME: f64 = 1e-3;
+/// The most elements of one row of an input: more would not fit a request.
+const ROW_ELEMENTS_MAX: usize = 1 << 26;
 
 /// What the first runs showed.
 pub(super) struct Warm {
@@ -92,6 +94,10 @@ fn made_up(specs: &[TensorSpec], seed: Option<usize>) -> Result<Vec<Tensor>, Pro
 fn made_up_input(spec: &TensorSpec, seed: Option<usize>) -> Result<Tensor, Problem> {
     let shape: Vec<i64> = spec.shape.iter().map(|it| if *it < 0 { 1 } else { *it }).collect();
     let elements = elements_of(&shape)?;
+    if elements > ROW_ELEMENTS_MAX {
+        let text = format!("input `{}` has {elements} elements in one row, at most {ROW_ELEMENTS_MAX} are served", spec.name);
+        return Err(Problem::invalid(text));
+    }
     // Whole numbers are 0 or 1, which fit every table that they may be looked up in.
     let whole = |place: usize| seed.map_or(0, |seed| (place + seed) % 2);
     let real = |place: usize| seed.map_or(0.0, |seed| ((place * 7 + seed * 5) % 11) as f32 / 11.0);
@@ -123,5 +129,11 @@ mod tests {
                 made[0].check().expect("data as promised");
             }
         }
+    }
+
+    #[test]
+    fn a_row_that_no_request_could_carry_is_refused_before_it_is_made() {
+        let specs = [TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 1 << 27] }];
+        assert!(made_up(&specs, None).is_err());
     }
 }

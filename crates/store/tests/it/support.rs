@@ -11,26 +11,26 @@ use sqlx::{AnyConnection, Connection};
 use std::{collections::BTreeMap, path::PathBuf};
 
 /// The moment at which stories begin.
-pub const NOW: Timestamp = Timestamp(1_750_000_000_000);
+pub(crate) const NOW: Timestamp = Timestamp(1_750_000_000_000);
 
 /// A started store.
-pub struct World {
-    pub store: Store,
-    pub url: StoreUrl,
-    pub admin: UserId,
-    pub actor: Actor,
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) url: StoreUrl,
+    pub(crate) admin: UserId,
+    pub(crate) actor: Actor,
     /// The project `default`.
-    pub project: ProjectId,
+    pub(crate) project: ProjectId,
     /// Another one, whose things must not show.
-    pub other: ProjectId,
+    pub(crate) other: ProjectId,
 }
 
-pub fn name(text: &str) -> Name {
+pub(crate) fn name(text: &str) -> Name {
     text.parse().expect("a good name")
 }
 
 /// The problem of a call that must fail, and its kind.
-pub fn refused<T>(told: Result<T, Problem>, kind: ErrorKind) -> Problem {
+pub(crate) fn refused<T>(told: Result<T, Problem>, kind: ErrorKind) -> Problem {
     match told {
         Ok(_) => panic!("this must be refused as {kind:?}"),
         Err(problem) => {
@@ -45,7 +45,7 @@ fn address() -> String {
         .expect("there is no PostgreSQL: run through scripts/with-postgres or make test")
 }
 
-pub fn text_of(url: &StoreUrl) -> String {
+pub(crate) fn text_of(url: &StoreUrl) -> String {
     match url {
         StoreUrl::Sqlite(path) => format!("sqlite://{}?mode=rwc", path.display()),
         StoreUrl::Postgres(secret) => secret.expose().to_owned(),
@@ -53,7 +53,7 @@ pub fn text_of(url: &StoreUrl) -> String {
 }
 
 /// Runs statements on a database behind the store's back.
-pub async fn behind(url: &StoreUrl, statements: &[&str]) {
+pub(crate) async fn behind(url: &StoreUrl, statements: &[&str]) {
     sqlx::any::install_default_drivers();
     let mut conn = AnyConnection::connect(&text_of(url)).await.expect("the database answers");
     for statement in statements {
@@ -77,7 +77,7 @@ async fn fresh_postgres() -> (StoreUrl, StoreUrl, String) {
 }
 
 /// Tells a story to an empty database of each kind.
-pub async fn on_both_empty(story: impl AsyncFn(&StoreUrl)) {
+pub(crate) async fn on_both_empty(story: impl AsyncFn(&StoreUrl)) {
     let dir = tempfile::tempdir().expect("a folder");
     let file: PathBuf = dir.path().join("a store.db");
     story(&StoreUrl::Sqlite(file)).await;
@@ -87,7 +87,7 @@ pub async fn on_both_empty(story: impl AsyncFn(&StoreUrl)) {
 }
 
 /// Tells a story to a started store of each kind; every story ends with a whole event chain.
-pub async fn on_both(name_of_story: &str, story: impl AsyncFn(&World)) {
+pub(crate) async fn on_both(name_of_story: &str, story: impl AsyncFn(&World)) {
     on_both_empty(async |url| {
         let store = Store::open(url).await.expect("the store opens");
         let admin = store.first_start("hash", NOW).await.expect("the first start works").expect("it is the first").id;
@@ -105,18 +105,18 @@ pub async fn on_both(name_of_story: &str, story: impl AsyncFn(&World)) {
 }
 
 impl World {
-    pub fn later(&self, ms: i64) -> Timestamp {
+    pub(crate) fn later(&self, ms: i64) -> Timestamp {
         NOW.plus_ms(ms)
     }
 
     /// A dataset version in a project.
-    pub async fn version(&self, project: ProjectId, dataset: &str) -> VersionId {
+    pub(crate) async fn version(&self, project: ProjectId, dataset: &str) -> VersionId {
         let found = self.store.ensure_dataset(project, &name(dataset), DatasetKind::Table, &self.actor, NOW).await;
         let new = self.new_version(found.expect("a dataset").id);
         self.store.commit_version(new, &self.actor, NOW).await.expect("a version").id
     }
 
-    pub fn new_version(&self, dataset_id: kaogong_domain::ids::DatasetId) -> NewVersion {
+    pub(crate) fn new_version(&self, dataset_id: kaogong_domain::ids::DatasetId) -> NewVersion {
         NewVersion {
             dataset_id,
             pins: "{}".to_owned(),
@@ -130,11 +130,11 @@ impl World {
         }
     }
 
-    pub async fn experiment(&self, project: ProjectId) -> ExperimentId {
+    pub(crate) async fn experiment(&self, project: ProjectId) -> ExperimentId {
         self.store.default_experiment(project).await.expect("there is one").id
     }
 
-    pub async fn new_run(&self, project: ProjectId, name: &str) -> NewRunRow {
+    pub(crate) async fn new_run(&self, project: ProjectId, name: &str) -> NewRunRow {
         NewRunRow {
             experiment_id: self.experiment(project).await,
             name: name.to_owned(),
@@ -147,13 +147,13 @@ impl World {
         }
     }
 
-    pub async fn run(&self, project: ProjectId, name: &str) -> RunId {
+    pub(crate) async fn run(&self, project: ProjectId, name: &str) -> RunId {
         let new = self.new_run(project, name).await;
         self.store.create_run(project, new, &self.actor, NOW).await.expect("a run").row.id
     }
 
     /// Version 1 of a new model.
-    pub async fn model_version(&self, project: ProjectId, model: &str) -> ModelVersionId {
+    pub(crate) async fn model_version(&self, project: ProjectId, model: &str) -> ModelVersionId {
         let model = self.store.ensure_model(project, model, &self.actor, NOW).await.expect("a model");
         let new = NewModelVersionRow { source: "s".to_owned(), user: "ada".to_owned(), ..Default::default() };
         self.store.create_model_version(project, model.id, new, &self.actor, NOW).await.expect("a version").id

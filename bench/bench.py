@@ -1,0 +1,215 @@
+"""Speed and size of the built program: start, memory, import, serving. Prints a table with ratios.
+
+Everything runs on loopback and in temporary folders, is bounded in count and time, and ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+import zlib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "kaogong"
+PICTURES = 50_000
+SECONDS = 8
+
+
+class Server:
+    """The program on a data folder; a context manager."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+
+    def __enter__(self):
+        env = os.environ | {"KAOGONG_HOME": str(self.folder)}
+        command = [str(PROGRAM), "up", "--data-dir", str(self.folder), "--listen", "127.0.0.1:0"]
+        began = time.perf_counter()
+        self.process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.address = json.loads(self.process.stdout.readline())["address"].removeprefix("http://")
+        connection = http.client.HTTPConnection(self.address)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().status == 200
+        self.start_s = time.perf_counter() - began
+        self.token = json.loads((self.folder / "profile.json").read_text())["token"]
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+    def rss_mib(self) -> float:
+        lines = pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(it.split()[1]) for it in lines if it.startswith("VmRSS")) / 1024
+
+    def run(self, *arguments: str) -> dict:
+        env = os.environ | {"KAOGONG_HOME": str(self.folder)}
+        done = subprocess.run([str(PROGRAM), *arguments, "--output", "json"], env=env, capture_output=True, check=True)
+        return json.loads(done.stdout)
+
+
+def png(seed: int) -> bytes:
+    """A grey 28×28 picture of noise."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    noise = (b"%08d" % seed) * 4
+    rows = b"".join(b"\0" + bytes((noise[(x + y) % 32] * (x + 1) + seed) & 255 for x in range(28)) for y in range(28))
+    head = struct.pack(">IIBBBBB", 28, 28, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+def make_pictures(folder: pathlib.Path) -> None:
+    for number in range(PICTURES):
+        place = folder / str(number % 10)
+        if number < 10:
+            place.mkdir(parents=True)
+        (place / f"{number:05}.png").write_bytes(png(number))
+
+
+def bench_import(server: Server, folder: pathlib.Path) -> list[tuple]:
+    source = folder / "pictures"
+    make_pictures(source)
+    times = {"cp": [], "import": []}
+    for turn in range(3):
+        began = time.perf_counter()
+        subprocess.run(["cp", "-r", str(source), str(folder / f"copy-{turn}")], check=True)
+        times["cp"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        server.run("datasets", "import", str(source), "--name", f"pictures-{turn}")
+        times["import"].append(time.perf_counter() - began)
+        shutil.rmtree(folder / f"copy-{turn}")
+    ours, peer = min(times["import"]), min(times["cp"])
+    return [(f"import of {PICTURES:,} PNG files", f"{ours:.2f} s", "cp -r of the same tree", f"{peer:.2f} s", ours / peer, "≤ 2")]
+
+
+def make_model(path: pathlib.Path) -> None:
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    sizes = [64, 128, 64, 10]
+    nodes, weights, last = [], [], "x"
+    for layer, (a, b) in enumerate(zip(sizes, sizes[1:])):
+        weights.append(numpy_helper.from_array(random.normal(size=(a, b)).astype(np.float32), f"w{layer}"))
+        weights.append(numpy_helper.from_array(random.normal(size=b).astype(np.float32), f"b{layer}"))
+        nodes.append(helper.make_node("Gemm", [last, f"w{layer}", f"b{layer}"], [f"g{layer}"]))
+        last = f"g{layer}"
+        if layer < 2:
+            nodes.append(helper.make_node("Relu", [last], [f"r{layer}"]))
+            last = f"r{layer}"
+    nodes.append(helper.make_node("Softmax", [last], ["y"], axis=1))
+    graph = helper.make_graph(
+        nodes,
+        "mlp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def bare_loop(model: pathlib.Path) -> float:
+    """Calls a second of ONNX Runtime itself, one row, one thread, from Python."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(model), options)
+    x = {"x": np.zeros((1, 64), dtype=np.float32)}
+    calls, began = 0, time.perf_counter()
+    while time.perf_counter() - began < 3:
+        for _ in range(100):
+            session.run(None, x)
+        calls += 100
+    return calls / (time.perf_counter() - began)
+
+
+def load(address: str, request: bytes, connections: int, seconds: float, out) -> None:
+    """Sends one request after the other on each connection, and counts the answers."""
+    import selectors
+    import socket
+
+    host, port = address.split(":")
+    selector = selectors.DefaultSelector()
+    for _ in range(connections):
+        it = socket.create_connection((host, int(port)))
+        it.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        it.setblocking(False)
+        it.send(request)
+        selector.register(it, selectors.EVENT_READ)
+    done, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for key, _ in selector.select(0.1):
+            answer = key.fileobj.recv(65536)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise SystemExit(f"the endpoint answered {answer[:200]!r}")
+            done += 1
+            key.fileobj.send(request)
+    out.put(done / seconds)
+
+
+def bench_serving(server: Server, folder: pathlib.Path) -> list[tuple]:
+    model = folder / "mlp.onnx"
+    make_model(model)
+    bare = bare_loop(model)
+    server.run("models", "register", "mlp", str(model))
+    rows = []
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [0.5] * 64}]}).encode()
+    for engine in ("onnxruntime", "tract"):
+        server.run("endpoints", "create", f"mlp-{engine}", "--model", "mlp@1", "--engine", engine)
+        head = (
+            f"POST /v2/models/mlp-{engine}/infer HTTP/1.1\r\nhost: {server.address}\r\nauthorization: Bearer {server.token}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        out = multiprocessing.Queue()
+        generator = multiprocessing.Process(target=load, args=(server.address, head.encode() + body, 16, SECONDS, out))
+        generator.start()
+        rate = out.get(timeout=SECONDS + 30)
+        generator.join()
+        rows.append((f"JSON requests to an MLP on {engine}", f"{rate:,.0f} /s", "bare ONNX Runtime loop, Python", f"{bare:,.0f} /s",
+                     rate / bare, "≥ 8,000 /s"))
+    return rows
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    with tempfile.TemporaryDirectory(prefix="kaogong-bench-") as name:
+        folder = pathlib.Path(name)
+        data = folder / "data"
+        data.mkdir()
+        with Server(data):
+            pass
+        starts, memory = [], 0.0
+        for _ in range(5):
+            with Server(data) as server:
+                starts.append(server.start_s)
+                memory = server.rss_mib()
+        rows = [
+            ("start to first answer, existing folder", f"{min(starts):.2f} s", "limit", "1.00 s", min(starts), "< 1 s"),
+            ("resident memory when idle", f"{memory:.0f} MiB", "limit", "120 MiB", memory / 120, "< 120 MiB"),
+        ]
+        with Server(data) as server:
+            rows += bench_import(server, folder)
+            rows += bench_serving(server, folder)
+    print(f"| {'what':<44} | {'Kaogong':>12} | {'beside':<30} | {'figure':>12} | {'ratio':>6} | target |")
+    print(f"|{'-' * 46}|{'-' * 14}|{'-' * 32}|{'-' * 14}|{'-' * 8}|--------|")
+    for what, ours, beside, figure, ratio, target in rows:
+        print(f"| {what:<44} | {ours:>12} | {beside:<30} | {figure:>12} | {ratio:>6.2f} | {target} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+// One item, large; the arrow keys walk through the items of the filter that led here.
+import { DownloadOutlined, LeftOutlined, RightOutlined } from "@ant-design/icons";
+import { Button } from "antd";
+import { useEffect } from "react";
+import { Link, useNavigate, useParams } from "react-router";
+import { useItem, useItems, useVersion } from "../../api/hooks";
+import type { ItemView } from "../../api/types";
+import { isTyping } from "../../components/Shortcuts";
+import { useProject } from "../../components/states";
+import { type Key, useWords } from "../../i18n";
+import { bytes } from "../../lib/format";
+import { pageParam, useUrl } from "../../lib/url";
+import { api, pages } from "../../paths";
+import { Copy, Facts, KeyValues, Page, Wait } from "../../ui/basics";
+
+const PER_PAGE = 96;
+
+/** The items before and after this one, across the edges of a page. */
+function useNeighbours(number: number | undefined) {
+  const project = useProject();
+  const { name = "", item = "" } = useParams();
+  const [params] = useUrl();
+  const filter = { label: params.get("label"), split: params.get("split"), text: params.get("text") };
+  const page = pageParam(params);
+  const at = (n: number) => ({ ...filter, offset: (n - 1) * PER_PAGE, limit: PER_PAGE });
+  const here = useItems(project, name, number, at(page));
+  const items = here.data?.items ?? [];
+  const index = here.isPlaceholderData ? -1 : items.findIndex((it) => it.id === item);
+  const pagesInAll = Math.ceil((here.data?.total ?? 0) / PER_PAGE);
+  const before = useItems(project, name, number, at(page - 1), index === 0 && page > 1);
+  const after = useItems(project, name, number, at(page + 1), index === items.length - 1 && index >= 0 && page < pagesInAll);
+  const to = (found: ItemView | undefined, n: number) => (found ? pages.item(project, name, found.id, { version: number, ...filter, page: n === 1 ? null : n }) : null);
+  const previous = index > 0 ? to(items[index - 1], page) : index === 0 && page > 1 ? to(before.data?.items.at(-1), page - 1) : null;
+  const next = index >= 0 && index < items.length - 1 ? to(items[index + 1], page) : index >= 0 && page < pagesInAll ? to(after.data?.items[0], page + 1) : null;
+  return { previous, next, position: index < 0 ? null : (page - 1) * PER_PAGE + index + 1, total: here.data?.total ?? 0 };
+}
+
+export function ItemPage() {
+  const project = useProject();
+  const { name = "", item: id = "" } = useParams();
+  const { t } = useWords();
+  const [params] = useUrl();
+  const navigate = useNavigate();
+  const version = useVersion(project, name, params.get("version") ?? "latest");
+  const number = version.data?.number;
+  const item = useItem(project, name, number, id);
+  const { previous, next, position, total } = useNeighbours(number);
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      if (isTyping(event.target)) return;
+      const to = event.key === "ArrowLeft" ? previous : event.key === "ArrowRight" ? next : null;
+      if (to) void navigate(to, { replace: true });
+    };
+    window.addEventListener("keydown", pressed);
+    return () => window.removeEventListener("keydown", pressed);
+  }, [previous, next, navigate]);
+  const back = pages.dataset(project, name, { version: number, label: params.get("label"), split: params.get("split"), text: params.get("text"), page: params.get("page") });
+  return (
+    <Page
+      title={item.data?.name ?? id}
+      crumbs={
+        <>
+          <Link to={pages.datasets(project)}>{t("nav.datasets")}</Link> / <Link to={back}>{name}{number ? ` v${number}` : ""}</Link>
+        </>
+      }
+      actions={
+        <>
+          {position ? <span className="muted">{position} / {total}</span> : null}
+          <Button aria-label={t("previous")} icon={<LeftOutlined />} disabled={!previous} onClick={() => previous && void navigate(previous, { replace: true })} />
+          <Button aria-label={t("next")} icon={<RightOutlined />} disabled={!next} onClick={() => next && void navigate(next, { replace: true })} />
+          {item.data?.media_type && number ? (
+            <Button icon={<DownloadOutlined />} href={api.content(project, name, number, id)} download={item.data.name.split("/").pop()}>
+              {t("downloadOriginal")}
+            </Button>
+          ) : null}
+        </>
+      }
+    >
+      <Wait of={{ ...item, error: item.error ?? version.error, refetch: () => void (version.error ? version.refetch() : item.refetch()) }} rows={10}>
+        {(it) => (
+          <div className="with-facts">
+            {it.values ? <section className="panel"><KeyValues rows={Object.entries(it.values).map(([key, value]) => [key, value === null ? "—" : String(value)])} /></section> : <Picture item={it} src={api.content(project, name, number ?? 0, id)} />}
+            <Facts
+              rows={[
+                [t("class"), it.label ? <span className="chip">{it.label}</span> : t("unlabelled")],
+                [t("split"), it.split ? t(`split.${it.split}` as Key) : null],
+                [t("dataset.pixels"), it.width ? `${it.width} × ${it.height} px` : null],
+                [t("size"), bytes(it.bytes)],
+                [t("mediaType"), it.media_type],
+                ["BLAKE3", it.content_hash ? <span className="mono">{it.content_hash.slice(0, 16)}… <Copy text={it.content_hash} /></span> : null],
+                ["ID", <span key="id" className="mono">{it.id} <Copy text={it.id} /></span>],
+              ]}
+            />
+          </div>
+        )}
+      </Wait>
+    </Page>
+  );
+}
+
+function Picture({ item, src }: { item: ItemView; src: string }) {
+  const tiny = Math.max(item.width ?? 999, item.height ?? 999) <= 64;
+  return (
+    <div className="stage">
+      <img className={tiny ? "pixel" : ""} src={src} alt={`${item.name} ${item.label ?? ""}`} />
+    </div>
+  );
+}

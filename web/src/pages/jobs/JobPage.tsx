@@ -1,0 +1,178 @@
+import { App, Button, Select, Tabs } from "antd";
+import { Link, useParams } from "react-router";
+import { read } from "../../api/client";
+import { isActive, useChange, useJob, useJobArtifacts } from "../../api/hooks";
+import type { JobView } from "../../api/types";
+import { Artifacts } from "../../components/Artifacts";
+import { DatasetLink, Links, RunLink, State, useMay, useProject } from "../../components/states";
+import { useWords } from "../../i18n";
+import { bytes, duration } from "../../lib/format";
+import { oneOf, useUrl } from "../../lib/url";
+import { api, pages } from "../../paths";
+import { Copy, Facts, KeyValues, Page, Snippet, Wait, When, Why } from "../../ui/basics";
+import { Took } from "./JobsPage";
+import { LogTab } from "./LogTab";
+import { UsageTab } from "./UsageTab";
+
+const TABS = ["log", "usage", "attempts", "outputs", "spec"] as const;
+
+export function JobPage() {
+  const project = useProject();
+  const id = useParams()["id"] ?? "";
+  const { t } = useWords();
+  const job = useJob(project, id);
+  return (
+    <Page title={job.data?.name ?? id} crumbs={<Link to={pages.jobs(project)}>{t("nav.jobs")}</Link>} state={job.data ? <State state={job.data.state} /> : null} actions={job.data ? <Cancel job={job.data} /> : null}>
+      <Wait of={job} rows={12}>
+        {(it) => <Body job={it} />}
+      </Wait>
+    </Page>
+  );
+}
+
+function Cancel({ job }: { job: JobView }) {
+  const project = useProject();
+  const { t } = useWords();
+  const { why } = useMay();
+  const { modal } = App.useApp();
+  const cancel = useChange(() => read<JobView>(api.jobCancel(project, job.id), { method: "POST" }), [[project, "jobs"]]);
+  if (!isActive(job.state)) return null;
+  const not = job.cancel_asked ? t("job.cancelAsked") : why("developer");
+  const ask = () =>
+    modal.confirm({
+      title: t("job.cancelAsk", { name: job.name }),
+      content: t("job.cancelText", { s: job.spec.resources.grace_s }),
+      okText: t("job.cancel"),
+      okButtonProps: { danger: true },
+      cancelText: t("job.keep"),
+      onOk: () => cancel.mutateAsync(undefined),
+    });
+  return (
+    <Why not={not}>
+      <Button danger disabled={not !== null} onClick={ask}>
+        {t("job.cancel")}
+      </Button>
+    </Why>
+  );
+}
+
+function Body({ job }: { job: JobView }) {
+  const { t } = useWords();
+  const [params, setUrl] = useUrl();
+  const tab = oneOf(params, "tab", TABS, "log");
+  const newest = job.attempts.at(-1)?.number;
+  const wanted = Number(params.get("attempt"));
+  const attempt = job.attempts.some((it) => it.number === wanted) ? wanted : newest;
+  const waiting = job.state === "queued" || job.state === "admitted";
+  const live = isActive(job.state) && attempt === newest;
+  return (
+    <>
+      {waiting ? (
+        <p className="note" role="status">
+          <b>{t("job.whyWaiting")}</b> {job.reason ?? t("job.whyUnknown")}
+        </p>
+      ) : null}
+      <div className="with-facts">
+        <Tabs
+          activeKey={tab}
+          onChange={(it) => setUrl({ tab: it === "log" ? null : it })}
+          destroyOnHidden
+          tabBarExtraContent={
+            job.attempts.length > 1 ? (
+              <Select aria-label={t("attempt")} size="small" value={attempt} onChange={(it: number) => setUrl({ attempt: it === newest ? null : it })} options={job.attempts.map((it) => ({ value: it.number, label: t("attempt.n", { n: it.number }) }))} />
+            ) : null
+          }
+          items={[
+            { key: "log", label: t("tab.log"), children: <LogTab key={`${job.id}-${attempt}`} job={job} attempt={attempt} live={live} /> },
+            { key: "usage", label: t("tab.usage"), children: <UsageTab job={job} attempt={attempt} live={live} /> },
+            { key: "attempts", label: t("attempts"), children: <Attempts job={job} /> },
+            { key: "outputs", label: t("outputs"), children: <Outputs job={job} /> },
+            { key: "spec", label: t("tab.spec"), children: <Spec job={job} /> },
+          ]}
+        />
+        <JobFacts job={job} />
+      </div>
+    </>
+  );
+}
+
+function JobFacts({ job }: { job: JobView }) {
+  const { t, language } = useWords();
+  const need = job.spec.resources;
+  return (
+    <Facts
+      rows={[
+        [t("reason"), waitingOr(job)],
+        [t("exitCode"), job.exit_code === null ? null : <code>{job.exit_code}</code>],
+        [t("duration"), <Took key="took" job={job} />],
+        [t("inputs"), job.inputs.length ? <Links>{job.inputs.map((it) => <DatasetLink key={it.alias} pinned={`${it.dataset}@${it.number}`} />)}</Links> : null],
+        [t("nav.runs"), job.runs.length ? <Links>{job.runs.map((it) => <RunLink key={it} id={it} />)}</Links> : null],
+        [t("job.resources"), `${t("job.cpus", { n: need.cpus })} · ${bytes(need.memory_mib * 1024 * 1024)}`],
+        [t("job.timeLimit"), duration(need.time_limit_s * 1000, language)],
+        [t("job.retriesLeft"), job.retries_left || null],
+        [t("created"), <When key="c" at={job.created_at} />],
+        [t("started"), job.started_at ? <When at={job.started_at} /> : null],
+        [t("ended"), job.ended_at ? <When at={job.ended_at} /> : null],
+        [t("by"), job.created_by],
+        ["ID", <span key="id" className="mono">{job.id} <Copy text={job.id} /></span>],
+      ]}
+    />
+  );
+}
+
+function waitingOr(job: JobView) {
+  return job.state === "queued" || job.state === "admitted" ? null : job.reason;
+}
+
+function Attempts({ job }: { job: JobView }) {
+  const { t } = useWords();
+  const [, setUrl] = useUrl();
+  return (
+    <table className="kv">
+      <thead>
+        <tr>{["attempt", "state", "exitCode", "reason", "started", "duration"].map((it) => <th key={it}>{t(it as "attempt")}</th>)}</tr>
+      </thead>
+      <tbody>
+        {job.attempts.map((it) => (
+          <tr key={it.id}>
+            <td><Button type="link" size="small" style={{ padding: 0 }} onClick={() => setUrl({ tab: null, attempt: it.number })}>{t("attempt.n", { n: it.number })}</Button></td>
+            <td><State state={it.state} /></td>
+            <td>{it.exit_code ?? "—"}</td>
+            <td>{it.reason ?? "—"}</td>
+            <td><When at={it.started_at} /></td>
+            <td><Took job={it} /></td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Outputs({ job }: { job: JobView }) {
+  const project = useProject();
+  const { t } = useWords();
+  const artifacts = useJobArtifacts(project, job.id);
+  return <Wait of={artifacts}>{(data) => <Artifacts items={data.items} href={(path) => api.jobArtifact(project, job.id, path)} empty={job.spec.outputs.length ? t("job.outputsNotYet") : t("job.outputsNone")} />}</Wait>;
+}
+
+function Spec({ job }: { job: JobView }) {
+  const { t } = useWords();
+  return (
+    <div className="stack">
+      <section>
+        <h2>{t("job.command")}</h2>
+        <Snippet text={job.spec.command.map((it) => (/^[\w./:=@,+-]+$/.test(it) ? it : `'${it.replaceAll("'", "'\\''")}'`)).join(" ")} label={t("job.command")} />
+      </section>
+      {Object.keys(job.spec.env).length ? (
+        <section>
+          <h2>{t("job.env")}</h2>
+          <KeyValues rows={Object.entries(job.spec.env).map(([key, value]) => [key, <code key={key}>{value}</code>])} />
+        </section>
+      ) : null}
+      <section>
+        <h2>JSON</h2>
+        <Snippet text={JSON.stringify(job.spec, null, 2)} label="JSON" />
+      </section>
+    </div>
+  );
+}

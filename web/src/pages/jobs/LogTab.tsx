@@ -1,0 +1,61 @@
+import { DownloadOutlined, PauseOutlined, VerticalAlignBottomOutlined } from "@ant-design/icons";
+import { Button, Input } from "antd";
+import { useMemo, useState } from "react";
+import type { JobView } from "../../api/types";
+import { useProject } from "../../components/states";
+import { useWords } from "../../i18n";
+import { count } from "../../lib/format";
+import { api } from "../../paths";
+import { Empty } from "../../ui/basics";
+import { LogView } from "../../ui/LogView";
+import { useLog } from "./useLog";
+
+export function LogTab({ job, attempt, live }: { job: JobView; attempt: number | undefined; live: boolean }) {
+  const project = useProject();
+  const { t, language } = useWords();
+  const log = useLog(project, job.id, attempt);
+  const [follow, setFollow] = useState(true);
+  const [find, setFind] = useState("");
+  const [hit, setHit] = useState(-1);
+  const hits = useMemo(() => {
+    const wanted = find.toLowerCase();
+    return wanted ? log.lines.flatMap((line, at) => (line.toLowerCase().includes(wanted) ? [at] : [])) : [];
+  }, [find, log.lines]);
+  if (attempt === undefined) return <Empty title={t("log.notStarted")} />;
+  const step = () => {
+    setFollow(false);
+    setHit(hits.find((it) => it > hit) ?? hits[0] ?? -1);
+  };
+  const status = log.ended ? t("log.ended") : !log.connected ? t("log.connecting") : live ? t("log.live") : "";
+  return (
+    <>
+      <div className="row" style={{ marginBottom: 8 }}>
+        <Button icon={follow ? <PauseOutlined /> : <VerticalAlignBottomOutlined />} aria-pressed={follow} onClick={() => setFollow(!follow)}>
+          {follow ? t("log.pause") : t("log.follow")}
+        </Button>
+        <Input.Search
+          allowClear
+          style={{ width: 280 }}
+          aria-label={t("log.find")}
+          placeholder={t("log.find")}
+          value={find}
+          onChange={(it) => {
+            setFind(it.target.value);
+            setHit(-1);
+          }}
+          onSearch={step}
+        />
+        {find ? <span className="muted">{t("log.hits", { n: count(hits.length, language) })}</span> : null}
+        <span className="grow" />
+        <span className="muted" role="status">
+          {status} {t("log.lines", { n: count(log.lines.length + log.dropped, language) })}
+        </span>
+        <Button icon={<DownloadOutlined />} href={api.jobLog(project, job.id, { attempt })} download={`${job.name}-${attempt}.log`}>
+          {t("download")}
+        </Button>
+      </div>
+      {log.dropped > 0 ? <p className="muted">{t("log.dropped", { n: count(log.dropped, language) })}</p> : null}
+      <LogView lines={log.lines} firstLine={log.dropped} follow={follow && hit < 0} onLeaveEnd={() => setFollow(false)} find={find} hit={hit} label={t("tab.log")} />
+    </>
+  );
+}
