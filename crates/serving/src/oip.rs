@@ -150,7 +150,10 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
 /// An output wanted twice would be sent twice: a small request must not ask for an answer without bound.
 fn check_wanted(outputs: &[OutputJson]) -> Result<(), Problem> {
     if outputs.len() > TENSORS_MAX {
-        return Err(Problem::invalid(format!("a request wants at most {TENSORS_MAX} outputs, this one {}", outputs.len())));
+        return Err(Problem::invalid(format!(
+            "a request wants at most {TENSORS_MAX} outputs, this one {}",
+            outputs.len()
+        )));
     }
     let mut names: Vec<&str> = outputs.iter().map(|it| it.name.as_str()).collect();
     names.sort_unstable();

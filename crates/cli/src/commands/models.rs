@@ -106,18 +106,12 @@ pub async fn run(context: &Context, command: ModelsCommand) -> Result<(), Proble
                 |it| {
                     let own: Vec<&str> =
                         model.aliases.iter().filter(|(_, at)| **at == it.number).map(|it| it.0.as_str()).collect();
-                    let metrics: Vec<String> = it
-                        .metrics
-                        .iter()
-                        .take(4)
-                        .map(|(key, value)| format!("{key} {}", words::number(*value)))
-                        .collect();
                     let created = words::time(it.created_at);
                     vec![
                         it.number.to_string(),
                         it.status.clone(),
                         own.join(","),
-                        metrics.join(", "),
+                        words::measures(&it.metrics),
                         it.datasets.join(","),
                         it.endpoints.join(","),
                         created,

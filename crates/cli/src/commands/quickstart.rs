@@ -64,11 +64,24 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<(), Problem>
     };
     let id = args.resume.clone().map_or_else(super::new_key, Ok)?;
     let client = context.client()?;
-    let again =
-        format!("kaogong quickstart {} --resume {id}", super::login::shell_quote(&args.path.display().to_string()));
-    note(&format!("quickstart {id}; if it is broken off, continue with: {again}"));
+    note(&format!("quickstart {id}; if it is broken off, continue with: {}", again(&args, name.as_str(), &id)));
     let made = carry_out(&client, &args, &data, name.as_str(), &id).await?;
     finish(context, &client, &args, &made).await
+}
+
+/// The command that continues.
+fn again(args: &QuickstartArgs, name: &str, id: &str) -> String {
+    let path = args.path.display().to_string();
+    let mut words: Vec<String> = ["kaogong", "quickstart", &path, "--name", name].map(Into::into).into();
+    if let Some(target) = &args.target {
+        words.extend(["--target".into(), target.clone()]);
+    }
+    words.extend(["--seed".into(), args.seed.to_string(), "--test-percent".into(), args.test_percent.to_string()]);
+    if let Some(engine) = &args.engine {
+        words.extend(["--engine".into(), engine.clone()]);
+    }
+    words.extend(["--resume".into(), id.to_owned()]);
+    words.iter().map(|it| super::login::shell_quote(it)).collect::<Vec<_>>().join(" ")
 }
 
 fn check_target(data: &LocalData, target: Option<&str>) -> Result<(), Problem> {
@@ -200,6 +213,18 @@ async fn curl_line(client: &Client, args: &QuickstartArgs, made: &Made) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_that_continues_asks_for_the_same() {
+        use clap::Parser;
+        let line = ["kaogong", "quickstart", "my data.csv", "--target", "y", "--seed", "3", "--engine", "tract"];
+        let crate::args::Command::Quickstart(args) = crate::args::Cli::parse_from(line).command else {
+            panic!("a quickstart")
+        };
+        let expected =
+            "kaogong quickstart 'my data.csv' --name n --target y --seed 3 --test-percent 20 --engine tract --resume k";
+        assert_eq!(again(&args, "n", "k"), expected);
+    }
 
     #[test]
     fn names_come_from_paths() {

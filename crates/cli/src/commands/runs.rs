@@ -75,18 +75,12 @@ pub async fn run(context: &Context, command: RunsCommand) -> Result<(), Problem>
                 &client.runs(&query).await?,
                 &["NAME", "STATUS", "EXPERIMENT", "STARTED", "METRICS", "ID"],
                 |it| {
-                    let metrics: Vec<String> = it
-                        .metrics
-                        .iter()
-                        .take(4)
-                        .map(|(key, value)| format!("{key} {}", words::number(*value)))
-                        .collect();
                     vec![
                         it.name.clone(),
                         it.status.clone(),
                         it.experiment.clone(),
                         words::time(it.started_at),
-                        metrics.join(", "),
+                        words::measures(&it.metrics),
                         it.id.clone(),
                     ]
                 },

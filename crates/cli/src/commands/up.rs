@@ -1,6 +1,6 @@
 //! `kaogong up`: settings, wiring and the life of the server.
 
-mod find;
+pub mod find;
 mod first_start;
 
 use crate::profile;

@@ -73,12 +73,14 @@ fn task_of(endpoint: &str, task: Option<&Value>) -> Result<TaskSpec, Problem> {
         Problem::invalid(format!("the model of endpoint `{endpoint}` does not say how data becomes tensors"))
             .hint("docs/models.md describes the property kaogong.task of an ONNX file")
     })?;
-    TaskSpec::deserialize(task)
-        .map_err(|it| Problem::invalid(format!("the model of endpoint `{endpoint}` has a task that cannot be used: {it}")))
+    TaskSpec::deserialize(task).map_err(|it| {
+        Problem::invalid(format!("the model of endpoint `{endpoint}` has a task that cannot be used: {it}"))
+    })
 }
 
 fn input_of(tensor: Tensor) -> Result<InferInput, Problem> {
-    let values = tensor.to_f64().ok_or_else(|| Problem::invalid(format!("input `{}` holds no numbers", tensor.name)))?;
+    let values =
+        tensor.to_f64().ok_or_else(|| Problem::invalid(format!("input `{}` holds no numbers", tensor.name)))?;
     let data = values.into_iter().map(|it| it as f32).collect();
     Ok(InferInput { name: tensor.name, datatype: "FP32", shape: tensor.shape, data })
 }
@@ -114,7 +116,9 @@ async fn read_samples(
 ) -> Result<(), Problem> {
     match task {
         TaskSpec::ImageClassification { .. } => read_pictures(client, plan, task.clone(), sender).await,
-        TaskSpec::TableClassification { .. } | TaskSpec::TableRegression { .. } => read_rows(client, plan, task, sender).await,
+        TaskSpec::TableClassification { .. } | TaskSpec::TableRegression { .. } => {
+            read_rows(client, plan, task, sender).await
+        }
     }
 }
 

@@ -58,6 +58,18 @@ pub fn number(value: Option<f64>) -> String {
     }
 }
 
+/// The two measures that say most, for a column of a table: those that models are judged by come first.
+pub fn measures(metrics: &std::collections::BTreeMap<String, Option<f64>>) -> String {
+    let rank = |key: &str| {
+        let told = ["accuracy", "f1", "auc", "r2", "mae", "rmse", "loss"].iter().position(|it| key.contains(it));
+        (told.is_none(), !key.starts_with("validation") && !key.starts_with("test"), told)
+    };
+    let mut pairs: Vec<(&String, &Option<f64>)> = metrics.iter().collect();
+    pairs.sort_by_key(|it| rank(it.0));
+    let shown = pairs.iter().take(2).map(|(key, value)| format!("{key} {}", number(**value)));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 /// Now, in milliseconds since 1970.
 pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
@@ -66,6 +78,14 @@ pub fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_measures_that_models_are_judged_by_come_first() {
+        let metrics =
+            [("epochs", 60.0), ("train_accuracy", 1.0), ("validation_accuracy", 0.9), ("validation_loss", 0.2)];
+        let metrics = metrics.into_iter().map(|(key, value)| (key.to_owned(), Some(value))).collect();
+        assert_eq!(measures(&metrics), "validation_accuracy 0.9, validation_loss 0.2");
+    }
 
     #[test]
     fn words_for_sizes_times_and_numbers() {

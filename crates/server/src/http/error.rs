@@ -1,10 +1,14 @@
 //! Problems on their way to the caller: one place maps kinds to statuses and writes the envelope.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kaogong_api::error::{ErrorBody, ErrorView};
 use kaogong_domain::{ErrorKind, Problem};
 use std::sync::Arc;
+use tonic::{Code, Status};
+
+/// The most characters of a gRPC status: it travels in a header, and clients bound those.
+const STATUS_CHARS_MAX: usize = 1000;
 
 /// What a handler of the native API fails with.
 #[derive(Debug)]
@@ -37,16 +41,61 @@ pub fn status_of(kind: ErrorKind) -> StatusCode {
     StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// Writes the envelope of a failed call and logs it once.
-pub fn render(mut response: Response, problem: &Problem, request_id: &str) -> Response {
-    log(problem, request_id);
-    let (message, hint) = match problem.kind {
+/// What the caller may read: text and hint. The text of a bug stays in the log.
+fn words_of(problem: &Problem, request_id: &str) -> (String, Option<String>) {
+    match problem.kind {
         ErrorKind::Bug => (
             "something went wrong in the server".to_owned(),
             Some(format!("the server's log has the details under request {request_id}")),
         ),
         _ => (problem.text.clone(), problem.hint.clone()),
+    }
+}
+
+/// Whether a call is a gRPC call, and so wants its failure as a gRPC status.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+    let rest = media_type.strip_prefix("application/grpc");
+    rest.is_some_and(|it| it.is_empty() || it.starts_with(['+', ';']))
+}
+
+/// The gRPC code of a kind.
+pub fn code_of(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::Unauthenticated => Code::Unauthenticated,
+        ErrorKind::Forbidden => Code::PermissionDenied,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Conflict => Code::FailedPrecondition,
+        ErrorKind::TooMany => Code::ResourceExhausted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Bug => Code::Internal,
+    }
+}
+
+/// The gRPC status of a failed call, which is logged once.
+pub fn status_of_grpc(problem: &Problem, request_id: &str) -> Status {
+    log(problem, request_id);
+    let (message, hint) = words_of(problem, request_id);
+    let message = match hint {
+        Some(hint) => format!("{message} ({hint})"),
+        None => message,
     };
+    Status::new(code_of(problem.kind), message.chars().take(STATUS_CHARS_MAX).collect::<String>())
+}
+
+/// A failed gRPC call: headers alone, since a client of the protocol reads no other body.
+pub fn render_grpc(problem: &Problem, is_known: bool, request_id: &str) -> Response {
+    let status = status_of_grpc(problem, request_id);
+    // What no route answers is a call that this server does not speak.
+    let status = if is_known { status } else { Status::new(Code::Unimplemented, status.message()) };
+    status.into_http()
+}
+
+/// Writes the envelope of a failed call and logs it once.
+pub fn render(mut response: Response, problem: &Problem, request_id: &str) -> Response {
+    log(problem, request_id);
+    let (message, hint) = words_of(problem, request_id);
     let body = ErrorBody {
         error: ErrorView { kind: problem.kind.as_str().to_owned(), message, hint, request_id: request_id.to_owned() },
     };
@@ -88,4 +137,43 @@ pub fn causes_of(problem: &Problem) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_calls_are_known_by_their_media_type() {
+        let of = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(text));
+            is_grpc(&headers)
+        };
+        assert!(of("application/grpc") && of("application/grpc+proto") && of("application/grpc;x=1"));
+        assert!(!of("application/grpc-web") && !of("application/json") && !is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_failed_grpc_call_is_headers_alone() {
+        let problem = Problem::new(ErrorKind::Unauthenticated, "this call needs a sign-in");
+        let response = render_grpc(&problem, true, "req_1");
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers().get("grpc-status").and_then(|it| it.to_str().ok()), Some("16"));
+        assert_eq!(
+            response.headers().get("content-type").and_then(|it| it.to_str().ok()),
+            Some("application/grpc")
+        );
+        let unknown = render_grpc(&Problem::not_found("nothing here"), false, "req_1");
+        assert_eq!(unknown.headers().get("grpc-status").and_then(|it| it.to_str().ok()), Some("12"));
+    }
+
+    #[test]
+    fn a_bug_keeps_its_text_to_itself() {
+        let status = status_of_grpc(&Problem::new(ErrorKind::Bug, "the secret detail"), "req_1");
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret") && status.message().contains("req_1"));
+        let long = status_of_grpc(&Problem::invalid("é".repeat(5000)), "req_1");
+        assert_eq!(long.message().chars().count(), STATUS_CHARS_MAX);
+    }
 }

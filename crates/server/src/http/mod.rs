@@ -42,7 +42,7 @@ pub fn native_routes() -> Vec<Route> {
     parts.into_iter().flatten().collect()
 }
 
-/// Routes of foreign protocols: at the root, and below a project.
+/// Routes of foreign protocols: at the root, and below a project where clients can be given a base path.
 fn foreign_routes() -> Vec<Route> {
     let parts = [protocols::oip::routes(), protocols::mlflow::routes()];
     let at_root: Vec<Route> = parts.into_iter().flatten().collect();
@@ -56,7 +56,8 @@ fn foreign_routes() -> Vec<Route> {
         handler: it.handler.clone(),
     });
     let below: Vec<Route> = below.collect();
-    at_root.into_iter().chain(below).collect()
+    // A gRPC client knows no base path, so its calls are at the root alone.
+    at_root.into_iter().chain(below).chain(protocols::oip_grpc::routes()).collect()
 }
 
 /// Method, path and rule of every route, for the test that walks them.

@@ -32,7 +32,9 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let id: Arc<str> = request_id(&request, &app);
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
+    let is_grpc = is_grpc(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
+    name_host(&mut request);
     let mut response = next.run(request).await;
     let route = response.extensions().get::<Matched>().map(|it| it.0.as_str().to_owned());
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
@@ -52,6 +54,15 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     tracing::debug!(request_id = &*id, "{method} {path} answered {status} in {} ms", elapsed.as_millis());
     seal(&mut response, &id);
     response
+}
+
+/// HTTP/2 names the host in the request's target; whoever decides by host finds it in one place. A target with a
+/// host outranks the header.
+fn name_host(request: &mut Request) {
+    let named = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
+    if let Some(host) = named {
+        request.headers_mut().insert(header::HOST, host);
+    }
 }
 
 /// A caller's own id is kept when it is harmless, so that logs of two programs can be joined.

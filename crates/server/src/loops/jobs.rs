@@ -111,6 +111,10 @@ impl Jobs {
 
     /// Outputs are kept before the job is called succeeded, so that who sees the one finds the other.
     async fn end(&mut self, job: &JobRow, attempt: AttemptId, ending: &Ending) -> Result<(), Problem> {
+        if ending.started_at.is_some() && matches!(job.life.state, State::Admitted | State::Starting) {
+            // It was over before anybody looked; it ran all the same.
+            self.tell(job, Event::Running(attempt)).await?;
+        }
         let mut ended = judge(ending);
         if ending.is_success()
             && let Err(problem) = outputs::keep(&self.app, job, attempt).await

@@ -2,6 +2,7 @@
 
 pub mod endpoints;
 pub mod jobs;
+pub mod sweep;
 
 use crate::app::App;
 use std::sync::Arc;
@@ -12,5 +13,6 @@ pub fn start(app: &Arc<App>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     loops.spawn(jobs::run(app.clone()));
     loops.spawn(endpoints::run(app.clone()));
+    loops.spawn(sweep::run(app.clone()));
     loops
 }

@@ -2,3 +2,4 @@
 
 pub mod mlflow;
 pub mod oip;
+pub mod oip_grpc;

@@ -16,7 +16,7 @@ use axum::{
 };
 use futures::stream;
 use http::{HeaderMap, HeaderName, StatusCode, header};
-use kaogong_domain::{ErrorKind, Problem, access::Permission, names::Name};
+use kaogong_domain::{ErrorKind, Problem, access::Permission, endpoints::EngineName, names::Name};
 use kaogong_serving::oip::{HEADER_LENGTH, ModelName, arrange, model_metadata, read_request, write_answer};
 use serde_json::{Value, json};
 use std::{
@@ -80,24 +80,40 @@ impl IntoResponse for OipError {
 type Answer<T> = Result<T, OipError>;
 
 fn find(app: &App, inside: &InProject, params: &Params) -> Result<Arc<Live>, Problem> {
-    let text = params.text("model");
+    find_model(app, inside, params.text("model"), params.text("version"))
+}
+
+/// The model that answers under a name, in the version that is asked for when one is.
+///
+/// # Errors
+/// `NotFound` in the words that clients of the protocol know.
+pub(super) fn find_model(app: &App, inside: &InProject, text: &str, version: &str) -> Result<Arc<Live>, Problem> {
     let unknown = || {
         let shown: String = text.chars().take(64).collect();
         Problem::not_found(format!("Request for unknown model: '{shown}' is not found"))
     };
     let name: Name = text.parse().map_err(|_| unknown())?;
     let live = app.serving.find(inside.project.id, &name).ok_or_else(unknown)?;
-    let version = params.text("version");
     if !version.is_empty() && version != live.version_text {
-        return Err(Problem::not_found(format!("Request for unknown model: '{name}' version {version} is not found"))
+        let shown: String = version.chars().take(64).collect();
+        return Err(Problem::not_found(format!("Request for unknown model: '{name}' version {shown} is not found"))
             .hint(format!("version {} is served", live.version_text)));
     }
     Ok(live)
 }
 
-fn named(live: &Live) -> ModelName<'_> {
+/// Who answers, for the protocol's answers.
+pub(super) fn named(live: &Live) -> ModelName<'_> {
     let labels = live.task.as_ref().map(|it| it.labels()).unwrap_or_default();
     ModelName { name: live.row.name.as_str(), version: &live.version_text, labels }
+}
+
+/// The engine in the protocol's words.
+pub(super) fn platform_of(live: &Live) -> &'static str {
+    match live.row.engine {
+        EngineName::OnnxRuntime => "onnxruntime_onnx",
+        EngineName::Tract => "tract_onnx",
+    }
 }
 
 async fn server() -> axum::Json<Value> {
@@ -132,12 +148,8 @@ async fn index(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Val
 
 async fn metadata(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
     let live = find(&app, &inside, &params)?;
-    let platform = match live.row.engine {
-        kaogong_domain::endpoints::EngineName::OnnxRuntime => "onnxruntime_onnx",
-        kaogong_domain::endpoints::EngineName::Tract => "tract_onnx",
-    };
     let model = live.pool.model();
-    Ok(axum::Json(model_metadata(named(&live), platform, model.inputs(), model.outputs())))
+    Ok(axum::Json(model_metadata(named(&live), platform_of(&live), model.inputs(), model.outputs())))
 }
 
 async fn model_ready(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {

@@ -18,6 +18,8 @@ const PUBLIC: &[&str] = &[
     "GET /health",
     "GET /api/3.0/mlflow/server-info",
     "GET /ajax-api/3.0/mlflow/server-info",
+    "POST /inference.GRPCInferenceService/ServerLive",
+    "POST /inference.GRPCInferenceService/ServerReady",
 ];
 
 /// Pages of the console: one static file, whatever the address.

@@ -95,7 +95,8 @@ fn made_up_input(spec: &TensorSpec, seed: Option<usize>) -> Result<Tensor, Probl
     let shape: Vec<i64> = spec.shape.iter().map(|it| if *it < 0 { 1 } else { *it }).collect();
     let elements = elements_of(&shape)?;
     if elements > ROW_ELEMENTS_MAX {
-        let text = format!("input `{}` has {elements} elements in one row, at most {ROW_ELEMENTS_MAX} are served", spec.name);
+        let text =
+            format!("input `{}` has {elements} elements in one row, at most {ROW_ELEMENTS_MAX} are served", spec.name);
         return Err(Problem::invalid(text));
     }
     // Whole numbers are 0 or 1, which fit every table that they may be looked up in.

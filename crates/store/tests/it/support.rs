@@ -16,7 +16,6 @@ pub(crate) const NOW: Timestamp = Timestamp(1_750_000_000_000);
 /// A started store.
 pub(crate) struct World {
     pub(crate) store: Store,
-    pub(crate) url: StoreUrl,
     pub(crate) admin: UserId,
     pub(crate) actor: Actor,
     /// The project `default`.
@@ -87,6 +86,7 @@ pub(crate) async fn on_both_empty(story: impl AsyncFn(&StoreUrl)) {
 }
 
 /// Tells a story to a started store of each kind; every story ends with a whole event chain.
+#[allow(clippy::print_stderr, reason = "says which database a failed story was told to")]
 pub(crate) async fn on_both(name_of_story: &str, story: impl AsyncFn(&World)) {
     on_both_empty(async |url| {
         let store = Store::open(url).await.expect("the store opens");
@@ -95,7 +95,7 @@ pub(crate) async fn on_both(name_of_story: &str, story: impl AsyncFn(&World)) {
         let (first, _) = store.find_project(&name("default"), admin).await.expect("it reads").expect("it is there");
         let other = store.create_project(&name("default"), &name("other"), "Other", admin, &actor, NOW).await;
         let other = other.expect("a second project").id;
-        let world = World { store, url: url.clone(), admin, actor, project: first.id, other };
+        let world = World { store, admin, actor, project: first.id, other };
         eprintln!("{name_of_story} on {:?}", world.store.dialect());
         story(&world).await;
         world.store.verify_events().await.expect("the event chain is whole");

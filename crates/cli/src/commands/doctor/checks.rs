@@ -1,7 +1,7 @@
 //! The checks, one function each.
 
 use super::{DoctorArgs, Finding};
-use crate::{context::Context, output::words};
+use crate::{commands::up::find, context::Context, output::words};
 use kaogong_domain::ErrorKind;
 use std::{
     io,
@@ -31,9 +31,9 @@ pub(super) async fn machine(args: &DoctorArgs) -> Vec<Finding> {
 }
 
 fn data_folder(args: &DoctorArgs) -> PathBuf {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let usual = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|it| it.join(".local/share")));
-    args.data_dir.clone().unwrap_or_else(|| usual.unwrap_or_else(|| "/var/lib".into()).join("kaogong"))
+    // As `kaogong up` chooses it.
+    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), PathBuf::from);
+    args.data_dir.clone().unwrap_or_else(|| home.join(".local/share/kaogong"))
 }
 
 /// The folder itself or the nearest one above that exists.
@@ -126,10 +126,15 @@ async fn first_line(program: &str, arguments: &[&str]) -> Result<String, String>
 }
 
 async fn uv() -> Finding {
-    let program = std::env::var("KAOGONG_UV").unwrap_or_else(|_| "uv".into());
-    let fix = "jobs with a Python environment need it: python3 -m pip install uv, or set KAOGONG_UV to its path";
+    let fix = "jobs with a Python environment need it: python3 -m pip install uv, or name it with KAOGONG_UV";
+    let named = std::env::var_os("KAOGONG_UV").map(PathBuf::from);
+    let program = match find::uv(named.as_deref()) {
+        Ok(Some(program)) => program.display().to_string(),
+        Ok(None) => return Finding::warn("uv", "not found", fix),
+        Err(problem) => return Finding::fail("uv", problem.text, fix),
+    };
     match first_line(&program, &["--version"]).await {
-        Ok(version) => Finding::ok("uv", version),
+        Ok(version) => Finding::ok("uv", format!("{version} ({program})")),
         Err(why) => Finding::warn("uv", format!("{program}: {why}"), fix),
     }
 }
@@ -146,28 +151,25 @@ async fn python() -> Finding {
 }
 
 fn onnxruntime() -> Finding {
-    let usual = ["/usr/lib", "/usr/local/lib", "/usr/lib64", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"];
-    let named = ["KAOGONG_ONNXRUNTIME", "ORT_DYLIB_PATH"]
-        .into_iter()
-        .filter_map(std::env::var_os)
-        .map(PathBuf::from)
-        .find(|it| it.is_file());
-    let found = named.or_else(|| usual.iter().find_map(|it| library_in(Path::new(it))));
+    let named = std::env::var_os("KAOGONG_ONNXRUNTIME").map(PathBuf::from);
+    if let Some(named) = named.as_ref().filter(|it| !it.is_file()) {
+        return Finding::fail("onnx runtime", format!("there is no {}", named.display()), "check KAOGONG_ONNXRUNTIME");
+    }
+    let found = named.or_else(|| find::onnxruntime_folders().iter().find_map(|it| library_in(it)));
     match found {
         Some(path) => Finding::ok("onnx runtime", path.display().to_string()),
         None => Finding::warn(
             "onnx runtime",
-            "its library was not found here; endpoints run on tract, which is compiled in",
-            "for its speed: pip install onnxruntime, and set ORT_DYLIB_PATH to the libonnxruntime.so in it",
+            "its library was not found; endpoints run on tract, which is compiled in",
+            "for its speed: pip install onnxruntime, and set KAOGONG_ONNXRUNTIME to the libonnxruntime.so in it",
         ),
     }
 }
 
 fn library_in(folder: &Path) -> Option<PathBuf> {
-    let entries = std::fs::read_dir(folder).ok()?.flatten();
-    entries
-        .map(|it| it.path())
-        .find(|it| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("libonnxruntime.so")))
+    let is_library =
+        |it: &PathBuf| it.file_name().is_some_and(|it| it.to_string_lossy().starts_with("libonnxruntime.so"));
+    std::fs::read_dir(folder).ok()?.flatten().map(|it| it.path()).find(is_library)
 }
 
 async fn gpu() -> Finding {
