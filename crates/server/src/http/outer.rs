@@ -1,6 +1,6 @@
 //! The outermost layer: request ids, one log line and one metric per request, security headers, error bodies.
 
-use super::error::{Failed, log, render};
+use super::error::{Failed, is_grpc, log, render, render_grpc};
 use crate::{app::App, protocols::mlflow};
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -38,7 +38,9 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let mut response = next.run(request).await;
     let route = response.extensions().get::<Matched>().map(|it| it.0.as_str().to_owned());
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
-        response = if mlflow::is_mine(&path) {
+        response = if is_grpc {
+            render_grpc(&failed.0, route.is_some(), &id)
+        } else if mlflow::is_mine(&path) {
             log(&failed.0, &id);
             mlflow::render(&failed.0)
         } else {
