@@ -1,5 +1,5 @@
 // Fails the build when the first page needs more script than it may: everything that index.html loads before a page's own part.
-import { readFileSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 const limit = 500 * 1024;
@@ -19,6 +19,7 @@ const first = home ? new Set([...entry, ...closure(home)]) : entry;
 const total = [...first].reduce((sum, it) => sum + size(manifest[it].file), 0);
 const kb = (bytes) => `${(bytes / 1024).toFixed(1)} kB`;
 console.log(`first page: ${kb(total)} of JavaScript, gzip (limit ${kb(limit)})`);
+rmSync("dist/.vite", { recursive: true });
 if ([...first].some((it) => /echarts/i.test(manifest[it].file))) {
   console.error("the first page loads the chart library; load it on demand");
   process.exit(1);

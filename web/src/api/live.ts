@@ -14,9 +14,11 @@ export const SHOWN_WITH: Record<string, string[]> = {
   access: ["access"],
 };
 
-export function useLive(project: string): boolean {
+export type Live = "connecting" | "on" | "lost";
+
+export function useLive(project: string): Live {
   const client = useQueryClient();
-  const [connected, setConnected] = useState(false);
+  const [connected, setConnected] = useState<Live>("connecting");
   useEffect(() => {
     const stale = new Set<string>();
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -28,13 +30,13 @@ export function useLive(project: string): boolean {
     };
     const source = new EventSource(api.eventStream(project));
     source.onopen = () => {
-      setConnected(true);
+      setConnected("on");
       // What changed while nobody listened is not told again by every proxy; look once.
       if (lost) void client.invalidateQueries({ queryKey: [project] });
       lost = false;
     };
     source.onerror = () => {
-      setConnected(false);
+      setConnected("lost");
       lost = true;
     };
     source.addEventListener("change", (message: MessageEvent<string>) => {

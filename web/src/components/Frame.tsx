@@ -44,7 +44,7 @@ function Inside({ project }: { project: string }) {
 
   const link = (to: string, label: string, icon: React.ReactNode, end = false) => (
     <NavLink className={({ isActive }) => `nav ${isActive ? "active" : ""}`} to={to} end={end}>
-      {icon}
+      <span aria-hidden>{icon}</span>
       {label}
     </NavLink>
   );
@@ -52,7 +52,7 @@ function Inside({ project }: { project: string }) {
     <div className="frame">
       <nav className="rail" aria-label={t("nav")}>
         <div className="brand">
-          <img src="/mark.svg" alt="" />
+          <img src="/favicon.svg" alt="" />
           {t("brand")}
         </div>
         <Select
@@ -80,8 +80,8 @@ function Inside({ project }: { project: string }) {
         {link(pages.access(project), t("nav.access"), <SafetyOutlined />)}
         <div className="foot">
           <div className="live" role="status">
-            <span className={`dot ${live ? "on" : ""}`} />
-            {live ? t("live.on") : t("live.off")}
+            <span className={`dot ${live === "on" ? "on" : ""}`} />
+            {t(live === "lost" ? "live.off" : live === "on" ? "live.on" : "live.wait")}
           </div>
           <UserMenu onHelp={() => setHelp(true)} />
         </div>

@@ -60,7 +60,7 @@ function options(props: Props, dark: boolean, large: boolean): Parameters<echart
     },
     ...(large ? { dataZoom: [{ type: "slider", bottom: 8, height: 20 }, { type: "inside" }] } : {}),
     xAxis: { type: props.time ? "time" : "value", name: props.xName, nameLocation: "middle", nameGap: 26, scale: true, ...axis, splitLine: { show: false } },
-    yAxis: { type: props.log ? "log" : "value", name: props.yName ?? "", scale: !props.log, nameTextStyle: { color: ink, align: "left" }, ...axis, axisLabel: { color: ink, formatter: (it: number) => format(it) } },
+    yAxis: { type: props.log ? "log" : "value", name: props.yName ?? "", scale: !props.log, ...axis, nameTextStyle: { color: ink, align: "left" as const }, axisLabel: { color: ink, formatter: (it: number) => format(it) } },
     series,
   } as Parameters<echarts.ECharts["setOption"]>[0];
 }

@@ -48,6 +48,7 @@ export const zh: Record<keyof typeof en, string> = {
   "password.done": "密码已修改",
   "live.on": "实时更新",
   "live.off": "正在重新连接…",
+  "live.wait": "正在连接…",
   keys: "键盘快捷键",
   "keys.palette": "搜索与命令",
   "keys.go": "前往{page}",

@@ -4,12 +4,12 @@
 //! name of one of the `helper_` tests, which do nothing in an ordinary run.
 
 mod environments;
-mod processes;
 mod limits;
+mod processes;
 mod survival;
 
-use processes::Place;
 use kaogong_runners::{KillScope, MemoryLimit, Runner, testing};
+use processes::Place;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_runner_keeps_all_promises() {

@@ -160,10 +160,7 @@ mod tests {
         let response = render_grpc(&problem, true, "req_1");
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers().get("grpc-status").and_then(|it| it.to_str().ok()), Some("16"));
-        assert_eq!(
-            response.headers().get("content-type").and_then(|it| it.to_str().ok()),
-            Some("application/grpc")
-        );
+        assert_eq!(response.headers().get("content-type").and_then(|it| it.to_str().ok()), Some("application/grpc"));
         let unknown = render_grpc(&Problem::not_found("nothing here"), false, "req_1");
         assert_eq!(unknown.headers().get("grpc-status").and_then(|it| it.to_str().ok()), Some("12"));
     }

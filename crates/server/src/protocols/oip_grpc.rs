@@ -104,9 +104,9 @@ impl<T> Call<T> {
     }
 
     fn inside(&self) -> Result<&InProject, Problem> {
-        self.inside.as_ref().ok_or_else(|| {
-            Problem::new(ErrorKind::Bug, "a gRPC call asks for a project that its rule does not name")
-        })
+        self.inside
+            .as_ref()
+            .ok_or_else(|| Problem::new(ErrorKind::Bug, "a gRPC call asks for a project that its rule does not name"))
     }
 
     fn answer<A>(&self, answer: Result<A, Problem>) -> Result<tonic::Response<A>, Status> {
@@ -185,11 +185,7 @@ impl Service {
 }
 
 fn tensor_metadata(spec: &TensorSpec) -> TensorMetadata {
-    TensorMetadata {
-        name: spec.name.clone(),
-        datatype: spec.datatype.as_str().to_owned(),
-        shape: spec.shape.clone(),
-    }
+    TensorMetadata { name: spec.name.clone(), datatype: spec.datatype.as_str().to_owned(), shape: spec.shape.clone() }
 }
 
 #[tonic::async_trait]

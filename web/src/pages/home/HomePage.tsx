@@ -1,5 +1,5 @@
 // Three questions: what is running, what needs me, what changed.
-import { Link } from "react-router";
+import { Link, Navigate, useLocation } from "react-router";
 import { useMe, useOverview } from "../../api/hooks";
 import type { EventView, OverviewView } from "../../api/types";
 import { JobLink, State, useProject } from "../../components/states";
@@ -8,8 +8,20 @@ import { count, duration } from "../../lib/format";
 import { pageOf, pages } from "../../paths";
 import { Empty, Page, useNow, Wait, When } from "../../ui/basics";
 
+/** The MLflow client prints addresses of its own console; here they lead to ours. */
+export function fromMlflow(project: string, hash: string): string | null {
+  const found = /^#\/experiments\/([^/?]+)(?:\/runs\/([^/?]+))?/.exec(hash);
+  if (!found) return null;
+  return found[2] ? pages.run(project, found[2]) : pages.runs(project, { experiment: found[1] });
+}
+
 export function HomePage() {
   const project = useProject();
+  const elsewhere = fromMlflow(project, useLocation().hash);
+  return elsewhere ? <Navigate to={elsewhere} replace /> : <Home project={project} />;
+}
+
+function Home({ project }: { project: string }) {
   const { t } = useWords();
   const { data: me } = useMe();
   const overview = useOverview(project);

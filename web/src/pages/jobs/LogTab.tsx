@@ -48,7 +48,7 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
         {find ? <span className="muted">{t("log.hits", { n: count(hits.length, language) })}</span> : null}
         <span className="grow" />
         <span className="muted" role="status">
-          {status} {t("log.lines", { n: count(log.lines.length + log.dropped, language) })}
+          {status} {t("log.lines", { n: count(log.dropped + log.lines.length - (log.lines.at(-1) === "" ? 1 : 0), language) })}
         </span>
         <Button icon={<DownloadOutlined />} href={api.jobLog(project, job.id, { attempt })} download={`${job.name}-${attempt}.log`}>
           {t("download")}

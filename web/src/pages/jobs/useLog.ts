@@ -39,7 +39,7 @@ export function useLog(project: string, job: string, attempt: number | undefined
       frame = 0;
       const text = pending;
       pending = "";
-      setLog((now) => ({ ...now, ...append(now, text), connected: true }));
+      if (text) setLog((now) => ({ ...now, ...append(now, text), connected: true }));
     };
     source.onopen = () => setLog((now) => ({ ...now, connected: true }));
     source.onerror = () => setLog((now) => ({ ...now, connected: false }));
@@ -53,6 +53,8 @@ export function useLog(project: string, job: string, attempt: number | undefined
     });
     source.addEventListener("end", () => {
       source.close();
+      cancelAnimationFrame(frame);
+      flush();
       setLog((now) => ({ ...now, ended: true }));
     });
     return () => {

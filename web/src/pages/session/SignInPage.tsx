@@ -50,7 +50,7 @@ export function SignInPage() {
     <main className="sign-in">
       <div className="card">
         <div className="row" style={{ marginBottom: 24, gap: 12 }}>
-          <img src="/mark.svg" alt="" width={36} height={36} />
+          <img src="/favicon.svg" alt="" width={36} height={36} />
           <div>
             <h1>{t("brand")}</h1>
             <span className="muted">{t("brand.line")}</span>

@@ -1,7 +1,8 @@
 //! Messages to tensors and back: checked on the way in, raw bytes on the way out.
 
 use super::pb::{
-    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
+    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
+    infer_parameter::ParameterChoice,
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
     model_infer_response::InferOutputTensor,
 };

@@ -1,8 +1,8 @@
 //! Conversions: what is taken, what is refused, and what an answer looks like.
 
 use super::*;
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 fn input(name: &str, datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -> InferInputTensor {
     InferInputTensor {

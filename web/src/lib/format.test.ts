@@ -1,0 +1,58 @@
+import { describe, expect, it } from "vitest";
+import { bins } from "./bins";
+import { csv } from "./csv";
+import { bytes, count, duration, metric, microseconds, percent, relative, shortId } from "./format";
+import { smooth } from "./smooth";
+
+describe("numbers", () => {
+  it("groups thousands", () => {
+    expect(count(1234567, "en")).toBe("1,234,567");
+    expect(count(1234567, "zh-CN")).toBe("1,234,567");
+  });
+  it("writes sizes with three figures in binary units", () => {
+    expect([0, 1023, 1024, 1536, 10 * 1024 ** 2, 1024 ** 3 - 1].map(bytes)).toEqual(["0 B", "1023 B", "1.00 KiB", "1.50 KiB", "10.0 MiB", "1.00 GiB"]);
+  });
+  it("writes metrics with four figures, and a dash for what is not a number", () => {
+    expect([0.123456, 12, 1e-7, 123456789, null, undefined].map(metric)).toEqual(["0.1235", "12", "1.000e-7", "1.235e+8", "—", "—"]);
+  });
+  it("writes latencies in the unit that fits", () => {
+    expect([999, 1500, 2_500_000, null].map(microseconds)).toEqual(["999 µs", "1.5 ms", "2.5 s", "—"]);
+  });
+  it("never rounds an unsure answer up to certain", () => {
+    expect([0, 0.5, 0.99995, 1, 0.0001].map(percent)).toEqual(["0 %", "50.0 %", "100.00 %", "100 %", "0.01 %"]);
+  });
+});
+
+describe("times", () => {
+  it("says a span in its two largest units", () => {
+    expect(duration(1500, "en")).toBe("1.5 s");
+    expect(duration(61_000, "en")).toBe("1 min 1 s");
+    expect(duration(3_600_000, "en")).toBe("1 h");
+    expect(duration(90_061_000, "en")).toBe("1 d 1 h");
+    expect(duration(61_000, "zh-CN")).toBe("1 分 1 秒");
+  });
+  it("says how long ago in the reader's language", () => {
+    const now = 1_700_000_000_000;
+    expect(relative(now - 1000, now, "en")).toBe("now");
+    expect(relative(now - 120_000, now, "en")).toBe("2 min. ago");
+    expect(relative(now - 2 * 86_400_000, now, "zh-CN")).toBe("前天");
+  });
+});
+
+describe("the rest", () => {
+  it("shortens ids but keeps their kind", () => {
+    expect(shortId("job_01hzabcdefghijkl")).toBe("job_…ghijkl");
+    expect(shortId("short")).toBe("short");
+  });
+  it("quotes cells where it must", () => {
+    expect(csv([["a", 'b"c', null], ["x,y", 1, 2]])).toBe('a,"b""c",\n"x,y",1,2\n');
+  });
+  it("counts values in bins, also when all are equal", () => {
+    expect(bins([0, 1, 2, 3], 2)).toEqual([2, 2]);
+    expect(bins([5, 5], 3)).toEqual([2, 0, 0]);
+  });
+  it("smooths without drifting to zero at the start, and keeps gaps", () => {
+    expect(smooth([4, null, 4], 0.9).map((it) => (it === null ? null : Math.round(it * 1e6) / 1e6))).toEqual([4, null, 4]);
+    expect(smooth([1, 2], 0)).toEqual([1, 2]);
+  });
+});

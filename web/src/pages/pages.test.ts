@@ -1,0 +1,80 @@
+import { describe, expect, it } from "vitest";
+import type { EndpointView, ItemView } from "../api/types";
+import { ranked } from "../components/Palette";
+import { snippets } from "./endpoints/snippets";
+import { rowOf } from "./endpoints/TryRow";
+import { fromMlflow } from "./home/HomePage";
+import { append } from "./jobs/useLog";
+import { cpuPercent } from "./jobs/UsageTab";
+import { differs } from "./runs/ComparePage";
+import { quoted } from "./runs/RunsPage";
+import { safeNext } from "./session/SignInPage";
+
+describe("log", () => {
+  it("joins pieces that end in the middle of a line", () => {
+    const one = append({ lines: [], dropped: 0 }, "a\nb");
+    expect(append(one, "c\nd\n").lines).toEqual(["a", "bc", "d", ""]);
+  });
+  it("shows the last form of a progress bar, without colours", () => {
+    expect(append({ lines: [], dropped: 0 }, "1 %\r2 %\r3 %\n\u001b[31mred\u001b[0m").lines).toEqual(["3 %", "red"]);
+  });
+  it("keeps a bounded number of lines and counts the rest", () => {
+    expect(append({ lines: [], dropped: 0 }, "a\nb\nc\nd", 2)).toEqual({ lines: ["c", "d"], dropped: 2 });
+  });
+});
+
+describe("usage", () => {
+  it("is the share of one core between two samples", () => {
+    expect(cpuPercent({ at: [0, 1000, 2000], cpu_ms: [0, 500, 2500], rss_bytes: [0, 0, 0] })).toEqual([null, 50, 200]);
+  });
+});
+
+describe("runs", () => {
+  it("quotes names that are not plain words", () => {
+    expect([quoted("accuracy"), quoted("val/loss")]).toEqual(["accuracy", "`val/loss`"]);
+  });
+  it("sees a missing value as a difference", () => {
+    expect([differs(["1", "1"]), differs(["1", undefined])]).toEqual([false, true]);
+  });
+});
+
+describe("addresses that the MLflow client prints", () => {
+  it("lead to runs", () => {
+    expect(fromMlflow("p", "#/experiments/exp_1/runs/run_2")).toBe("/p/p/runs/run_2");
+    expect(fromMlflow("p", "#/experiments/exp_1")).toBe("/p/p/runs?experiment=exp_1");
+    expect(fromMlflow("p", "#other")).toBeNull();
+  });
+});
+
+describe("sign-in", () => {
+  it("goes on to paths of this console only", () => {
+    expect(["/p/a/jobs", "//evil.example", "/\\evil", "https://evil.example", null].map(safeNext)).toEqual(["/p/a/jobs", "/", "/", "/", "/"]);
+  });
+});
+
+describe("palette", () => {
+  it("wants every word, and shows first what begins with the text", () => {
+    const entries = [{ label: "my digits", kind: "Dataset" }, { label: "digits", kind: "Model" }, { label: "wine", kind: "Dataset" }];
+    expect(ranked(entries, "dig").map((it) => it.label)).toEqual(["digits", "my digits"]);
+    expect(ranked(entries, "dig dataset").map((it) => it.label)).toEqual(["my digits"]);
+  });
+});
+
+describe("trying an endpoint", () => {
+  const endpoint = {
+    name: "e",
+    inputs: [{ name: "x", datatype: "FP32", shape: [-1, 2] }],
+    outputs: [{ name: "p", datatype: "FP32", shape: [-1, 3] }],
+    task: { kind: "table-regression", columns: [{ name: "it's", kind: "number", fill: 1.5 }, { name: "c", kind: "category", values: ["a"] }], input: "x", output: "p" },
+  } as unknown as EndpointView;
+  it("writes calls with the model's own tensors and columns", () => {
+    const found = Object.fromEntries(snippets(endpoint, "vision", "http://h:1"));
+    expect(found["tritonclient"]).toContain('InferenceServerClient("h:1/p/vision")');
+    expect(found["tritonclient"]).toContain("np.zeros([1, 2], dtype=np.float32)");
+    expect(found["curl"]).toContain(`it'\\''s`);
+  });
+  it("takes from a row what the model asks for", () => {
+    const item = { values: { a: "2", b: null, extra: 1 } } as unknown as ItemView;
+    expect(rowOf(item, [{ name: "a", kind: "number", fill: 0 }, { name: "b", kind: "category", values: [] }])).toEqual({ a: 2, b: null });
+  });
+});
