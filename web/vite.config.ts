@@ -9,7 +9,7 @@ const policy = "default-src 'self'; img-src 'self' data: blob:; style-src 'self'
 // The server compares Host and Origin of every change, so both pass as the browser sent them.
 const proxy = { "/api": { target: server, changeOrigin: false } };
 
-// `npm run dev` shows the console with the server (or the mock) behind it; the product serves dist/ itself.
+// `npm run dev` shows the console with a running server behind it; the product serves dist/ itself.
 export default defineConfig({
   plugins: [react()],
   server: { proxy },

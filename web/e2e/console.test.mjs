@@ -76,8 +76,9 @@ test("two runs are compared", async () => {
   await go("Runs");
   const boxes = page.getByRole("checkbox", { name: /^Select (?!all)/ });
   await boxes.nth(1).waitFor();
-  await boxes.nth(0).check();
-  await boxes.nth(1).check();
+  await boxes.nth(0).click();
+  await button("Compare (1)").waitFor();
+  await boxes.nth(1).click();
   await button("Compare (2)").click();
   await page.waitForURL(/runs\/compare\?run=.*&run=/);
   await page.getByText("Parameters and metrics").waitFor();

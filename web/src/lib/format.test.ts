@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { bins } from "./bins";
 import { csv } from "./csv";
 import { bytes, count, duration, metric, microseconds, percent, relative, shortId } from "./format";
+import { headline } from "./headline";
 import { smooth } from "./smooth";
 
 describe("numbers", () => {
@@ -40,6 +41,9 @@ describe("times", () => {
 });
 
 describe("the rest", () => {
+  it("shows first what says most about a model", () => {
+    expect(headline({ epochs: 3, train_loss: 0.1, validation_accuracy: 0.9 }, 2)).toBe("validation_accuracy 0.9 · train_loss 0.1");
+  });
   it("shortens ids but keeps their kind", () => {
     expect(shortId("job_01hzabcdefghijkl")).toBe("job_…ghijkl");
     expect(shortId("short")).toBe("short");

@@ -173,7 +173,7 @@ export function KeyValues({ rows, empty }: { rows: [string, ReactNode][]; empty?
       <tbody>
         {rows.map(([key, value]) => (
           <tr key={key}>
-            <th scope="row" style={{ width: "40%" }}>
+            <th scope="row" style={{ width: "45%" }}>
               {key}
             </th>
             <td>{value}</td>

@@ -1,6 +1,6 @@
 // Thumbnails with their class; the histogram of classes filters.
 import { Input, Pagination, Select } from "antd";
-import { useEffect, useState } from "react";
+import { type CSSProperties, useEffect, useState } from "react";
 import { Link } from "react-router";
 import { useItems } from "../../api/hooks";
 import type { ItemView, VersionView } from "../../api/types";
@@ -93,7 +93,7 @@ export function Histogram({ version, split, chosen, onChoose }: HistogramProps) 
   return (
     <section>
       <h2>{t("classes")}</h2>
-      <div className="histo" role="group" aria-label={t("classes")}>
+      <div className="histo" role="group" aria-label={t("classes")} style={{ "--name": `${Math.min(12, Math.max(2, ...rows.map(([name]) => name.length)))}ch` } as CSSProperties}>
         {rows.map(([name, n]) => (
           <button key={name} aria-pressed={chosen === name} aria-label={`${name} ${n}`} onClick={() => onChoose(chosen === name ? null : name)}>
             <span className="name" title={name}>

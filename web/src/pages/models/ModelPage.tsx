@@ -9,6 +9,7 @@ import { Lineage } from "../../components/Lineage";
 import { State, useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { bytes, metric } from "../../lib/format";
+import { headline } from "../../lib/headline";
 import { useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Copy, Empty, Facts, Fault, KeyValues, Page, Snippet, Wait, When, Why } from "../../ui/basics";
@@ -62,7 +63,7 @@ function Body({ model }: { model: ModelView }) {
               { title: t("version"), render: (_, it) => <Link to={`?version=${it.number}`}>v{it.number}</Link> },
               { title: t("aliases"), render: (_, it) => Object.entries(model.aliases).filter(([, n]) => n === it.number).map(([alias]) => <span className="chip" key={alias}>{alias}</span>) },
               { title: t("state"), render: (_, it) => <State state={it.status} /> },
-              { title: t("metrics"), render: (_, it) => <span className="muted">{Object.entries(it.metrics).slice(0, 3).map(([k, v]) => `${k} ${metric(v)}`).join(" · ") || "—"}</span> },
+              { title: t("metrics"), render: (_, it) => <span className="muted">{headline(it.metrics, 2) || "—"}</span> },
               { title: t("size"), align: "right", render: (_, it) => (it.size === null ? "—" : bytes(it.size)) },
               { title: t("created"), render: (_, it) => <When at={it.created_at} /> },
             ]}

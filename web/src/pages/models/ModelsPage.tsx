@@ -4,7 +4,7 @@ import { useModels } from "../../api/hooks";
 import type { ModelView } from "../../api/types";
 import { EndpointLink, Links, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
-import { metric } from "../../lib/format";
+import { headline } from "../../lib/headline";
 import { pages } from "../../paths";
 import { Empty, Page, Wait, When } from "../../ui/basics";
 
@@ -43,7 +43,7 @@ export function ModelsPage() {
                 },
                 { title: t("model.newest"), align: "right", render: (_, it) => (it.versions[0] ? `v${it.versions[0].number}` : "—") },
                 { title: t("aliases"), render: (_, it) => <Links>{Object.entries(it.aliases).map(([alias, n]) => <span className="chip" key={alias}>{`${alias} → v${n}`}</span>)}</Links> },
-                { title: t("metrics"), render: (_, it) => <span className="muted">{topMetrics(it)}</span> },
+                { title: t("metrics"), render: (_, it) => <span className="muted">{headline(it.versions[0]?.metrics ?? {})}</span> },
                 { title: t("nav.endpoints"), render: (_, it) => <Links>{[...new Set(it.versions.flatMap((one) => one.endpoints))].map((one) => <EndpointLink key={one} name={one} />)}</Links> },
                 { title: t("changed"), dataIndex: "updated_at", sorter: (a, b) => a.updated_at - b.updated_at, render: (at: number) => <When at={at} /> },
               ]}
@@ -53,11 +53,4 @@ export function ModelsPage() {
       </Wait>
     </Page>
   );
-}
-
-function topMetrics(model: ModelView): string {
-  return Object.entries(model.versions[0]?.metrics ?? {})
-    .slice(0, 3)
-    .map(([key, value]) => `${key} ${metric(value)}`)
-    .join(" · ");
 }

@@ -6,6 +6,7 @@ import type { RunView } from "../../api/types";
 import { DatasetLink, Links, State, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { csv, saveText } from "../../lib/csv";
+import { weight } from "../../lib/headline";
 import { count, duration, metric } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
 import { pages } from "../../paths";
@@ -34,7 +35,7 @@ export function RunsPage() {
     <Page title={t("nav.runs")}>
       <div className="row" style={{ marginBottom: 12 }}>
         <Select aria-label={t("experiment")} allowClear placeholder={t("experiment.all")} style={{ minWidth: 180 }} value={experiment} onChange={(it: string | undefined) => setUrl({ experiment: it ?? null, page: null })} options={(experiments.data?.items ?? []).map((it) => ({ value: it.name, label: `${it.name} (${it.runs})` }))} />
-        <Input.Search allowClear className="mono" style={{ width: 420 }} aria-label={t("runs.filter")} placeholder="metrics.accuracy > 0.9 and params.model = 'mlp'" value={typed} onChange={(it) => setTyped(it.target.value)} onSearch={(it) => setUrl({ filter: it.trim(), page: null })} />
+        <Input.Search allowClear className="mono" style={{ width: 520 }} aria-label={t("runs.filter")} placeholder="metrics.accuracy > 0.9 and params.model = 'mlp'" value={typed} onChange={(it) => setTyped(it.target.value)} onSearch={(it) => setUrl({ filter: it.trim(), page: null })} />
       </div>
       {runs.error && runs.data ? <Fault error={runs.error} retry={() => void runs.refetch()} /> : null}
       <Wait of={runs}>
@@ -53,7 +54,7 @@ export function RunsPage() {
 function useColumns(items: RunView[]) {
   const [params] = useUrl();
   const names = (pick: (run: RunView) => object, prefix: string) => [...new Set(items.flatMap((it) => Object.keys(pick(it))))].sort().map((it) => `${prefix}.${it}`);
-  const metrics = names((it) => it.metrics, "metrics");
+  const metrics = names((it) => it.metrics, "metrics").sort((a, b) => weight(a) - weight(b));
   const args = names((it) => it.params, "params");
   const chosen = params.get("columns");
   const shown = chosen === null ? [...metrics.slice(0, FIRST), ...args.slice(0, FIRST - 2)] : chosen.split(",").filter((it) => metrics.includes(it) || args.includes(it));
