@@ -5,6 +5,7 @@
 mod checks;
 pub mod onnxruntime;
 pub mod tract;
+mod whole;
 
 pub use onnxruntime::OnnxRuntime;
 pub use tract::Tract;

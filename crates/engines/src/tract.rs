@@ -56,6 +56,7 @@ impl Model {
         let content = std::fs::read(path).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
         let proto = onnx.proto_model_for_read(&mut &content[..]).map_err(said)?;
         drop(content);
+        crate::whole::check(&proto)?;
         let directory = path.parent().and_then(Path::to_str);
         let parsed = onnx.parse(&proto, directory).map_err(said)?;
         if !parsed.unresolved_inputs.is_empty() {

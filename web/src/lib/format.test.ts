@@ -20,7 +20,7 @@ describe("numbers", () => {
     expect([999, 1500, 2_500_000, null].map(microseconds)).toEqual(["999 µs", "1.5 ms", "2.5 s", "—"]);
   });
   it("never rounds an unsure answer up to certain", () => {
-    expect([0, 0.5, 0.99995, 1, 0.0001].map(percent)).toEqual(["0 %", "50.0 %", "100.00 %", "100 %", "0.01 %"]);
+    expect([0, 0.5, 0.99995, 1, 0.0001, 0.00001].map(percent)).toEqual(["0 %", "50.0 %", "100.00 %", "100 %", "0.01 %", "< 0.01 %"]);
   });
 });
 

@@ -65,8 +65,9 @@ export function relative(at: number, now: number, language: Language): string {
   if (size < 45) return format.format(0, "second");
   if (size < 45 * 60) return format.format(Math.round(seconds / 60), "minute");
   if (size < 22 * 3600) return format.format(Math.round(seconds / 3600), "hour");
-  if (size < 26 * 86400) return format.format(Math.round(seconds / 86400), "day");
-  if (size < 320 * 86400) return format.format(Math.round(seconds / (30 * 86400)), "month");
+  // "Next month" would be too vague for the day when something expires.
+  if (size < 100 * 86400) return format.format(Math.round(seconds / 86400), "day");
+  if (size < 540 * 86400) return format.format(Math.round(seconds / (30 * 86400)), "month");
   return format.format(Math.round(seconds / (365 * 86400)), "year");
 }
 
@@ -76,6 +77,7 @@ export function absolute(at: number, language: Language): string {
 
 export function percent(share: number): string {
   const value = share * 100;
+  if (value > 0 && value < 0.005) return "< 0.01 %";
   return `${value >= 99.95 || value < 0.05 ? value.toFixed(value === 0 || value === 100 ? 0 : 2) : value.toFixed(1)} %`;
 }
 

@@ -34,6 +34,7 @@ impl Model {
         if path.metadata().is_ok_and(|it| it.len() == 0) {
             return Err(Said::new("the file is empty"));
         }
+        crate::whole::check_file(&path)?;
         let native = commit(environment, &path)?;
         let inputs = native.inputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
         let outputs = native.outputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;

@@ -13,7 +13,7 @@ use axum::{
     extract::State,
     response::sse::{self, KeepAlive, Sse},
 };
-use futures::{Stream, stream};
+use futures::{Stream, StreamExt, stream};
 use http::HeaderMap;
 use kaogong_api::{
     Page,
@@ -120,7 +120,9 @@ async fn live(
         let event = it.next().await?;
         Some((Ok(event), it))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    // Something at once, so that a client knows that it is connected before anything happens.
+    let hello = stream::once(async { Ok(sse::Event::default().comment("connected")) });
+    Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::default()))
 }
 
 struct Live {

@@ -18,7 +18,7 @@ export function DatasetsPage() {
       <Wait of={datasets}>
         {(data) =>
           data.items.length === 0 ? (
-            <Empty title={t("datasets.empty")} text={t("datasets.emptyText")} command="kaogong datasets import PATH --name NAME" />
+            <Empty title={t("datasets.empty")} text={t("datasets.emptyText")} command={`kaogong datasets import PATH --name NAME --project ${project}`} />
           ) : (
             <Table<DatasetView>
               className="clickable"

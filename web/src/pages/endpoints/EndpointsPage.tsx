@@ -31,7 +31,7 @@ export function EndpointsPage() {
       <Wait of={endpoints}>
         {(data) =>
           data.items.length === 0 ? (
-            <Empty title={t("endpoints.empty")} text={t("endpoints.emptyText")} command="kaogong endpoints create NAME --model MODEL@1" />
+            <Empty title={t("endpoints.empty")} text={t("endpoints.emptyText")} command={`kaogong endpoints create NAME --model MODEL@1 --project ${project}`} />
           ) : (
             <Table<EndpointView>
               className="clickable"

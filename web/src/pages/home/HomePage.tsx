@@ -29,7 +29,7 @@ function Home({ project }: { project: string }) {
   return (
     <Page title={title}>
       <Wait of={overview} rows={10}>
-        {(data) => (Object.values(data.counts).every((it) => it === 0) ? <Empty title={t("home.empty")} text={t("home.emptyText")} command="kaogong quickstart PATH" /> : <Filled data={data} />)}
+        {(data) => (Object.values(data.counts).every((it) => it === 0) ? <Empty title={t("home.empty")} text={t("home.emptyText")} command={`kaogong quickstart PATH --project ${project}`} /> : <Filled data={data} />)}
       </Wait>
     </Page>
   );

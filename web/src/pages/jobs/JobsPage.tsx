@@ -36,7 +36,7 @@ export function JobsPage() {
       <Wait of={jobs}>
         {(data) =>
           data.total === 0 ? (
-            state || text ? <Empty title={t("jobs.noneMatch")} /> : <Empty title={t("jobs.empty")} text={t("jobs.emptyText")} command="kaogong jobs submit -f job.toml --wait" />
+            state || text ? <Empty title={t("jobs.noneMatch")} /> : <Empty title={t("jobs.empty")} text={t("jobs.emptyText")} command={`kaogong jobs submit -f job.toml --wait --project ${project}`} />
           ) : (
             <JobsTable items={data.items} total={data.total} page={page} onPage={(it) => setUrl({ page: it === 1 ? null : it })} />
           )

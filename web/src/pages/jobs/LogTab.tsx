@@ -17,6 +17,8 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
   const [follow, setFollow] = useState(true);
   const [find, setFind] = useState("");
   const [hit, setHit] = useState(-1);
+  // A log that ends with a line break has no line after it.
+  const shown = useMemo(() => (log.lines.at(-1) === "" ? log.lines.slice(0, -1) : log.lines), [log.lines]);
   const hits = useMemo(() => {
     const wanted = find.toLowerCase();
     return wanted ? log.lines.flatMap((line, at) => (line.toLowerCase().includes(wanted) ? [at] : [])) : [];
@@ -48,14 +50,14 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
         {find ? <span className="muted">{t("log.hits", { n: count(hits.length, language) })}</span> : null}
         <span className="grow" />
         <span className="muted" role="status">
-          {status} {t("log.lines", { n: count(log.dropped + log.lines.length - (log.lines.at(-1) === "" ? 1 : 0), language) })}
+          {status} {t("log.lines", { n: count(log.dropped + shown.length, language) })}
         </span>
         <Button icon={<DownloadOutlined />} href={api.jobLog(project, job.id, { attempt })} download={`${job.name}-${attempt}.log`}>
           {t("download")}
         </Button>
       </div>
       {log.dropped > 0 ? <p className="muted">{t("log.dropped", { n: count(log.dropped, language) })}</p> : null}
-      <LogView lines={log.lines} firstLine={log.dropped} follow={follow && hit < 0} onLeaveEnd={() => setFollow(false)} find={find} hit={hit} label={t("tab.log")} />
+      <LogView lines={shown} firstLine={log.dropped} follow={follow && hit < 0} onLeaveEnd={() => setFollow(false)} find={find} hit={hit} label={t("tab.log")} />
     </>
   );
 }

@@ -18,7 +18,7 @@ export function ModelsPage() {
       <Wait of={models}>
         {(data) =>
           data.items.length === 0 ? (
-            <Empty title={t("models.empty")} text={t("models.emptyText")} command="kaogong models register NAME model.onnx" />
+            <Empty title={t("models.empty")} text={t("models.emptyText")} command={`kaogong models register NAME model.onnx --project ${project}`} />
           ) : (
             <Table<ModelView>
               className="clickable"
