@@ -18,7 +18,11 @@ from onnx import TensorProto, helper, numpy_helper
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 URL = os.environ["OIP_URL"]
-HEADERS = {"Authorization": f"Bearer {os.environ['OIP_TOKEN']}"}
+
+
+def headers() -> dict[str, str]:
+    """A new dictionary each time: the client writes its own headers into the one it is given."""
+    return {"Authorization": f"Bearer {os.environ['OIP_TOKEN']}"}
 
 
 def kaogong(*arguments: str) -> None:
@@ -64,13 +68,13 @@ def client():
 
 def test_health_and_metadata(client, served):
     name, _ = served
-    assert client.is_server_live(headers=HEADERS) and client.is_server_ready(headers=HEADERS)
-    assert client.is_model_ready(name, headers=HEADERS)
-    assert not client.is_model_ready("no-such-model", headers=HEADERS)
-    metadata = client.get_model_metadata(name, headers=HEADERS)
+    assert client.is_server_live(headers=headers()) and client.is_server_ready(headers=headers())
+    assert client.is_model_ready(name, headers=headers())
+    assert not client.is_model_ready("no-such-model", headers=headers())
+    metadata = client.get_model_metadata(name, headers=headers())
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
     assert metadata["versions"] == ["1"]
-    assert "binary_tensor_data" in client.get_server_metadata(headers=HEADERS)["extensions"]
+    assert "binary_tensor_data" in client.get_server_metadata(headers=headers())["extensions"]
 
 
 @pytest.mark.parametrize("binary_in", [True, False])
@@ -82,7 +86,7 @@ def test_answers_are_the_models(client, served, rows, binary_in, binary_out):
     tensor = triton.InferInput("x", [rows, 4], "FP32")
     tensor.set_data_from_numpy(x, binary_data=binary_in)
     wanted = triton.InferRequestedOutput("y", binary_data=binary_out)
-    answer = client.infer(name, [tensor], outputs=[wanted], headers=HEADERS, request_id="seven")
+    answer = client.infer(name, [tensor], outputs=[wanted], headers=headers(), request_id="seven")
     np.testing.assert_allclose(answer.as_numpy("y"), reference(x), atol=1e-5)
     assert answer.get_response()["id"] == "seven"
 
@@ -92,7 +96,7 @@ def test_classification(client, served):
     x = np.ones((2, 4), dtype=np.float32)
     tensor = triton.InferInput("x", [2, 4], "FP32")
     tensor.set_data_from_numpy(x)
-    answer = client.infer(name, [tensor], outputs=[triton.InferRequestedOutput("y", class_count=2)], headers=HEADERS)
+    answer = client.infer(name, [tensor], outputs=[triton.InferRequestedOutput("y", class_count=2)], headers=headers())
     first = answer.as_numpy("y")[0][0].decode()
     assert int(first.split(":")[1]) == int(reference(x)[0].argmax())
 
@@ -105,7 +109,7 @@ def test_mistakes_are_named(client, served, name, shape, datatype, said):
     tensor = triton.InferInput(name, shape, datatype)
     tensor.set_data_from_numpy(np.zeros(shape, dtype=triton_to_np_dtype(datatype)))
     with pytest.raises(InferenceServerException, match=said):
-        client.infer(served[0], [tensor], headers=HEADERS)
+        client.infer(served[0], [tensor], headers=headers())
 
 
 def test_strangers_are_refused(client, served):
@@ -116,9 +120,9 @@ def test_strangers_are_refused(client, served):
 
 
 def test_statistics_count(client, served):
-    before = client.get_inference_statistics(served[0], headers=HEADERS)["model_stats"][0]["inference_count"]
+    before = client.get_inference_statistics(served[0], headers=headers())["model_stats"][0]["inference_count"]
     tensor = triton.InferInput("x", [1, 4], "FP32")
     tensor.set_data_from_numpy(np.zeros((1, 4), dtype=np.float32))
-    client.infer(served[0], [tensor], headers=HEADERS)
-    after = client.get_inference_statistics(served[0], headers=HEADERS)["model_stats"][0]["inference_count"]
+    client.infer(served[0], [tensor], headers=headers())
+    after = client.get_inference_statistics(served[0], headers=headers())["model_stats"][0]["inference_count"]
     assert after == before + 1
