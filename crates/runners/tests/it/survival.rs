@@ -85,6 +85,8 @@ async fn another_boot_means_lost_and_kills_nobody() {
     let launch = testing::script(&runner, text).await;
     runner.start(&launch).await.expect("the start");
     testing::wait_for_log(&runner, launch.attempt, "ready").await;
+    // The command may speak before its start is on record; a kill in between is another story.
+    testing::wait(&runner, launch.attempt, "the start", |it| matches!(it, Seen::Running { .. })).await;
     let pid = place.supervisor_pid(&launch);
     kill("-KILL", pid);
     until("the supervisor to be gone", || !is_alive(pid)).await;
