@@ -7,5 +7,6 @@ fn main() -> std::io::Result<()> {
     tonic_prost_build::configure()
         .build_client(false)
         .bytes(".inference")
+        .codec_path("crate::protocols::oip_grpc::bounded::BoundedCodec")
         .compile_protos(&["proto/open_inference.proto"], &["proto"])
 }

@@ -27,3 +27,16 @@ export const ask = (page, path) =>
     if (!answer.ok) throw new Error(`${it}: ${answer.status}`);
     return answer.json();
   }, path);
+
+/** A change, asked for by the page itself; `path` is below the project unless it begins with `/api`. */
+export const post = (page, path, json = {}) =>
+  page.evaluate(async ([it, body]) => {
+    const { csrf_token } = await (await fetch("/api/v1/session")).json();
+    const answer = await fetch(it.startsWith("/api") ? it : `/api/v1/projects/${location.pathname.split("/")[2]}${it}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", "x-csrf-token": csrf_token },
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error(`${it}: ${answer.status} ${await answer.text()}`);
+    return answer.json();
+  }, [path, json]);

@@ -1,26 +1,17 @@
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryClientProvider } from "@tanstack/react-query";
 import { App as AntApp, ConfigProvider } from "antd";
 import enUS from "antd/locale/en_US";
 import zhCN from "antd/locale/zh_CN";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { RouterProvider } from "react-router";
-import { ApiError } from "./api/client";
+import { makeClient } from "./api/query";
 import { LanguageProvider, useWords } from "./i18n";
 import { router } from "./router";
 import "./styles.css";
 import { themeConfig, ThemeProvider, useTheme } from "./theme";
 
-const client = new QueryClient({
-  defaultOptions: {
-    queries: {
-      staleTime: 10_000,
-      refetchOnWindowFocus: false,
-      // A refusal does not become a yes by asking again; a server that is away may come back.
-      retry: (count, error) => count < 2 && error instanceof ApiError && (error.kind === "unavailable" || error.kind === "unreachable"),
-    },
-  },
-});
+const client = makeClient();
 
 function Dressed() {
   const { dark } = useTheme();

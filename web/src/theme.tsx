@@ -59,6 +59,8 @@ export function themeConfig(dark: boolean): ThemeConfig {
     token: {
       colorPrimary: dark ? "#4fb3a9" : "#1f6f69",
       colorLink: dark ? "#6cc7be" : "#1a625d",
+      colorPrimaryBg: dark ? "#1c3532" : "#e3efed",
+      colorPrimaryBgHover: dark ? "#23423e" : "#d5e7e4",
       colorInfo: dark ? "#5db3d1" : "#1f6f8b",
       colorTextLightSolid: dark ? "#0d1716" : "#ffffff",
       colorBgLayout: dark ? "#111514" : "#f6f4ef",

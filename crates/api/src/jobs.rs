@@ -169,6 +169,8 @@ pub struct LogQuery {
     /// Byte to begin at.
     #[serde(default)]
     pub offset: u64,
+    /// The most bytes of one answer, at most 4 MiB; all that there is when absent.
+    pub length: Option<u64>,
 }
 
 /// One piece of a log, as an event of the live stream (`event: log`). The stream closes with `event: end`.

@@ -1,8 +1,8 @@
 //! The command line: nouns, verbs and what holds for all of them.
 
 use crate::{commands::*, output::Format};
-use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
+use std::{ffi::OsString, path::PathBuf};
 
 /// AI infrastructure in one program: datasets, jobs, runs, models and endpoints.
 #[derive(Debug, Parser)]
@@ -41,6 +41,28 @@ pub struct Global {
     /// The folder that holds profile.json; the user's configuration folder when absent.
     #[arg(long, global = true, env = "KAOGONG_HOME", value_name = "DIR")]
     pub home: Option<PathBuf>,
+    /// Whether the project was written in the command itself, and does not come from the environment.
+    #[arg(skip)]
+    pub is_project_written: bool,
+}
+
+impl Cli {
+    /// Reads the program's arguments; ends the program when they are wrong or ask for help.
+    pub fn read() -> Self {
+        Self::try_read(std::env::args_os()).unwrap_or_else(|it| it.exit())
+    }
+
+    /// Reads arguments, the first of which is the program's name.
+    ///
+    /// # Errors
+    /// What is wrong with them, or the help that they ask for.
+    pub fn try_read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(words)?;
+        let mut cli = Self::from_arg_matches(&matches).map_err(|it| it.format(&mut command))?;
+        cli.global.is_project_written = matches.value_source("project") == Some(ValueSource::CommandLine);
+        Ok(cli)
+    }
 }
 
 /// The nouns.
@@ -56,7 +78,7 @@ pub enum Command {
     Quickstart(quickstart::QuickstartArgs),
     /// Sign in and keep a profile, or print variables for other programs.
     #[command(
-        after_help = "Examples:\n  kaogong login http://127.0.0.1:7300 --name admin --password-stdin < password.txt\n  kaogong login http://127.0.0.1:7300 --code CODE\n  eval \"$(kaogong login --print-env)\""
+        after_help = "Examples:\n  kaogong login http://127.0.0.1:7300\n  kaogong login http://127.0.0.1:7300 --name admin --password-stdin < password.txt\n  kaogong login http://127.0.0.1:7300 --code CODE\n  eval \"$(kaogong login --print-env)\""
     )]
     Login(login::LoginArgs),
     /// Forget the profile, and delete its token on the server.
@@ -115,12 +137,17 @@ pub enum Command {
     /// Run one attempt of a job; started by the server.
     #[command(hide = true, after_help = "Examples:\n  kaogong supervise FOLDER")]
     Supervise(supervise::SuperviseArgs),
+    /// Load a model in a process of its own and run it once; started by the server.
+    #[command(hide = true, after_help = "Examples:\n  kaogong probe-model --engine tract model.onnx")]
+    ProbeModel(probe::ProbeModelArgs),
+    /// Open an ONNX Runtime library and say its version; started by the server.
+    #[command(hide = true, after_help = "Examples:\n  kaogong probe-onnxruntime libonnxruntime.so")]
+    ProbeOnnxruntime(probe::ProbeLibraryArgs),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn walk(command: &clap::Command, path: &str, check: &mut dyn FnMut(&str, &clap::Command)) {
         check(path, command);
@@ -184,6 +211,14 @@ mod tests {
     }
 
     #[test]
+    fn a_project_that_is_written_is_told_from_one_that_is_not() {
+        let is_written = |line: &str| Cli::try_read(line.split(' ')).expect("arguments").global.is_project_written;
+        assert!(is_written("kaogong access tokens create app --scope infer --project vision"));
+        assert!(is_written("kaogong --project vision access tokens create app --scope infer"));
+        assert!(!is_written("kaogong access tokens create app --scope infer"));
+    }
+
+    #[test]
     fn the_commands_of_scripts_parse() {
         for line in [
             "kaogong datasets import p --name n --format images --output json",
@@ -194,12 +229,18 @@ mod tests {
             "kaogong endpoints create e --model m@1 --engine onnxruntime",
             "kaogong endpoints test e --dataset d@1 --split test",
             "kaogong login --print-env --home dir",
+            "kaogong login http://127.0.0.1:7300 --name admin",
+            "kaogong audit --noun endpoints",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
-        for line in
-            ["kaogong endpoints create e", "kaogong models register name", "kaogong jobs submit", "kaogong nonsense"]
-        {
+        for line in [
+            "kaogong endpoints create e",
+            "kaogong models register name",
+            "kaogong jobs submit",
+            "kaogong audit --noun endpoint",
+            "kaogong nonsense",
+        ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).err().map(|it| it.exit_code()), Some(2), "{line}");
         }
     }

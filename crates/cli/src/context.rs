@@ -50,8 +50,19 @@ impl Context {
 
     /// A client without a credential, for signing in.
     pub fn stranger(&self, url: Option<&str>) -> Result<Client, Problem> {
-        let (known, _, project) = self.settings()?;
-        client(url.unwrap_or(&known), None, &project)
+        let Some(url) = url else {
+            let (known, _, project) = self.settings()?;
+            return client(&known, None, &project);
+        };
+        // Signing in writes the profile anew, so one that cannot be read must not be in the way.
+        let old = self.profile().ok().flatten().filter(|it| same_server(&it.url, url));
+        let project = self.global.project.clone().or(old.map(|it| it.project));
+        client(url, None, project.as_deref().unwrap_or(PROJECT_USUAL))
+    }
+
+    /// The project, when it was written in the command itself.
+    pub fn written_project(&self) -> Option<&str> {
+        self.global.project.as_deref().filter(|_| self.global.is_project_written)
     }
 
     fn settings(&self) -> Result<(String, Option<Secret>, String), Problem> {
@@ -99,7 +110,14 @@ mod tests {
     use crate::output::Format;
 
     fn global(home: &std::path::Path) -> Global {
-        Global { output: Format::Table, project: None, url: None, token: None, home: Some(home.to_owned()) }
+        Global {
+            output: Format::Table,
+            project: None,
+            url: None,
+            token: None,
+            home: Some(home.to_owned()),
+            is_project_written: false,
+        }
     }
 
     #[test]
@@ -114,6 +132,19 @@ mod tests {
         let other = Context::new(Global { url: Some("http://b:1".into()), ..global(dir.path()) });
         let other = other.settings().expect("settings");
         assert!(other.1.is_none() && other.2 == "default");
+    }
+
+    #[test]
+    fn a_profile_that_cannot_be_read_does_not_hinder_signing_in() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::write(dir.path().join(profile::FILE_NAME), "damaged").expect("a file");
+        let context = Context::new(global(dir.path()));
+        let url = context.settings().map(|it| it.0);
+        assert!(url.is_err(), "other commands say what is wrong with it");
+        // Another test may have installed it; that is the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let stranger = context.stranger(Some("http://a:1")).expect("a client");
+        assert_eq!((stranger.address(), stranger.project()), ("http://a:1", "default"));
     }
 
     #[test]

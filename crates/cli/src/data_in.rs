@@ -90,8 +90,9 @@ impl LocalData {
     fn folder(path: &Path) -> Result<Self, Problem> {
         let mut entries = Vec::new();
         let mut bytes = 0;
-        // Names in order, so that the same folder always makes the same stream. Links are not followed:
-        // they could lead anywhere.
+        let mut left_out = LeftOut::default();
+        // Names in order, so that the same folder always makes the same stream. Links are not followed: in a folder
+        // that somebody else packed they could lead to any file of the caller's.
         for entry in walkdir::WalkDir::new(path).follow_root_links(true).sort_by_file_name() {
             let entry = entry.map_err(|it| {
                 let at = it.path().unwrap_or(path).to_owned();
@@ -101,8 +102,11 @@ impl LocalData {
             if entry.file_type().is_file() {
                 bytes += entry.metadata().map_or(0, |it| it.len());
                 entries.push(tar_out::Entry::below(path, entry.path()));
+            } else if entry.depth() > 0 && !entry.file_type().is_dir() {
+                left_out.note(path, entry.path(), entry.file_type());
             }
         }
+        left_out.refuse(path)?;
         if entries.is_empty() {
             return Err(usage(format!("the folder {} holds no files", path.display()))
                 .hint("pictures lie in one folder per class: cats/1.jpg, dogs/2.jpg"));
@@ -128,6 +132,39 @@ impl LocalData {
                 file_body(path.clone(), media_type, sent)
             }
         }
+    }
+}
+
+/// What a folder holds that is neither a file nor a folder. Hidden things do not count: they are never imported.
+#[derive(Debug, Default)]
+struct LeftOut {
+    links: u64,
+    others: u64,
+    first: Option<PathBuf>,
+}
+
+impl LeftOut {
+    fn note(&mut self, root: &Path, path: &Path, kind: fs::FileType) {
+        let name = path.strip_prefix(root).unwrap_or(path);
+        if name.components().any(|it| it.as_os_str().as_encoded_bytes().starts_with(b".")) {
+            return;
+        }
+        let count = if kind.is_symlink() { &mut self.links } else { &mut self.others };
+        *count += 1;
+        self.first.get_or_insert_with(|| name.to_owned());
+    }
+
+    /// A dataset that lacks what its folder shows would be a silent loss.
+    fn refuse(&self, root: &Path) -> Result<(), Problem> {
+        let Some(first) = &self.first else { return Ok(()) };
+        let (root, first) = (root.display(), first.display());
+        if self.links > 0 {
+            let text = format!("{root} holds {} symbolic links, which are not followed; one is {first}", self.links);
+            return Err(usage(text).hint(format!("import a copy with the files themselves: cp -rL {root} COPY")));
+        }
+        let text =
+            format!("{root} holds {} devices, pipes or sockets, which are no files; one is {first}", self.others);
+        Err(usage(text).hint("remove them, or import a folder of files alone"))
     }
 }
 
@@ -182,5 +219,23 @@ mod tests {
         let folder = LocalData::find(dir.path(), None).expect("a folder");
         assert_eq!((folder.format, folder.files, folder.bytes), (DataFormat::Images, 2, 9));
         assert_eq!(LocalData::find(&dir.path().join("t.CSV"), None).expect("a table").format, DataFormat::Csv);
+    }
+
+    #[test]
+    fn links_are_counted_and_refused_with_a_way_out() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("data/cats")).expect("a folder");
+        fs::create_dir_all(at("data/.cache")).expect("a folder");
+        fs::write(at("data/cats/1.png"), "12345").expect("a file");
+        symlink(at("data/cats/1.png"), at("data/.cache/x.png")).expect("a link");
+        symlink(at("data"), at("by_link")).expect("a link");
+        assert_eq!(LocalData::find(&at("by_link"), None).expect("a hidden link and one to the folder").files, 1);
+        symlink(at("data/cats/1.png"), at("data/cats/2.png")).expect("a link");
+        symlink("/nowhere", at("data/cats/3.png")).expect("a link");
+        let problem = LocalData::find(&at("data"), None).expect_err("refused");
+        assert!(problem.text.contains("holds 2 symbolic links") && problem.text.contains("cats/2.png"));
+        assert!(problem.hint.is_some_and(|it| it.contains("cp -rL")));
     }
 }

@@ -152,18 +152,84 @@ pub async fn save(
         return Err(usage(format!("{} is a folder", target.display())).hint("name a file, or - for standard output"));
     }
     let cannot = |it: std::io::Error| Problem::unavailable(format!("cannot write {}: {it}", target.display()));
-    let parent = target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(cannot)?;
-    let mut part = tempfile::Builder::new().prefix(".kaogong-").tempfile_in(parent).map_err(cannot)?;
+    let mut place = Place::open(target).map_err(cannot)?;
     while let Some(piece) = answer.piece().await? {
-        part.write_all(&piece).map_err(cannot)?;
+        place.write(&piece).map_err(cannot)?;
         bytes += piece.len() as u64;
         on_bytes(bytes);
     }
-    {
-        use std::os::unix::fs::PermissionsExt;
-        part.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(cannot)?;
-    }
-    part.persist(target).map_err(|it| cannot(it.error))?;
+    place.finish().map_err(cannot)?;
     Ok(bytes)
+}
+
+/// Where a download goes.
+enum Place {
+    /// A file that appears whole, by a rename.
+    File { part: tempfile::NamedTempFile, target: PathBuf },
+    /// A device or pipe that is there already and stays what it is: `/dev/null` is written into, not replaced.
+    Stream(fs::File),
+}
+
+impl Place {
+    fn open(target: &Path) -> std::io::Result<Self> {
+        match fs::metadata(target) {
+            Ok(facts) if !facts.is_file() => return fs::File::options().write(true).open(target).map(Self::Stream),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // A link to a file stays a link: what it points at is replaced.
+        let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
+        let parent = target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent)?;
+        let part = tempfile::Builder::new().prefix(".kaogong-").tempfile_in(parent)?;
+        Ok(Self::File { part, target })
+    }
+
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::File { part, .. } => part.write_all(piece),
+            Self::Stream(file) => file.write_all(piece),
+        }
+    }
+
+    fn finish(self) -> std::io::Result<()> {
+        match self {
+            Self::Stream(mut file) => file.flush(),
+            Self::File { part, target } => {
+                use std::os::unix::fs::PermissionsExt;
+                part.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+                part.persist(target).map(drop).map_err(|it| it.error)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(target: &Path, text: &[u8]) {
+        let mut place = Place::open(target).expect("a place");
+        place.write(text).expect("room");
+        place.finish().expect("written");
+    }
+
+    #[test]
+    fn a_device_is_written_into_and_a_file_is_replaced() {
+        use std::os::unix::fs::FileTypeExt;
+        let dir = tempfile::tempdir().expect("a folder");
+        // Through a link, so that a mistake here replaces the link and not the device of this machine.
+        let null = dir.path().join("null");
+        std::os::unix::fs::symlink("/dev/null", &null).expect("a link");
+        put(&null, b"gone");
+        assert!(fs::symlink_metadata(&null).expect("the link").is_symlink());
+        assert!(fs::metadata(&null).expect("the device").file_type().is_char_device());
+        let (file, link) = (dir.path().join("new/t.csv"), dir.path().join("link.csv"));
+        put(&file, b"first, and longer");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        put(&link, b"second");
+        assert_eq!(fs::read(&file).expect("the file"), b"second");
+        assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());
+    }
 }

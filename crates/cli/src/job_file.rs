@@ -180,6 +180,18 @@ mod tests {
     }
 
     #[test]
+    fn the_job_file_that_the_documentation_uses_can_be_submitted() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python/demo/train.toml");
+        let job = read(&path).expect("a job");
+        let names: Vec<String> =
+            job.code.expect("code").iter().map(|it| String::from_utf8_lossy(&it.name).into_owned()).collect();
+        let script = job.spec.command.get(1).expect("a script");
+        assert!(names.contains(script) && names.iter().any(|it| it == "kaogong_job/__init__.py"), "{names:?}");
+        assert!(job.spec.environment.expect("an environment").lock.contains("mlflow-skinny=="));
+        assert!(job.spec.command.iter().any(|it| job.spec.inputs.contains_key(it)), "the script reads the input");
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_those_that_exist() {
         let problem = check("command = ['x']\ncomand = 1\n").expect_err("refused");
         assert!(problem.text.contains("`comand`") && problem.text.contains("`command`"), "{}", problem.text);

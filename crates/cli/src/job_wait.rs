@@ -44,7 +44,7 @@ pub async fn follow_attempt(
     number: u32,
     take: &mut impl FnMut(&str) -> Result<(), Problem>,
 ) -> Result<(), Problem> {
-    let mut follower = client.follow_log(id, LogQuery { attempt: Some(number), offset: 0 });
+    let mut follower = client.follow_log(id, LogQuery { attempt: Some(number), ..LogQuery::default() });
     loop {
         match follower.next().await {
             Ok(LogEvent::Text(piece)) => take(&piece.text)?,

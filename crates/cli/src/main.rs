@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a program has no outside; `pub` marks what its other modules use")]
 
 mod args;
+mod ask;
 mod commands;
 mod context;
 mod data_in;
@@ -11,23 +12,25 @@ mod exit;
 mod holdout;
 mod job_file;
 mod job_wait;
+mod log_text;
 mod output;
 mod profile;
 mod python;
 
 use args::{Cli, Command};
-use clap::Parser;
 use commands::*;
 use context::Context;
 use kaogong_domain::Problem;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let context = Context::new(cli.global);
     let result = match cli.command {
         // Needs neither network nor threads, and must stay small: one per running job.
         Command::Supervise(args) => supervise::run(args),
+        Command::ProbeModel(args) => probe::model(&args),
+        Command::ProbeOnnxruntime(args) => probe::library(&args),
         Command::Completion(args) => completion::run(&context, &args),
         other => in_runtime(&context, other),
     };
@@ -66,6 +69,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Probl
         Command::Endpoints(command) => endpoints::run(context, command).await?,
         Command::Audit(args) => audit::run(context, args).await?,
         Command::Supervise(_) | Command::Completion(_) => {}
+        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -64,7 +64,7 @@ pub fn read(path: &Path) -> Result<Option<Profile>, Problem> {
     let facts = file.metadata().map_err(cannot)?;
     if facts.uid() != rustix::process::geteuid().as_raw() {
         return Err(usage(format!("the profile {shown} belongs to another user"))
-            .hint("use your own with --home DIR, or run `kaogong login`"));
+            .hint("keep your own in another folder: kaogong --home DIR login URL"));
     }
     if facts.mode() & 0o077 != 0 {
         let text = format!("the profile {shown} holds a token, and others may read it");
@@ -73,7 +73,7 @@ pub fn read(path: &Path) -> Result<Option<Profile>, Problem> {
     let mut text = String::new();
     (&mut file).take(FILE_BYTES_MAX).read_to_string(&mut text).map_err(cannot)?;
     let on_disk: OnDisk = serde_json::from_str(&text)
-        .map_err(|it| usage(format!("{shown} is not a profile: {it}")).hint("remove it and run `kaogong login URL`"))?;
+        .map_err(|it| usage(format!("{shown} is not a profile: {it}")).hint("kaogong login URL writes it anew"))?;
     Ok(Some(Profile { url: on_disk.url, token: Secret::new(on_disk.token), project: on_disk.project }))
 }
 

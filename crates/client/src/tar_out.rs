@@ -187,7 +187,10 @@ impl<S: Sink> Packer<'_, S> {
                 record(&mut records, "hdrcharset", b"BINARY");
             }
             record(&mut records, "path", name);
-            record(&mut records, "size", size.to_string().as_bytes());
+            // Only what does not fit the header itself: a size given twice could be given differently.
+            if size > OCTAL_11_MAX {
+                record(&mut records, "size", size.to_string().as_bytes());
+            }
             let header = block((b"", b"PaxHeaders/entry"), records.len() as u64, b'x');
             self.put(&header)?;
             self.put(&records)?;

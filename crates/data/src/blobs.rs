@@ -3,7 +3,8 @@
 //! Layout: `<dir>/ab/cdef…` holds the blob whose hash begins with `abcdef`; `<dir>/tmp/` holds blobs that are
 //! being written. A blob appears by a rename after its bytes and then its folder were synced, so a name that
 //! exists has whole content even after a power cut. Two writers of the same bytes meet in the same name and
-//! both succeed. Temporary files whose writer died are removed when the store is opened.
+//! both succeed. One server at a time owns the store, so whatever lies in `tmp/` when it is opened was left by one
+//! that died, and is removed.
 
 use kaogong_domain::Problem;
 use serde::{Deserialize, Serialize};
@@ -13,13 +14,10 @@ use std::{
     io::{self, Read, Write},
     path::{Path, PathBuf},
     str::FromStr,
-    time::{Duration, SystemTime},
 };
 use tempfile::NamedTempFile;
 
 const TMP_DIR: &str = "tmp";
-/// A temporary file that nobody has written to for this long belongs to no one.
-const TMP_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The BLAKE3 hash of some bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -152,24 +150,24 @@ pub struct Blobs {
 
 impl Blobs {
     /// Opens the store in `dir`, making the folder when needed and removing temporary files left by the dead.
+    ///
+    /// The caller holds the lock of the data folder: blobs that another process is writing would be removed, too.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, BlobError> {
         let dir = dir.into();
         fs::create_dir_all(dir.join(TMP_DIR)).map_err(BlobError::io("make the folder for"))?;
         let store = Self { dir };
-        store.remove_stale(SystemTime::now());
+        store.remove_abandoned();
         Ok(store)
     }
 
-    /// Removes temporary files untouched for a day before `now`. One that cannot be removed is left for next time.
-    fn remove_stale(&self, now: SystemTime) {
+    /// Removes all temporary files. One that cannot be removed is left for next time.
+    fn remove_abandoned(&self) {
         let entries = match fs::read_dir(self.dir.join(TMP_DIR)) {
             Ok(entries) => entries,
             Err(error) => return tracing::warn!(%error, "cannot look for abandoned blobs"),
         };
         for entry in entries.flatten() {
-            let written = entry.metadata().and_then(|it| it.modified());
-            let stale = written.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age > TMP_AGE_MAX));
-            if stale && let Err(error) = fs::remove_file(entry.path()) {
+            if let Err(error) = fs::remove_file(entry.path()) {
                 tracing::warn!(%error, path = %entry.path().display(), "cannot remove an abandoned blob");
             }
         }
@@ -195,6 +193,46 @@ impl Blobs {
         let mut writer = self.begin(bytes.len() as u64)?;
         writer.write(bytes)?;
         writer.finish().map(|(hash, _)| hash)
+    }
+
+    /// Makes a finished file a blob by renaming it, so that large bodies are written once. `hash` is what the caller
+    /// computed over the very bytes it wrote. A file on another disk is copied.
+    pub fn adopt(&self, file: NamedTempFile, hash: &BlobHash) -> Result<(), BlobError> {
+        file.as_file().sync_all().map_err(BlobError::io("sync"))?;
+        match self.place(file, hash) {
+            Err((error, file)) if error.kind() == io::ErrorKind::CrossesDevices => self.copy_in(file.path(), hash),
+            Err((error, _)) => Err(BlobError::io("rename")(error)),
+            Ok(()) => self.sync_folder_of(hash),
+        }
+    }
+
+    fn copy_in(&self, path: &Path, hash: &BlobHash) -> Result<(), BlobError> {
+        let mut source = File::open(path).map_err(BlobError::io("open"))?;
+        let mut copy = NamedTempFile::new_in(self.dir.join(TMP_DIR)).map_err(BlobError::io("begin"))?;
+        io::copy(&mut source, &mut copy).map_err(BlobError::io("write"))?;
+        copy.as_file().sync_all().map_err(BlobError::io("sync"))?;
+        self.place(copy, hash).map_err(|it| BlobError::io("rename")(it.0))?;
+        self.sync_folder_of(hash)
+    }
+
+    /// Gives a synced file the name of its hash; hands the file back when that cannot be.
+    fn place(&self, file: NamedTempFile, hash: &BlobHash) -> Result<(), (io::Error, NamedTempFile)> {
+        let path = self.path(hash);
+        let made = match fs::create_dir(path.parent().unwrap_or(&self.dir)) {
+            Ok(()) => File::open(&self.dir).and_then(|it| it.sync_all()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
+        };
+        match made {
+            Ok(()) => file.persist(&path).map(drop).map_err(|it| (it.error, it.file)),
+            Err(error) => Err((error, file)),
+        }
+    }
+
+    fn sync_folder_of(&self, hash: &BlobHash) -> Result<(), BlobError> {
+        let path = self.path(hash);
+        let folder = path.parent().unwrap_or(&self.dir);
+        File::open(folder).and_then(|it| it.sync_all()).map_err(BlobError::io("sync the folder of"))
     }
 
     /// Whether a blob is there. Says nothing about damage.
@@ -288,16 +326,9 @@ impl BlobWriter {
     /// Makes the blob durable and visible. Finishing bytes that are already stored mends a damaged copy.
     pub fn finish(self) -> Result<(BlobHash, u64), BlobError> {
         let hash = BlobHash(*self.hasher.finalize().as_bytes());
-        let path = self.store.path(&hash);
-        let folder = path.parent().unwrap_or(&self.store.dir).to_owned();
         self.file.as_file().sync_all().map_err(BlobError::io("sync"))?;
-        match fs::create_dir(&folder) {
-            Ok(()) => sync_folder(&self.store.dir)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(BlobError::io("make the folder for")(error)),
-        }
-        self.file.persist(&path).map_err(|it| BlobError::io("rename")(it.error))?;
-        sync_folder(&folder)?;
+        self.store.place(self.file, &hash).map_err(|it| BlobError::io("rename")(it.0))?;
+        self.store.sync_folder_of(&hash)?;
         Ok((hash, self.size))
     }
 }
@@ -310,10 +341,6 @@ impl Write for BlobWriter {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-fn sync_folder(folder: &Path) -> Result<(), BlobError> {
-    File::open(folder).and_then(|it| it.sync_all()).map_err(BlobError::io("sync the folder of"))
 }
 
 /// Reads a blob and, at its end, fails when the bytes did not have the hash.
@@ -385,13 +412,26 @@ mod tests {
     }
 
     #[test]
-    fn only_old_temporary_files_are_removed() {
+    fn what_a_dead_writer_left_is_removed_at_the_start() {
         let (_dir, store) = store();
+        let kept = store.put(b"kept").expect("a blob");
         fs::write(store.dir.join(TMP_DIR).join("left"), b"x").expect("a left file");
-        store.remove_stale(SystemTime::now());
-        assert!(store.dir.join("tmp/left").exists());
-        store.remove_stale(SystemTime::now() + TMP_AGE_MAX + Duration::from_secs(60));
+        let again = Blobs::open(&store.dir).expect("the store again");
         assert!(!store.dir.join("tmp/left").exists());
+        assert_eq!(again.read(&kept, 4).expect("the bytes"), b"kept");
+    }
+
+    #[test]
+    fn a_finished_file_becomes_a_blob_without_a_second_copy() {
+        let (dir, store) = store();
+        for _ in 0..2 {
+            let mut file = NamedTempFile::new_in(dir.path()).expect("a file");
+            file.write_all(b"spooled").expect("bytes");
+            let (path, hash) = (file.path().to_owned(), BlobHash::of(b"spooled"));
+            store.adopt(file, &hash).expect("a blob, also when it is there already");
+            assert!(!path.exists());
+            assert_eq!(store.verify(&hash).expect("whole"), 7);
+        }
     }
 
     #[test]

@@ -1,20 +1,30 @@
 //! Turns the names in an archive or folder into pictures with classes and splits. Names only: nothing is read.
 //!
-//! The rules, in order. Names that are absolute, hold `..` or control characters, are hidden, or do not end like
-//! a picture are left out and listed. While all pictures lie in one folder that is no split name, that folder is
-//! a wrapper and is passed over. When every top folder left is a split name (`train`, `test`, `val`, …), it is
-//! the given split. The class is the folder that holds the picture, in NFC, so that a name from macOS and the
-//! same name from Linux are one class; pictures beside the class folders have no class. The name itself stays
-//! byte for byte what was found.
+//! The rules, in order. Names that are absolute, hold `..` or control characters, are hidden, too long or too deep,
+//! or do not end like a picture are left out and listed. While all pictures lie in one folder that is no split
+//! name, that folder is a wrapper and is passed over. When every top folder left is a split name (`train`, `test`,
+//! `val`, …), it is the given split; the fewer pictures that lie beside such folders are left out, since nobody
+//! said what they are for. The class is the folder that holds the picture, in NFC, so that a name from macOS and
+//! the same name from Linux are one class; pictures beside the class folders have no class.
 
-use crate::tables::Warning;
+mod names;
+mod taken;
+
+pub use names::{folders_of, key_of, normal, text_of};
+pub use taken::Taken;
+
+use crate::tables::{Warning, Warnings};
 use kaogong_domain::{Problem, datasets::Split};
+use names::{folder_at, parts};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use std::{borrow::Cow, collections::HashMap};
 
 /// The longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 4096;
+/// The longest part of a name, in bytes: what file systems take.
+pub const PART_BYTES_MAX: usize = 255;
+/// The most folders around a picture.
+pub const FOLDERS_MAX: usize = 64;
 /// The longest class, in bytes.
 pub const LABEL_BYTES_MAX: usize = 255;
 
@@ -50,47 +60,59 @@ pub struct FolderPlan {
     /// Pictures, in the order of the names.
     pub files: Vec<PlannedFile>,
     /// Everything else, with the reason.
-    pub skipped: Vec<Warning>,
+    pub skipped: Warnings,
 }
 
-/// The name as text for matching and showing: NFC, bytes that are no UTF-8 replaced.
-pub fn text_of(name: &[u8]) -> String {
-    let text = String::from_utf8_lossy(name);
-    if is_nfc(&text) { text.into_owned() } else { text.nfc().collect() }
-}
-
-/// Plans an import of the files with these names (`/` between folders).
+/// Plans an import of the files with these names (`/` between folders). Takes time with many names: call it off the
+/// async threads.
 ///
 /// # Errors
 /// `Invalid` when two pictures have one name, or one name up to Unicode normalisation.
 pub fn plan<N: AsRef<[u8]>>(names: &[N], labels: LabelsFrom) -> Result<FolderPlan, Problem> {
     let mut plan = FolderPlan::default();
-    let mut kept: Vec<(usize, Vec<&[u8]>)> = Vec::new();
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    for (index, name) in names.iter().enumerate() {
-        let name = name.as_ref();
-        match parts_of(name) {
-            Err(reason) => plan.skipped.push(warning(name, reason)),
-            Ok(parts) => {
-                let same = seen.insert(parts_text(&parts), index);
-                if let Some(other) = same {
-                    return Err(duplicate(names[other].as_ref(), name));
-                }
-                kept.push((index, parts));
-            }
-        }
-    }
-    let wrappers = if labels == LabelsFrom::Auto { common_folders(&kept) } else { 0 };
-    let has_splits = !kept.is_empty() && kept.iter().all(|(_, parts)| split_of(parts, wrappers).is_some());
-    for (index, parts) in kept {
-        let split = if has_splits { split_of(&parts, wrappers) } else { None };
-        let skip = wrappers + usize::from(has_splits);
-        match label_of(&parts[skip..], labels) {
-            Ok(label) => plan.files.push(PlannedFile { index, label, split }),
-            Err(reason) => plan.skipped.push(warning(names[index].as_ref(), reason)),
+    let kept = usable(names, &mut plan.skipped)?;
+    let shape = Shape::of(&kept, labels);
+    for (index, name) in kept {
+        match shape.place(name, labels) {
+            Ok((label, split)) => plan.files.push(PlannedFile { index, label, split }),
+            Err(reason) => plan.skipped.add(warning(name, reason)),
         }
     }
     Ok(plan)
+}
+
+/// The pictures among the names, with their places in the list.
+fn usable<'a, N: AsRef<[u8]>>(names: &'a [N], skipped: &mut Warnings) -> Result<Vec<(usize, &'a [u8])>, Problem> {
+    let mut kept = Vec::new();
+    let mut seen: HashMap<Cow<'a, [u8]>, usize> = HashMap::new();
+    for (index, name) in names.iter().enumerate() {
+        let name = name.as_ref();
+        if let Err(reason) = judge(name) {
+            skipped.add(warning(name, reason));
+            continue;
+        }
+        if let Some(other) = seen.insert(key_of(name), index) {
+            return Err(duplicate(names[other].as_ref(), name));
+        }
+        kept.push((index, name));
+    }
+    // Pictures of one folder stand together: a folder that was looked up is not looked up again.
+    let mut clean: Option<Vec<u8>> = None;
+    kept.retain(|(_, name)| {
+        let key = key_of(name);
+        let Some(end) = key.iter().rposition(|it| *it == b'/') else { return true };
+        let folder = &key[..end];
+        if clean.as_deref() == Some(folder) {
+            return true;
+        }
+        if names::folders_of(&key).any(|it| seen.contains_key(it)) {
+            skipped.add(warning(name, "its folder has the name of another picture"));
+            return false;
+        }
+        clean = Some(folder.to_vec());
+        true
+    });
+    Ok(kept)
 }
 
 fn warning(name: &[u8], reason: &str) -> Warning {
@@ -107,12 +129,8 @@ fn duplicate(first: &[u8], second: &[u8]) -> Problem {
     Problem::invalid(format!("two files are named `{}`", text_of(second))).hint(hint)
 }
 
-fn parts_text(parts: &[&[u8]]) -> String {
-    parts.iter().map(|it| text_of(it)).collect::<Vec<_>>().join("/")
-}
-
-/// The folders and the file name of a usable picture, or why it is none.
-fn parts_of(name: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
+/// Whether the name is that of a usable picture, or why it is none.
+fn judge(name: &[u8]) -> Result<(), &'static str> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         return Err("the name is empty or longer than 4096 bytes");
     }
@@ -123,25 +141,23 @@ fn parts_of(name: &[u8]) -> Result<Vec<&[u8]>, &'static str> {
     if matches!(name[0], b'/' | b'\\') || drive {
         return Err("the name is absolute");
     }
-    let mut parts = Vec::new();
-    for part in name.split(|it| *it == b'/') {
-        match part {
-            b"" | b"." => {}
-            _ if part.split(|it| *it == b'\\').any(|it| it == b"..") => {
-                return Err("the name leaves its folder (`..`)");
-            }
-            _ => parts.push(part),
-        }
+    if name.split(|it| matches!(it, b'/' | b'\\')).any(|it| it == b"..") {
+        return Err("the name leaves its folder (`..`)");
     }
     if name.ends_with(b"/") {
         return Err("a folder, not a file");
     }
-    let hidden = |part: &&[u8]| part.starts_with(b".") || *part == b"__MACOSX";
-    if parts.iter().any(hidden) {
+    if parts(name).any(|it| it.len() > PART_BYTES_MAX) {
+        return Err("a part of the name is longer than 255 bytes");
+    }
+    if parts(name).count() > FOLDERS_MAX + 1 {
+        return Err("it lies more than 64 folders deep");
+    }
+    if parts(name).any(|it| it.starts_with(b".") || it == b"__MACOSX") {
         return Err("a hidden file, or in a hidden folder");
     }
-    let file = parts.last().copied().unwrap_or_default();
-    if ends_like_a_picture(file) { Ok(parts) } else { Err("not a picture, judging by the end of its name") }
+    let file = parts(name).next_back().unwrap_or_default();
+    if ends_like_a_picture(file) { Ok(()) } else { Err("not a picture, judging by the end of its name") }
 }
 
 fn ends_like_a_picture(file: &[u8]) -> bool {
@@ -149,140 +165,95 @@ fn ends_like_a_picture(file: &[u8]) -> bool {
     ENDINGS.iter().any(|it| file[dot + 1..].eq_ignore_ascii_case(it.as_bytes()))
 }
 
+/// How the folders are to be read.
+struct Shape {
+    /// Leading folders that mean nothing.
+    wrappers: usize,
+    /// Whether the folder below them is the split.
+    has_splits: bool,
+}
+
+impl Shape {
+    fn of(files: &[(usize, &[u8])], labels: LabelsFrom) -> Self {
+        let wrappers = |loose| if labels == LabelsFrom::Auto { common_folders(files, loose) } else { 0 };
+        let below = wrappers(Loose::PassedOver);
+        let (mut inside, mut beside) = (0u64, 0u64);
+        let only_splits = files.iter().all(|(_, name)| match folder_at(name, below) {
+            Some(folder) => {
+                inside += 1;
+                split_word(folder).is_some()
+            }
+            None => {
+                beside += 1;
+                true
+            }
+        });
+        // With more pictures beside than inside, the one folder is called `test` by chance.
+        if only_splits && inside > beside {
+            return Self { wrappers: below, has_splits: true };
+        }
+        Self { wrappers: wrappers(Loose::Counted), has_splits: false }
+    }
+
+    /// The class and the split of a picture, or why it is left out.
+    fn place(&self, name: &[u8], labels: LabelsFrom) -> Result<(Option<String>, Option<Split>), &'static str> {
+        let split = if self.has_splits { folder_at(name, self.wrappers).and_then(split_word) } else { None };
+        if self.has_splits && split.is_none() {
+            return Err("it lies beside the folders of the splits, so it belongs to none of them");
+        }
+        let skip = self.wrappers + usize::from(self.has_splits);
+        if labels == LabelsFrom::Nothing || parts(name).count() < skip + 2 {
+            return Ok((None, split));
+        }
+        label_of(parts(name).rev().nth(1).unwrap_or_default()).map(|it| (Some(it), split))
+    }
+}
+
+/// What pictures outside all folders mean for finding wrappers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loose {
+    /// A folder with pictures beside it is no wrapper.
+    Counted,
+    /// Only folders are compared.
+    PassedOver,
+}
+
 /// How many leading folders all pictures share, not counting split names. When pictures lie directly in the
 /// last shared folder it is still a wrapper: one folder tells no classes apart.
-fn common_folders(files: &[(usize, Vec<&[u8]>)]) -> usize {
-    let Some((_, first)) = files.first() else { return 0 };
-    let folders = first.len() - 1;
-    (0..folders)
-        .take_while(|at| {
-            let same =
-                files.iter().all(|(_, parts)| parts.len() > at + 1 && text_of(parts[*at]) == text_of(first[*at]));
-            same && split_word(first[*at]).is_none()
-        })
-        .count()
+fn common_folders(files: &[(usize, &[u8])], loose: Loose) -> usize {
+    let is_shared = |depth: &usize| {
+        let mut shared: Option<&[u8]> = None;
+        for (_, name) in files {
+            match (folder_at(name, *depth), shared) {
+                (None, _) if loose == Loose::Counted => return false,
+                (None, _) => {}
+                (Some(folder), None) => shared = Some(folder),
+                (Some(folder), Some(first)) if folder == first || key_of(folder) == key_of(first) => {}
+                (Some(_), Some(_)) => return false,
+            }
+        }
+        shared.is_some_and(|it| split_word(it).is_none())
+    };
+    (0..FOLDERS_MAX).take_while(is_shared).count()
 }
 
 fn split_word(part: &[u8]) -> Option<Split> {
-    std::str::from_utf8(part).ok().and_then(|it| Split::parse(&it.to_ascii_lowercase()))
+    // Longer words are no split; most folders are not even looked at.
+    let word = std::str::from_utf8(part).ok().filter(|it| it.len() <= 16)?;
+    Split::parse(&word.to_ascii_lowercase())
 }
 
-fn split_of(parts: &[&[u8]], wrappers: usize) -> Option<Split> {
-    if parts.len() < wrappers + 2 { None } else { split_word(parts[wrappers]) }
-}
-
-fn label_of(parts: &[&[u8]], labels: LabelsFrom) -> Result<Option<String>, &'static str> {
-    if labels == LabelsFrom::Nothing || parts.len() < 2 {
-        return Ok(None);
-    }
-    let folder = parts[parts.len() - 2];
+fn label_of(folder: &[u8]) -> Result<String, &'static str> {
     if folder.len() > LABEL_BYTES_MAX {
         return Err("the name of its class folder is longer than 255 bytes");
     }
-    match std::str::from_utf8(folder) {
-        Ok(text) => Ok(Some(text.nfc().collect())),
-        Err(_) => Err("the name of its class folder is not UTF-8"),
+    if std::str::from_utf8(folder).is_err() {
+        return Err(
+            "the name of its class folder is not UTF-8; for names in GBK: `convmv -f gbk -t utf8 -r --notest FOLDER`",
+        );
     }
+    Ok(text_of(folder))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn shown(names: &[&str], labels: LabelsFrom) -> String {
-        let plan = plan(names, labels).expect("a plan");
-        let files = plan.files.iter().map(|it| {
-            let split = it.split.map_or("-", Split::as_str);
-            format!("{} {} {}\n", names[it.index], it.label.as_deref().unwrap_or("-"), split)
-        });
-        let skipped = plan.skipped.iter().map(|it| format!("skipped {}: {}\n", it.source_name, it.reason));
-        files.chain(skipped).collect()
-    }
-
-    #[test]
-    fn class_folders_under_a_wrapper() {
-        insta::assert_snapshot!(shown(&["digits/0/a.png", "digits/1/a.png", "digits/README.md"], LabelsFrom::Auto), @r"
-        digits/0/a.png 0 -
-        digits/1/a.png 1 -
-        skipped digits/README.md: not a picture, judging by the end of its name
-        ");
-    }
-
-    #[test]
-    fn split_folders() {
-        insta::assert_snapshot!(shown(&["x/train/cat/1.JPG", "x/test/dog/1.jpg", "x/Val/2.jpg"], LabelsFrom::Auto), @r"
-        x/train/cat/1.JPG cat train
-        x/test/dog/1.jpg dog test
-        x/Val/2.jpg - validation
-        ");
-    }
-
-    #[test]
-    fn a_class_may_be_called_train() {
-        insta::assert_snapshot!(shown(&["train/1.png", "bus/1.png"], LabelsFrom::Auto), @r"
-        train/1.png train -
-        bus/1.png bus -
-        ");
-    }
-
-    #[test]
-    fn a_single_folder_is_a_class_only_when_asked() {
-        assert_eq!(shown(&["cats/1.png"], LabelsFrom::Auto), "cats/1.png - -\n");
-        assert_eq!(shown(&["cats/1.png"], LabelsFrom::Folder), "cats/1.png cats -\n");
-        assert_eq!(shown(&["a/1.png", "b/1.png"], LabelsFrom::Nothing), "a/1.png - -\nb/1.png - -\n");
-    }
-
-    #[test]
-    fn hostile_names_are_left_out_and_listed() {
-        let names = [
-            "../a.png",
-            "/etc/a.png",
-            "C:/a.png",
-            "a/../b.png",
-            "a\\..\\b.png",
-            ".git/a.png",
-            "__MACOSX/a.png",
-            "a\n.png",
-            "a/",
-            "",
-            "a/.b.png",
-            "plain",
-        ];
-        let plan = plan(&names, LabelsFrom::Auto).expect("a plan");
-        assert_eq!((plan.files.len(), plan.skipped.len()), (0, names.len()));
-    }
-
-    #[test]
-    fn one_name_twice_is_refused_also_in_another_unicode_form() {
-        for names in [["a/b.png", "a/b.png"], ["a/b.png", "a/./b.png"], ["caf\u{e9}.png", "cafe\u{301}.png"]] {
-            assert!(plan(&names, LabelsFrom::Auto).is_err(), "{names:?} was accepted");
-        }
-    }
-
-    #[test]
-    fn classes_are_matched_in_nfc() {
-        let plan = plan(&["caf\u{e9}/1.png", "cafe\u{301}/2.png", "b/1.png"], LabelsFrom::Auto).expect("a plan");
-        assert_eq!(plan.files[0].label, plan.files[1].label);
-    }
-
-    #[test]
-    fn a_class_that_is_no_text_is_left_out() {
-        let names: [&[u8]; 3] = [b"\xff/1.png", b"b/\xff.png", b"c/1.png"];
-        let plan = plan(&names, LabelsFrom::Auto).expect("a plan");
-        assert_eq!((plan.files.len(), plan.skipped.len()), (2, 1));
-    }
-
-    proptest! {
-        #[test]
-        fn every_name_is_planned_or_listed(names in proptest::collection::vec("[a-c./\\\\]{0,12}(\\.png)?", 0..20)) {
-            let result = plan(&names, LabelsFrom::Auto);
-            if let Ok(plan) = result {
-                prop_assert_eq!(plan.files.len() + plan.skipped.len(), names.len());
-                for file in &plan.files {
-                    prop_assert!(!names[file.index].contains("..") || !names[file.index].split(['/', '\\']).any(|it| it == ".."));
-                }
-            }
-        }
-    }
-}
+mod tests;

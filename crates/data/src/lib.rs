@@ -4,10 +4,11 @@
 //! Text that came from a user is never a path here: blobs lie under their hash, datasets under their id.
 
 pub mod blobs;
+pub mod csv;
 pub mod folder;
 pub mod images;
 pub mod split;
 pub mod tables;
 
-pub use blobs::{BlobHash, Blobs};
+pub use blobs::{BlobError, BlobHash, Blobs};
 pub use tables::TableEngine;

@@ -9,6 +9,11 @@
 //! rounding would leave their test share empty. Items of one class with the same content have
 //! the same first half and always land in one split, so that no copy of a test picture is learnt from: a
 //! border that would cut such a group moves to its nearer end, at a tie towards training.
+//!
+//! What is added to a version does not move what is there, so whole shares cannot be had: a content that the version
+//! holds keeps the split it has, also against a split given by a folder, and any other goes where the first half
+//! of its key says, as a number from 0 to 99: below the test percentage to the test split, and so on. Thus ten
+//! appends of one picture each give the test split as much as one append of ten.
 
 use crate::{BlobHash, tables::SplitPlan};
 use kaogong_domain::{Problem, datasets::Split};
@@ -38,6 +43,42 @@ impl SplitKey {
     fn content_part(self) -> u64 {
         (self.0 >> 64) as u64
     }
+}
+
+/// The contents of a version and the splits they are in, for adding to it.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    seed: u64,
+    splits: HashMap<u64, Split>,
+}
+
+impl Known {
+    /// Nothing yet; `seed` is that of the plan the additions are split by.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, splits: HashMap::new() }
+    }
+
+    /// Notes an item of the version. Content that is in several splits counts as held out.
+    pub fn add(&mut self, content: &BlobHash, split: Split) {
+        let part = first_half(b"kaogong split 1 content", self.seed, content.as_bytes());
+        let known = self.splits.entry(part).or_insert(split);
+        *known = split.max(*known);
+    }
+
+    /// The split that the content of this key is in.
+    pub fn get(&self, key: SplitKey) -> Option<Split> {
+        self.splits.get(&key.content_part()).copied()
+    }
+}
+
+/// The split of one item that is added to a version.
+pub fn assign_added(plan: &SplitPlan, key: SplitKey, known: &Known) -> Split {
+    let share = ((u128::from(key.content_part()) * 100) >> 64) as u8;
+    known.get(key).unwrap_or(match share {
+        it if it < plan.test_percent => Split::Test,
+        it if it < plan.test_percent.saturating_add(plan.validation_percent) => Split::Validation,
+        _ => Split::Train,
+    })
 }
 
 fn first_half(word: &[u8], seed: u64, bytes: &[u8]) -> u64 {
@@ -177,6 +218,25 @@ mod tests {
         let items: Vec<_> =
             (0..300u32).map(|at| Candidate { key: SplitKey::of_row(1, u64::from(at)), class: at / 2 }).collect();
         assert_eq!(count(&assign(&plan(1, 80, 0, 20), &items), Split::Test), 60);
+    }
+
+    #[test]
+    fn additions_keep_the_split_of_known_content_and_share_fairly() {
+        let plan = plan(5, 70, 10, 20);
+        let content = |at: u32| BlobHash::of(&at.to_le_bytes());
+        let mut known = Known::new(5);
+        for at in 0..300 {
+            known.add(&content(at), Split::ALL[at as usize % 3]);
+        }
+        known.add(&content(0), Split::Test);
+        let added = |at: u32| assign_added(&plan, SplitKey::of_item(5, &content(at), b"another name"), &known);
+        assert_eq!(
+            (added(0), added(1), added(2), added(3)),
+            (Split::Test, Split::Validation, Split::Test, Split::Train)
+        );
+        let new: Vec<_> = (1000..11_000).map(added).collect();
+        assert!((1850..2150).contains(&count(&new, Split::Test)), "{}", count(&new, Split::Test));
+        assert!((880..1120).contains(&count(&new, Split::Validation)), "{}", count(&new, Split::Validation));
     }
 
     #[test]

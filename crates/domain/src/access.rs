@@ -177,13 +177,13 @@ impl FromStr for Scopes {
 
 /// What the caller is in the project that a request names.
 #[derive(Debug, Clone)]
-pub struct Standing {
+pub struct Standing<'a> {
     /// Membership; `None` for somebody who is not a member.
     pub role: Option<Role>,
     /// The platform's administrator stands as owner everywhere.
     pub is_platform_admin: bool,
     /// What the credential is limited to.
-    pub scopes: Scopes,
+    pub scopes: &'a Scopes,
     /// Whether the credential is bound to another project than the one asked for.
     pub is_bound_elsewhere: bool,
 }
@@ -200,7 +200,7 @@ pub enum Decision {
 }
 
 /// The one rule of access inside a project.
-pub fn decide(standing: &Standing, needed: Permission) -> Decision {
+pub fn decide(standing: &Standing<'_>, needed: Permission) -> Decision {
     if standing.is_bound_elsewhere {
         return Decision::Hide;
     }
@@ -217,12 +217,8 @@ mod tests {
     use super::*;
 
     fn check(role: Option<Role>, scopes: &str, needed: Permission, expected: Decision) {
-        let standing = Standing {
-            role,
-            is_platform_admin: false,
-            scopes: scopes.parse().expect("scopes"),
-            is_bound_elsewhere: false,
-        };
+        let parsed = scopes.parse().expect("scopes");
+        let standing = Standing { role, is_platform_admin: false, scopes: &parsed, is_bound_elsewhere: false };
         assert_eq!(decide(&standing, needed), expected, "{role:?} with {scopes} asks {needed:?}");
     }
 
@@ -244,8 +240,8 @@ mod tests {
 
     #[test]
     fn an_administrators_bound_token_stays_in_its_project() {
-        let standing =
-            Standing { role: None, is_platform_admin: true, scopes: Scopes::all(), is_bound_elsewhere: true };
+        let scopes = Scopes::all();
+        let standing = Standing { role: None, is_platform_admin: true, scopes: &scopes, is_bound_elsewhere: true };
         assert_eq!(decide(&standing, Permission::Read), Decision::Hide);
     }
 

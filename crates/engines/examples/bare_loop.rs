@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         _ => return Err("usage: bare_loop MODEL [tract | onnxruntime LIBRARY]".into()),
     };
-    let loaded = engine.load(Path::new(model))?;
+    let loaded = engine.load(Path::new(model), 1)?;
     let inputs = loaded.inputs().iter().map(zeros).collect::<Result<Vec<_>, _>>()?;
     let mut session = loaded.session()?;
     for _ in 0..WARM_UP {

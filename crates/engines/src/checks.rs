@@ -1,7 +1,7 @@
 //! What both engines check and say: inputs against a model's specs, and failures as problems.
 
 use kaogong_domain::Problem;
-use kaogong_serving::{Tensor, TensorSpec};
+use kaogong_serving::{DataType, Tensor, TensorSpec};
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -75,6 +75,11 @@ pub(crate) fn check_inputs(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<()
     Ok(())
 }
 
+/// Whether nothing but the number of rows is free in what a caller sends; a text may be of any length.
+pub(crate) fn has_fixed_rows(inputs: &[TensorSpec]) -> bool {
+    inputs.iter().all(|it| it.datatype != DataType::Bytes && it.shape.iter().skip(1).all(|it| *it >= 0))
+}
+
 /// The bytes of booleans with every byte 0 or 1, which is all that a boolean in memory may be.
 pub(crate) fn copy_bools(from: &[u8], to: &mut [u8]) {
     for (to, from) in to.iter_mut().zip(from) {
@@ -85,7 +90,6 @@ pub(crate) fn copy_bools(from: &[u8], to: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kaogong_serving::DataType;
 
     #[test]
     fn a_panic_becomes_an_error_with_its_text() {
@@ -108,6 +112,14 @@ mod tests {
         assert!(check_inputs(&specs, &[Tensor { shape: vec![4, 1], ..good.clone() }]).is_err());
         assert!(check_inputs(&specs, &[Tensor { datatype: DataType::Int32, ..good.clone() }]).is_err());
         assert!(check_inputs(&specs, &[Tensor { shape: vec![3, 2], ..good }]).is_err());
+    }
+
+    #[test]
+    fn a_free_dimension_inside_a_row_and_texts_have_no_fixed_cost() {
+        let spec = |datatype, shape: &[i64]| TensorSpec { name: "x".into(), datatype, shape: shape.into() };
+        assert!(has_fixed_rows(&[spec(DataType::Fp32, &[-1, 3]), spec(DataType::Int64, &[])]));
+        assert!(!has_fixed_rows(&[spec(DataType::Fp32, &[-1, 3, -1])]));
+        assert!(!has_fixed_rows(&[spec(DataType::Bytes, &[-1])]));
     }
 
     #[test]

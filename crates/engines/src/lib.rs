@@ -4,8 +4,10 @@
 
 mod checks;
 pub mod onnxruntime;
+mod steady;
 pub mod tract;
 mod whole;
+mod wire;
 
 pub use onnxruntime::OnnxRuntime;
 pub use tract::Tract;

@@ -1,10 +1,10 @@
 //! The engine that is compiled in: tract runs ONNX models without anything installed.
 
-use crate::checks::{Said, check_inputs, copy_bools, guarded, unloadable, unrunnable};
+use crate::checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, unloadable, unrunnable};
 use bytes::Bytes;
 use kaogong_domain::{Problem, endpoints::EngineName};
 use kaogong_serving::{DataType, Engine, Loaded, Session, Tensor, TensorSpec};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 use tract_onnx::{
     pb::ModelProto,
     prelude::{
@@ -33,7 +33,7 @@ impl Engine for Tract {
         VERSION.to_owned()
     }
 
-    fn load(&self, path: &Path) -> Result<Arc<dyn Loaded>, Problem> {
+    fn load(&self, path: &Path, _threads: usize) -> Result<Arc<dyn Loaded>, Problem> {
         let loaded = guarded(|| Model::read(path)).map_err(|said| unloadable("tract", path, said))?;
         tracing::debug!(path = %path.display(), inputs = loaded.inputs.len(), outputs = loaded.outputs.len(), "tract loaded a model");
         Ok(Arc::new(loaded))
@@ -46,28 +46,32 @@ struct Model {
     inputs: Arc<[TensorSpec]>,
     outputs: Arc<[TensorSpec]>,
     metadata: BTreeMap<String, String>,
+    is_steady: bool,
 }
 
 impl Model {
     fn read(path: &Path) -> Result<Self, Said> {
         let said = |error| Said::new(format!("{error:#}"));
+        let survey = crate::whole::survey(path)?;
         let onnx = tract_onnx::onnx();
         // Read, not mapped: a file that is cut while it is mapped would end the process.
-        let content = std::fs::read(path).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
-        let proto = onnx.proto_model_for_read(&mut &content[..]).map_err(said)?;
-        drop(content);
-        crate::whole::check(&proto)?;
+        let mut file = File::open(path).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
+        let proto = onnx.proto_model_for_read(&mut file).map_err(said)?;
         let directory = path.parent().and_then(Path::to_str);
         let parsed = onnx.parse(&proto, directory).map_err(said)?;
         if !parsed.unresolved_inputs.is_empty() {
             return Err(Said::new(format!("nothing gives the tensors {:?}", parsed.unresolved_inputs)));
         }
+        let metadata = metadata_of(&proto);
+        let names: Vec<String> = proto.graph.iter().flat_map(|it| &it.output).map(|it| it.name.clone()).collect();
+        // The weights are in the parsed model now; a second copy of them is not kept through the planning.
+        drop(proto);
         let mut model = parsed.model;
         let inputs =
             (0..model.inputs.len()).map(|index| name_input(&mut model, index)).collect::<Result<Vec<_>, Said>>()?;
         let typed = model.into_optimized().map_err(said)?;
-        let names = proto.graph.iter().flat_map(|it| &it.output).map(|it| it.name.clone());
         let outputs = names
+            .into_iter()
             .enumerate()
             .map(|(index, name)| {
                 let fact = typed.output_fact(index).map_err(said)?;
@@ -79,7 +83,8 @@ impl Model {
             return Err(Said::new("it gives no output"));
         }
         let plan = typed.into_runnable().map_err(said)?;
-        Ok(Self { plan, inputs: inputs.into(), outputs: outputs.into(), metadata: metadata_of(&proto) })
+        let is_steady = survey.is_steady && has_fixed_rows(&inputs);
+        Ok(Self { plan, inputs: inputs.into(), outputs: outputs.into(), metadata, is_steady })
     }
 }
 
@@ -94,6 +99,10 @@ impl Loaded for Model {
 
     fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    fn is_steady(&self) -> bool {
+        self.is_steady
     }
 
     fn session(&self) -> Result<Box<dyn Session>, Problem> {

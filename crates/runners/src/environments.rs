@@ -172,6 +172,7 @@ impl Environments {
                 lock.unlock().on("unlock", &lock_path)?;
                 if try_lock(&lock, File::try_lock).on("lock", &lock_path)? {
                     if !is_whole(&dir) {
+                        let _heir = heir(&lock).on("share", &lock_path)?;
                         self.build(spec, &dir, steps)?;
                     }
                     lock.unlock().on("unlock", &lock_path)?;
@@ -186,7 +187,7 @@ impl Environments {
         }
     }
 
-    /// Builds at the final path. The caller holds the lock alone.
+    /// Builds at the final path. The caller, and whatever it starts, holds the lock alone.
     fn build(&self, spec: &EnvironmentSpec, dir: &Path, steps: &mut dyn Steps) -> Result<(), EnvironmentError> {
         let uv = self.tools.uv.as_deref().ok_or(EnvironmentError::NoUv)?;
         removal::remove_dir(dir)?;
@@ -221,12 +222,15 @@ impl Environments {
         }
     }
 
-    /// uv with its cache and its Pythons beside the environments: on one file system it links files
-    /// instead of copying them.
+    /// uv with its cache, unless the operator chose another, and its Pythons beside the environments: on one
+    /// file system it links files instead of copying them.
     fn command(&self, uv: &Path) -> Command {
         let mut command = Command::new(uv);
         command.current_dir(&self.dir);
-        command.env("UV_CACHE_DIR", self.dir.join("cache")).env("UV_PYTHON_INSTALL_DIR", self.dir.join("pythons"));
+        if std::env::var_os("UV_CACHE_DIR").is_none_or(|it| it.is_empty()) {
+            command.env("UV_CACHE_DIR", self.dir.join("cache"));
+        }
+        command.env("UV_PYTHON_INSTALL_DIR", self.dir.join("pythons"));
         command.env("UV_NO_PROGRESS", "1").env("NO_COLOR", "1").env_remove("VIRTUAL_ENV");
         command
     }
@@ -255,6 +259,14 @@ impl Environments {
         let path = self.lock_path(hash);
         private_file().write(true).create(true).truncate(false).open(&path).on("open", &path)
     }
+}
+
+/// The same lock for whatever is started while this lives: when a builder is killed, its uv still writes for a
+/// moment, and until that has ended too nobody else may build at the same path.
+fn heir(lock: &File) -> io::Result<File> {
+    let heir = lock.try_clone()?;
+    rustix::io::fcntl_setfd(&heir, rustix::io::FdFlags::empty())?;
+    Ok(heir)
 }
 
 /// The marker is there and the interpreter still is (a system upgrade may take it away).
@@ -359,6 +371,36 @@ mod tests {
         let error = envs.acquire(&spec(), &mut steps).expect_err("stopped while waiting");
         assert!(matches!(error, EnvironmentError::Stopped(Stop::Cancelled)));
         assert!(steps.ran.is_empty() && steps.notes[0].contains("waiting"));
+    }
+
+    /// A builder that is killed while its uv runs: all that it held is gone, but not its child.
+    struct Killed(Option<std::process::Child>);
+
+    impl Steps for Killed {
+        fn run(&mut self, _: Command) -> Result<Option<String>, StepStop> {
+            self.0 = Some(Command::new("sleep").arg("60").spawn().expect("a process"));
+            Err(StepStop::Stopped(Stop::Interrupted))
+        }
+        fn pause(&mut self) -> Result<(), Stop> {
+            Err(Stop::Cancelled)
+        }
+        fn note(&mut self, _: &str) {}
+    }
+
+    #[test]
+    fn nobody_builds_while_the_uv_of_a_killed_builder_still_runs() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let envs = environments(&dir);
+        let mut killed = Killed(None);
+        envs.acquire(&spec(), &mut killed).expect_err("killed");
+        let mut steps = Script::default();
+        let waited = envs.acquire(&spec(), &mut steps);
+        let mut orphan = killed.0.expect("a child");
+        orphan.kill().expect("a signal");
+        orphan.wait().expect("an end");
+        assert!(matches!(waited, Err(EnvironmentError::Stopped(Stop::Cancelled))), "{waited:?}");
+        assert!(steps.ran.is_empty(), "two built at once: {:?}", steps.ran);
+        drop(envs.acquire(&spec(), &mut steps).expect("built when the first is gone"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The folder of one attempt: everything that is known about it, in files that survive a crash.
 //!
 //! `launch.json` (what to run), `state.json` (what is true; replaced, never edited), `ending` (room
-//! reserved for the ending on a full disk), `log`, `usage.jsonl`, `cancel` (a request to stop),
-//! `supervisor.lock` (held by the living supervisor; its age is the heartbeat), `work/` and `tmp/`.
+//! reserved for the ending on a full disk), `log`, `usage.jsonl`, `cancel` (a request to stop), `staged`
+//! (the caller's files are all there), `supervisor.lock` (held by the living supervisor; its age is the
+//! heartbeat), `work/` and `tmp/`.
 
 use crate::{
     Ending, Launch,
@@ -16,11 +17,14 @@ use std::{
     io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// Bytes set aside for an ending; longer messages are cut to fit.
 const ENDING_BYTES: usize = 16 << 10;
+
+/// How long a supervisor tries to get its lock: whoever looks at the attempt holds it for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The most bytes of a state or launch file that are read.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -93,6 +97,9 @@ impl Folder {
     pub(crate) fn tmp(&self) -> PathBuf {
         self.root.join("tmp")
     }
+    pub(crate) fn staged(&self) -> PathBuf {
+        self.root.join("staged")
+    }
     fn ending(&self) -> PathBuf {
         self.root.join("ending")
     }
@@ -114,6 +121,13 @@ impl Folder {
 
     pub(crate) fn write_order(&self, order: &Order) -> Result<(), Fault> {
         write_json(&self.launch(), order)
+    }
+
+    /// Takes the values of the variables, which may be secrets, off the disk.
+    pub(crate) fn scrub_order(&self) -> Result<(), Fault> {
+        let Some(order) = self.read_order()? else { return Ok(()) };
+        let launch = order.launch.without_values();
+        if launch == order.launch { Ok(()) } else { self.write_order(&Order { launch, ..order }) }
     }
 
     /// What is recorded; `None` when no supervisor has taken the attempt yet.
@@ -141,7 +155,7 @@ impl Folder {
     /// Records the ending: as the new state, or, when that cannot be written, in the room set aside.
     pub(crate) fn record_ending(&self, state: &State, ending: &Ending) -> Result<(), Fault> {
         let mut ending = ending.clone();
-        truncate_text(&mut ending.message, ENDING_BYTES / 8);
+        shorten_text(&mut ending.message, ENDING_BYTES / 8);
         let ended = State { phase: Phase::Ended(ending.clone()), ..state.clone() };
         let Err(fault) = self.write_state(&ended) else { return Ok(()) };
         tracing::warn!(attempt = %state.attempt, error = %fault.in_full(), "ending of {} goes to the reserve", state.attempt);
@@ -163,6 +177,18 @@ impl Folder {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error).on("lock", &path),
+        }
+    }
+
+    /// The lock for a supervisor; `None` when another supervisor has the attempt.
+    pub(crate) fn take_lock(&self) -> Result<Option<File>, Fault> {
+        let end = Instant::now() + LOCK_PATIENCE;
+        loop {
+            let lock = self.try_lock()?;
+            if lock.is_some() || self.state().exists() || Instant::now() >= end {
+                return Ok(lock);
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -207,9 +233,26 @@ pub(crate) fn private_file() -> OpenOptions {
     options
 }
 
-/// Cuts a text to at most `bytes_max` bytes, between two characters.
-pub(crate) fn truncate_text(text: &mut String, bytes_max: usize) {
-    text.truncate(text.floor_char_boundary(bytes_max));
+/// Cuts a text to at most `bytes_max` bytes. Its first line says what happened and stays; of the others the
+/// last ones stay, as the end of an output says why.
+fn shorten_text(text: &mut String, bytes_max: usize) {
+    const GAP: &str = "\n…\n";
+    if text.len() <= bytes_max {
+        return;
+    }
+    let Some((first, rest)) = text.split_once('\n') else {
+        return text.truncate(text.floor_char_boundary(bytes_max));
+    };
+    let first = &first[..first.floor_char_boundary(bytes_max / 4)];
+    let room = bytes_max.saturating_sub(first.len() + GAP.len());
+    let mut start = rest.ceil_char_boundary(rest.len().saturating_sub(room));
+    // Whole lines, unless the last one alone is too long.
+    if start > 0
+        && let Some(line) = rest[start..].find('\n')
+    {
+        start += line + 1;
+    }
+    *text = [first, GAP, &rest[start..]].concat();
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Fault> {
@@ -319,6 +362,46 @@ mod tests {
         assert_eq!(fs::read(&path).expect("the file"), b"two");
         assert_eq!(fs::metadata(&path).expect("the file").permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).expect("the directory").count(), 1);
+    }
+
+    #[test]
+    fn a_long_message_keeps_its_first_line_and_its_last_ones() {
+        let mut text = format!("installing failed:\n{}error: no such package", "a line of noise é\n".repeat(200));
+        shorten_text(&mut text, 500);
+        assert!(text.len() <= 500, "{} bytes", text.len());
+        assert!(text.starts_with("installing failed:\n…\na line of noise"), "{text}");
+        assert!(text.ends_with("noise é\nerror: no such package"), "{text}");
+        let mut text = format!("what\n{}", "é".repeat(1000));
+        shorten_text(&mut text, 100);
+        assert!(text.len() <= 100 && text.starts_with("what\n…\né"), "{text}");
+        let mut text = "short\nenough".to_owned();
+        shorten_text(&mut text, 100);
+        assert_eq!(text, "short\nenough");
+    }
+
+    #[test]
+    fn a_supervisor_waits_for_whoever_only_looks() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::new(dir.path().to_owned());
+        let looking = folder.try_lock().expect("a lock file").expect("the lock");
+        let taking = std::thread::spawn({
+            let folder = folder.clone();
+            move || folder.take_lock().expect("a lock file").is_some()
+        });
+        std::thread::sleep(Duration::from_millis(50));
+        drop(looking);
+        assert!(taking.join().expect("an answer"), "the supervisor gave up");
+    }
+
+    #[test]
+    fn a_supervisor_leaves_what_another_has() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = Folder::new(dir.path().to_owned());
+        let _other = folder.try_lock().expect("a lock file").expect("the lock");
+        folder.write_state(&state()).expect("the other's state");
+        let begun = Instant::now();
+        assert!(folder.take_lock().expect("a lock file").is_none());
+        assert!(begun.elapsed() < LOCK_PATIENCE, "it waited for nothing");
     }
 
     #[test]

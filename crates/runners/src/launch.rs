@@ -33,6 +33,10 @@ pub struct Launch {
     /// visibility variable that is not here is set to the empty text, whatever `env` says.
     #[serde(default)]
     pub devices: BTreeMap<String, String>,
+    /// Hosts that the command reaches without the machine's proxy. They are added to `NO_PROXY`, unless `env`
+    /// says itself what needs no proxy.
+    #[serde(default)]
+    pub direct_hosts: Vec<String>,
     /// The Python environment to build or reuse; `None` runs the command as it is.
     #[serde(default)]
     pub environment: Option<EnvironmentSpec>,
@@ -101,7 +105,7 @@ impl Launch {
         let words = self.command.iter().map(String::as_str);
         let pairs = self.env.iter().chain(&self.devices).flat_map(|(name, value)| [name.as_str(), value.as_str()]);
         let (mut bytes, mut nul) = (0, false);
-        for text in words.chain(pairs) {
+        for text in words.chain(pairs).chain(self.direct_hosts.iter().map(String::as_str)) {
             bytes += text.len() + 1;
             nul |= text.contains('\0');
         }

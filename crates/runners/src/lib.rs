@@ -14,6 +14,8 @@ mod folder;
 mod launch;
 mod local;
 mod logfile;
+mod outputs;
+mod prepared;
 mod proc;
 mod removal;
 mod seen;
@@ -24,11 +26,12 @@ mod usage;
 
 use async_trait::async_trait;
 use kaogong_domain::{Problem, ids::AttemptId};
-use std::path::PathBuf;
 
 pub use environments::{EnvironmentInfo, Environments, Tools};
 pub use launch::{EnvironmentSpec, Launch, Limits};
 pub use local::{LocalRunner, LocalSettings};
+pub use outputs::{Output, OutputReader, check_path, find_outputs};
+pub use prepared::Prepared;
 pub use seen::{Capabilities, CpuLimit, EndReason, Ending, KillScope, LogChunk, MemoryLimit, Seen, UsageSample};
 
 /// The most bytes that one call of [`Runner::log`] returns, whatever was asked for.
@@ -46,13 +49,13 @@ pub trait Runner: Send + Sync {
     /// Which limits this runner can enforce, and how.
     fn capabilities(&self) -> Capabilities;
 
-    /// Makes the attempt's folder and returns the directory in which the caller stages the job's files.
+    /// Makes the attempt's folder, in which the caller stages the job's files.
     ///
-    /// Repeating it returns the same directory.
+    /// Repeating it returns the same folder.
     ///
     /// # Errors
     /// `Unavailable` when the folder cannot be made.
-    async fn prepare(&self, attempt: AttemptId) -> Result<PathBuf, Problem>;
+    async fn prepare(&self, attempt: AttemptId) -> Result<Prepared, Problem>;
 
     /// Starts an attempt once. Repeating it, at the same moment or years later, starts nothing again.
     ///
@@ -72,7 +75,7 @@ pub trait Runner: Send + Sync {
 
     /// Asks the attempt to stop: the request is kept, the command gets SIGTERM, and after the launch's
     /// grace SIGKILL. Returns at once; [`Runner::look`] tells when it has ended. Cancelling an attempt
-    /// that has ended does nothing.
+    /// that has ended does nothing; one that was handed over and is not seen yet will not run.
     ///
     /// # Errors
     /// `NotFound` when there is no such attempt; `Unavailable` when the request cannot be kept.

@@ -6,8 +6,8 @@
 //! `Delegate=yes` with `DelegateSubgroup=` for limits by control groups).
 
 use crate::{
-    Capabilities, CpuLimit, Environments, KillScope, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, MemoryLimit, Runner, Seen,
-    Tools, UsageSample,
+    Capabilities, CpuLimit, Environments, KillScope, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, MemoryLimit, Prepared,
+    Runner, Seen, Tools, UsageSample,
     cgroup::{self, Cgroup, Level},
     fault::{Fault, OnPath},
     folder::{self, Folder, Order, Phase, State},
@@ -201,6 +201,11 @@ impl Shared {
             uv: settings.tools.uv.clone(),
             cgroup_parent: settings.cgroup_parent.clone(),
         })?;
+        // A supervisor of an earlier start may have taken it meanwhile. It has its order; these values are in the way.
+        if folder.state().exists() {
+            scrub(&folder);
+            return Ok(false);
+        }
         Ok(true)
     }
 
@@ -219,15 +224,18 @@ impl Shared {
         if state.as_ref().is_some_and(|it| is_over(&it.phase)) {
             return Ok(());
         }
-        folder.request_cancel()?;
-        // The file is the request; the signal only makes it heard at once.
-        if let Some(state) = state
-            && supervisor_lives(&state)?
-            && let Err(error) = state.supervisor.signal(Signal::TERM)
-        {
-            tracing::warn!(%attempt, %error, "cannot signal the supervisor of {attempt}; it will see the request");
-        }
-        Ok(())
+        let kept = folder.request_cancel();
+        let Some(state) = state else { return withdraw(&folder, kept) };
+        // The file is the request; the signal only makes it heard at once. Where the disk is too full for the file,
+        // the signal is the request: the attempt then ends as interrupted.
+        let heard = supervisor_lives(&state)? && {
+            let sent = state.supervisor.signal(Signal::TERM);
+            if let Err(error) = &sent {
+                tracing::warn!(%attempt, %error, "cannot signal the supervisor of {attempt}; it will see the request");
+            }
+            sent.is_ok()
+        };
+        if heard { Ok(()) } else { Ok(kept?) }
     }
 
     fn log(&self, attempt: AttemptId, offset: u64, max_bytes: u32) -> Result<LogChunk, Problem> {
@@ -289,6 +297,25 @@ fn unclaimed(folder: &Folder) -> Result<Seen, Problem> {
     Ok(Seen::Absent)
 }
 
+/// Keeps an attempt that no supervisor has recorded from being carried out by one that comes late.
+fn withdraw(folder: &Folder, kept: Result<(), Fault>) -> Result<(), Problem> {
+    if let Err(fault) = kept {
+        // No room for the request; without its order a supervisor starts nothing either.
+        tracing::warn!(error = %fault.in_full(), "the order in {} is removed instead", folder.root().display());
+        return Ok(fs::remove_file(folder.launch()).on("remove", &folder.launch())?);
+    }
+    // A supervisor reads its order before it looks for the request, so one that finds no values finds the request.
+    scrub(folder);
+    Ok(())
+}
+
+/// Takes secrets off the disk where that can be done; what was decided stands all the same.
+fn scrub(folder: &Folder) {
+    if let Err(fault) = folder.scrub_order() {
+        tracing::warn!(error = %fault.in_full(), "the launch in {} keeps its values", folder.root().display());
+    }
+}
+
 fn seen(folder: &Folder, state: State) -> Seen {
     match state.phase {
         Phase::Starting { phase } => Seen::Starting { phase },
@@ -327,6 +354,7 @@ fn adopt_dead(folder: &Folder, state: &State) -> Result<Seen, Problem> {
     tracing::warn!(attempt = %state.attempt, "attempt {} is lost: {why}", state.attempt);
     state.phase = Phase::Lost { why };
     folder.write_state(&state)?;
+    scrub(folder);
     Ok(seen(folder, state))
 }
 
@@ -362,11 +390,11 @@ impl Runner for LocalRunner {
         self.shared.capabilities
     }
 
-    async fn prepare(&self, attempt: AttemptId) -> Result<PathBuf, Problem> {
+    async fn prepare(&self, attempt: AttemptId) -> Result<Prepared, Problem> {
         self.blocking(move |it| {
             let folder = it.folder(attempt);
             folder.create()?;
-            Ok(folder.work())
+            Ok(Prepared::new(&folder))
         })
         .await
     }

@@ -166,9 +166,22 @@ pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// Memory of a process with shared pages counted by share, in bytes; `None` when it may not be read.
+/// Memory of a process with shared pages counted by share, in bytes; none for one that has ended, and
+/// `None` when it cannot be read.
 pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let text = match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
+        Ok(text) => text,
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => return Some(0),
+        // The file is missing for everybody where the kernel was built without it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Stat::of(pid).is_none_or(|it| !it.alive).then_some(0);
+        }
+        Err(_) => return None,
+    };
+    // A process on its way out has no memory left to tell of.
+    if text.is_empty() {
+        return Some(0);
+    }
     let line = text.lines().find_map(|it| it.strip_prefix("Pss:"))?;
     Some(line.split_ascii_whitespace().next()?.parse::<u64>().ok()? * 1024)
 }
@@ -242,6 +255,18 @@ mod tests {
         let mut found: Vec<u32> = descendants(&table, 1).iter().map(|it| it.pid).collect();
         found.sort_unstable();
         assert_eq!(found, [2, 3]);
+    }
+
+    #[test]
+    fn a_process_that_has_ended_uses_no_memory() {
+        let mut child = std::process::Command::new("true").spawn().expect("a process");
+        let pid = child.id();
+        while Stat::of(pid).is_some_and(|it| it.alive) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(proportional_bytes(pid), Some(0), "while it waits to be reaped");
+        child.wait().expect("an end");
+        assert_eq!(proportional_bytes(pid), Some(0), "when it is gone");
     }
 
     #[test]

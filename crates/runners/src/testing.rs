@@ -20,13 +20,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub async fn script(runner: &dyn Runner, text: &str) -> Launch {
     let ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_millis() as i64);
     let attempt = AttemptId::generate(Timestamp(ms));
-    let work_dir = runner.prepare(attempt).await.expect("a prepared folder");
+    let work_dir = runner.prepare(attempt).await.expect("a prepared folder").work_dir().to_owned();
     Launch {
         attempt,
         work_dir,
         command: ["sh", "-c", text].map(str::to_owned).to_vec(),
         env: BTreeMap::new(),
         devices: BTreeMap::new(),
+        direct_hosts: vec![],
         environment: None,
         limits: Limits { grace_ms: 5_000, ..Limits::default() },
     }
@@ -52,18 +53,20 @@ pub async fn ending(runner: &dyn Runner, attempt: AttemptId) -> Ending {
     ending
 }
 
-/// Waits until what is seen of an attempt is as wanted, and returns it.
+/// Waits until what is seen of an attempt is as wanted, and returns it. A runner that cannot tell now is asked
+/// again.
 ///
 /// # Panics
 /// When that has not come in time.
 pub async fn wait(runner: &dyn Runner, attempt: AttemptId, wanted: &str, is: impl Fn(&Seen) -> bool) -> Seen {
     let end = Instant::now() + PATIENCE;
     loop {
-        let seen = runner.look(attempt).await.expect("a look");
-        if is(&seen) {
-            return seen;
+        let seen = runner.look(attempt).await;
+        match seen {
+            Ok(seen) if is(&seen) => return seen,
+            Err(problem) if problem.kind != ErrorKind::Unavailable => panic!("{attempt} cannot be seen: {problem}"),
+            seen => assert!(Instant::now() < end, "waited in vain for {wanted} of {attempt}; seen {seen:?}"),
         }
-        assert!(Instant::now() < end, "waited in vain for {wanted} of {attempt}; seen {seen:?}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

@@ -2,13 +2,14 @@
 
 use crate::{
     access::{layer::is_same_origin, routes::RuleBook, standings::Standings},
-    serving::Serving,
+    http::room::Room as BodyRoom,
+    serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
 use kaogong_data::{Blobs, TableEngine, tables::Histogram};
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
-    ids::{DatasetId, UserId, VersionId},
+    ids::{DatasetId, ProjectId, RunId, UserId, VersionId},
     jobs::Room,
 };
 use kaogong_runners::Runner;
@@ -24,10 +25,14 @@ use std::{
     },
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 /// Names and histograms remembered at most; both never change, so they need no age.
 const REMEMBERED_MAX: usize = 10_000;
+/// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
+const BODY_BYTES_MAX: u64 = 2 << 30;
+/// Notes of new values kept for streams that are busy.
+const METRICS_NEWS_MAX: usize = 1024;
 /// Thumbnails made at once.
 const PICTURES_AT_ONCE: usize = 4;
 
@@ -43,10 +48,14 @@ pub struct Parts {
     pub runner: Arc<dyn Runner>,
     /// Model engines, the preferred one first.
     pub engines: Vec<Arc<dyn Engine>>,
+    /// Tries models before they are loaded here.
+    pub probe: Arc<dyn ModelProbe>,
     /// A folder for bodies on their way in, on the same disk as the data.
     pub temp_folder: PathBuf,
     /// What this server may hand to jobs.
     pub machine: Room,
+    /// The memory of the machine, in bytes.
+    pub machine_bytes: u64,
     /// How limits of jobs are enforced, in words.
     pub limits: String,
     /// Whether clients on this machine need no credential.
@@ -68,12 +77,14 @@ pub struct App {
     /// Jobs.
     pub runner: Arc<dyn Runner>,
     /// Models in memory.
-    pub serving: Serving,
+    pub serving: Arc<Serving>,
     parts: Rest,
+    room: BodyRoom,
     rules: OnceLock<RuleBook>,
     address: OnceLock<SocketAddr>,
     standings: Standings,
     jobs_bell: Notify,
+    metrics_news: broadcast::Sender<(ProjectId, RunId)>,
     stopping: watch::Sender<bool>,
     is_ready: AtomicBool,
     turns: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
@@ -104,7 +115,7 @@ pub fn clock() -> Timestamp {
 impl App {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let serving = Serving::new(parts.engines, parts.compute_threads);
+        let serving = Serving::new(parts.engines, parts.compute_threads, parts.blobs.clone(), parts.probe);
         Arc::new(Self {
             store: parts.store,
             blobs: parts.blobs,
@@ -118,10 +129,12 @@ impl App {
                 trust_loopback: parts.trust_loopback,
                 metrics: parts.metrics,
             },
+            room: BodyRoom::new(usize::try_from((parts.machine_bytes / 4).min(BODY_BYTES_MAX)).unwrap_or(usize::MAX)),
             rules: OnceLock::new(),
             address: OnceLock::new(),
             standings: Standings::default(),
             jobs_bell: Notify::new(),
+            metrics_news: broadcast::Sender::new(METRICS_NEWS_MAX),
             stopping: watch::Sender::new(false),
             is_ready: AtomicBool::new(false),
             turns: Mutex::default(),
@@ -140,6 +153,11 @@ impl App {
     /// When this server started.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
+    }
+
+    /// The memory for bodies on their way in.
+    pub fn room(&self) -> &BodyRoom {
+        &self.room
     }
 
     /// The rules of all routes. Before the router is built there are none, and everything is refused.
@@ -211,6 +229,17 @@ impl App {
     /// Waits until somebody wakes the jobs loop.
     pub async fn wait_for_jobs_bell(&self) {
         self.jobs_bell.notified().await;
+    }
+
+    /// Tells open streams that a run has new values.
+    pub fn tell_metrics(&self, project: ProjectId, run: RunId) {
+        // Nobody listens: nobody needs to know.
+        let _ = self.metrics_news.send((project, run));
+    }
+
+    /// Hears which runs have new values. A listener that falls behind misses the oldest notes.
+    pub fn watch_metrics(&self) -> broadcast::Receiver<(ProjectId, RunId)> {
+        self.metrics_news.subscribe()
     }
 
     /// Tells loops and streams to end.

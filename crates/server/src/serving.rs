@@ -1,8 +1,11 @@
-//! The models in memory: loaded, checked, swapped and dropped as endpoints ask.
+//! The models in memory: tried, loaded, checked, swapped and dropped as endpoints ask.
 
-use kaogong_data::BlobHash;
+mod probe;
+mod table;
+
+use kaogong_data::{BlobHash, Blobs};
 use kaogong_domain::{
-    Problem, Timestamp,
+    ErrorKind, Problem, Timestamp,
     endpoints::EngineName,
     ids::{EndpointId, ProjectId},
     names::Name,
@@ -12,11 +15,14 @@ use kaogong_serving::{
     task::{METADATA_KEY, TaskSpec},
 };
 use kaogong_store::EndpointRow;
+use probe::Verdicts;
+pub use probe::{ModelProbe, Verdict};
 use std::{
-    collections::HashMap,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::Instant,
 };
+use table::{Standing, Table};
 
 /// A model that answers.
 pub struct Live {
@@ -32,26 +38,32 @@ pub struct Live {
     pub loaded_at: Timestamp,
 }
 
-/// What is seen of an endpoint.
-#[derive(Clone)]
-enum Seen {
-    Live(Arc<Live>),
-    Failed { generation: i64, text: String },
-}
-
 /// The models in memory.
 pub struct Serving {
     engines: Vec<Arc<dyn Engine>>,
     threads: usize,
-    seen: RwLock<HashMap<EndpointId, Seen>>,
-    /// By project and name: what a call looks up.
-    names: RwLock<HashMap<(ProjectId, Name), Arc<Live>>>,
+    blobs: Arc<Blobs>,
+    verdicts: Verdicts,
+    table: RwLock<Table<Live>>,
 }
 
 impl Serving {
     /// No models yet.
-    pub fn new(engines: Vec<Arc<dyn Engine>>, threads: usize) -> Self {
-        Self { engines, threads, seen: RwLock::default(), names: RwLock::default() }
+    pub fn new(
+        engines: Vec<Arc<dyn Engine>>,
+        threads: usize,
+        blobs: Arc<Blobs>,
+        probe: Arc<dyn ModelProbe>,
+    ) -> Arc<Self> {
+        Arc::new(Self { engines, threads, blobs, verdicts: Verdicts::new(probe), table: RwLock::default() })
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Table<Live>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table<Live>> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The engines, the preferred one first.
@@ -75,130 +87,141 @@ impl Serving {
         })
     }
 
-    /// Whether a file is a model that one of the engines can load.
+    /// Whether a blob is a model that one of the engines can load and run. Nothing of it runs in this process.
     ///
     /// # Errors
     /// `Invalid` with the preferred engine's reason.
     pub async fn check_file(&self, path: PathBuf) -> Result<(), Problem> {
-        let engines = self.engines.clone();
-        let check = move || {
-            let mut first = None;
-            for engine in engines {
-                match engine.load(&path) {
-                    Ok(_) => return Ok(()),
-                    Err(problem) => first = first.or(Some(problem)),
-                }
+        let mut first = None;
+        for engine in &self.engines {
+            match self.verdicts.ask(engine.name(), &path).await {
+                Ok(()) => return Ok(()),
+                Err(problem) => first = first.or(Some(problem)),
             }
-            Err(first.unwrap_or_else(|| Problem::invalid("this server has no engine")))
-        };
-        tokio::task::spawn_blocking(check).await.map_err(|it| Problem::bug("checking a model did not end", it))?
+        }
+        Err(first.unwrap_or_else(|| Problem::invalid("this server has no engine")))
     }
 
-    /// Loads, warms up and checks a model, then lets it answer in place of the one before.
+    /// Verifies, tries, loads and warms up a model, then lets it answer in place of the one before. One at a time for
+    /// each endpoint; who waited meanwhile gets the same outcome.
     ///
     /// # Errors
-    /// Why it cannot be served; what answered before goes on answering.
-    pub async fn load(&self, row: &EndpointRow, path: PathBuf) -> Result<Arc<Live>, Problem> {
-        let engine = self.engine(Some(row.engine))?;
-        let threads = self.threads;
-        let work = move || {
-            let model = engine.load(&path)?;
-            let task = model.metadata().get(METADATA_KEY).map(|it| TaskSpec::read(it)).transpose()?;
-            Ok((Pool::start(model, threads)?, task))
-        };
-        let loaded: Result<_, Problem> =
-            tokio::task::spawn_blocking(work).await.map_err(|it| Problem::bug("loading a model did not end", it))?;
-        match loaded {
-            Ok((pool, task)) => {
-                let live = Arc::new(Live {
-                    version_text: row.version.to_string(),
-                    row: row.clone(),
-                    pool,
-                    task,
-                    loaded_at: crate::app::clock(),
-                });
-                self.put(row.id, Seen::Live(live.clone()));
-                let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-                let old = names.insert((row.project_id, row.name.clone()), live.clone());
-                drop(names);
-                // The last caller of the old model drops it; its threads end on a thread that may wait.
-                tokio::task::spawn_blocking(move || drop(old));
-                Ok(live)
+    /// Why it cannot be served; what answered before goes on answering. `Conflict` when the endpoint was deleted, or
+    /// changed again, meanwhile.
+    pub async fn load(self: &Arc<Self>, row: &EndpointRow) -> Result<(), Problem> {
+        let (this, row) = (self.clone(), row.clone());
+        // A task of its own: a caller that hangs up, or a round that is cut short, leaves no load half done.
+        let task = tokio::spawn(async move {
+            let (since, turn) = this.write().ask_turn(row.id);
+            let held = turn.lock().await;
+            let outcome = this.load_in_turn(&row, since).await;
+            drop(held);
+            drop(turn);
+            this.write().end_turns();
+            outcome
+        });
+        task.await.map_err(|it| Problem::bug("loading a model did not end", it))?
+    }
+
+    async fn load_in_turn(&self, row: &EndpointRow, since: u64) -> Result<(), Problem> {
+        let standing = self.read().standing(row, since);
+        if let Standing::Done(outcome) = standing {
+            return outcome;
+        }
+        match self.prepare(row).await {
+            Ok(live) => {
+                // What no longer answers is dropped here, after the lock: its threads end by themselves.
+                let (_old, outcome) = self.write().put_live(row, Arc::new(live));
+                outcome
             }
             Err(problem) => {
-                self.put(row.id, Seen::Failed { generation: row.generation, text: problem.text.clone() });
+                self.write().put_failed(row, &problem);
                 Err(problem)
             }
         }
     }
 
-    fn put(&self, id: EndpointId, seen: Seen) {
-        self.seen.write().unwrap_or_else(PoisonError::into_inner).insert(id, seen);
+    async fn prepare(&self, row: &EndpointRow) -> Result<Live, Problem> {
+        let engine = self.engine(Some(row.engine))?;
+        let path = self.verified_file(row).await?;
+        self.verdicts.ask(engine.name(), &path).await?;
+        let threads = self.threads;
+        let work = move || -> Result<_, Problem> {
+            let model = engine.load(&path, threads)?;
+            let task = model.metadata().get(METADATA_KEY).map(|it| TaskSpec::read(it)).transpose()?;
+            Ok((Pool::start(model, threads)?, task))
+        };
+        let (pool, task) =
+            tokio::task::spawn_blocking(work).await.map_err(|it| Problem::bug("loading a model did not end", it))??;
+        Ok(Live { version_text: row.version.to_string(), row: row.clone(), pool, task, loaded_at: crate::app::clock() })
     }
 
-    /// Takes a model down.
+    /// The file of an endpoint's model, after its bytes were found to have its hash.
+    async fn verified_file(&self, row: &EndpointRow) -> Result<PathBuf, Problem> {
+        let hash = row.hash.as_deref().ok_or_else(|| {
+            Problem::invalid(format!("{}@{} has no ONNX file", row.model, row.version))
+                .hint("register one with `kaogong models register`")
+        })?;
+        let hash: BlobHash = hash.parse().map_err(|it| Problem::bug("a model version has a broken hash", it))?;
+        let blobs = self.blobs.clone();
+        let verified = tokio::task::spawn_blocking(move || blobs.verify(&hash))
+            .await
+            .map_err(|it| Problem::bug("verifying a model did not end", it))?;
+        match verified.map_err(Problem::from) {
+            Ok(_) => Ok(self.blobs.local_path(&hash)),
+            Err(problem) if problem.kind == ErrorKind::NotFound => Err(Problem::unavailable(format!(
+                "the file of {}@{} is missing from the data folder",
+                row.model, row.version
+            ))
+            .hint("restore the data folder from a backup, or register the model again")),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Takes a deleted endpoint's model down; a load of it that is under way ends in nothing.
     pub fn unload(&self, row: &EndpointRow) {
-        self.seen.write().unwrap_or_else(PoisonError::into_inner).remove(&row.id);
-        let key = (row.project_id, row.name.clone());
-        let old = self.names.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
-        tokio::task::spawn_blocking(move || drop(old));
+        let old = self.write().remove(row);
+        // After the lock.
+        drop(old);
     }
 
     /// The model that answers under a name.
     pub fn find(&self, project: ProjectId, name: &Name) -> Option<Arc<Live>> {
-        self.names.read().unwrap_or_else(PoisonError::into_inner).get(&(project, name.clone())).cloned()
+        self.read().find(project, name)
     }
 
     /// All models that answer in a project.
     pub fn all(&self, project: ProjectId) -> Vec<Arc<Live>> {
-        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = names.iter().filter(|it| it.0.0 == project).map(|it| it.1.clone()).collect();
+        let mut all = self.read().all(project);
         all.sort_by(|a, b| a.row.name.cmp(&b.row.name));
         all
     }
 
-    /// Whether what is wanted is what is seen, or failed already.
+    /// Whether there is nothing to do for a row: it answers, is being loaded, or failed in a way that time does not
+    /// mend.
     pub fn is_settled(&self, row: &EndpointRow) -> bool {
-        match self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&row.id) {
-            Some(Seen::Live(live)) => live.row.generation == row.generation,
-            Some(Seen::Failed { generation, .. }) => *generation == row.generation,
-            None => false,
-        }
+        let table = self.read();
+        table.is_busy(row.id) || table.is_settled(row, Instant::now())
     }
 
-    /// Endpoints in memory.
-    pub fn known(&self) -> Vec<EndpointId> {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    /// This moment, to be taken before the list for [`Serving::keep_only`] is read.
+    pub fn mark(&self) -> u64 {
+        self.write().mark()
     }
 
-    /// Takes down what nobody wants any more.
-    pub fn keep_only(&self, wanted: &[EndpointId]) {
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        names.retain(|_, it| wanted.contains(&it.row.id));
-        self.seen.write().unwrap_or_else(PoisonError::into_inner).retain(|id, _| wanted.contains(id));
+    /// Takes down what is not in a list of all wanted endpoints that was read after `mark`.
+    pub fn keep_only(&self, wanted: impl IntoIterator<Item = EndpointId>, mark: u64) {
+        let wanted = wanted.into_iter().collect();
+        let old = self.write().keep_only(&wanted, mark);
+        // After the lock.
+        drop(old);
     }
 
     /// Why an endpoint cannot be served.
     pub fn failure_of(&self, id: EndpointId) -> Option<String> {
-        match self.seen.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            Some(Seen::Failed { text, .. }) => Some(text.clone()),
-            _ => None,
-        }
+        self.read().failure_of(id)
     }
 }
 
-/// The file of an endpoint's model.
-pub fn file_of(blobs: &kaogong_data::Blobs, row: &EndpointRow) -> Result<PathBuf, Problem> {
-    let hash = row.hash.as_deref().ok_or_else(|| {
-        Problem::invalid(format!("{}@{} has no ONNX file", row.model, row.version))
-            .hint("register one with `kaogong models register`")
-    })?;
-    let hash: BlobHash = hash.parse().map_err(|it| Problem::bug("a model version has a broken hash", it))?;
-    if !blobs.exists(&hash)? {
-        return Err(Problem::unavailable(format!(
-            "the file of {}@{} is missing from the data folder",
-            row.model, row.version
-        )));
-    }
-    Ok(blobs.local_path(&hash))
-}
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,7 @@ impl Engine for Busy {
         "none".into()
     }
 
-    fn load(&self, _: &Path) -> Result<Arc<dyn Loaded>, Problem> {
+    fn load(&self, _: &Path, _: usize) -> Result<Arc<dyn Loaded>, Problem> {
         Ok(Arc::new(Self { busy: self.busy, specs: self.specs.clone(), metadata: BTreeMap::new() }))
     }
 }
@@ -44,6 +44,10 @@ impl Loaded for Busy {
 
     fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    fn is_steady(&self) -> bool {
+        true
     }
 
     fn session(&self) -> Result<Box<dyn Session>, Problem> {
@@ -66,7 +70,7 @@ impl Session for Spin {
 async fn measure(name: &str, busy: Duration, calls: u32) -> Result<(), Box<dyn std::error::Error>> {
     let specs = vec![TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 64] }];
     let engine = Busy { busy, specs, metadata: BTreeMap::new() };
-    let pool = Pool::start(engine.load(Path::new(""))?, 1)?;
+    let pool = Pool::start(engine.load(Path::new(""), 1)?, 1)?;
     let input = Tensor::f32("x", vec![1, 64], &[0.5; 64]);
     let mut took = Vec::new();
     for _ in 0..calls {

@@ -12,11 +12,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Its version, for pages and logs.
     fn version(&self) -> String;
 
-    /// Reads a model. Blocks and works; never called on a thread that serves requests.
+    /// Reads a model. Blocks and works; never called on a thread that serves requests. `threads` is how many sessions
+    /// are wanted side by side: an engine whose sessions are too large for that may use the cores inside of one.
     ///
     /// # Errors
     /// `Invalid` when the file is no model that this engine can run, naming what it cannot.
-    fn load(&self, path: &Path) -> Result<Arc<dyn Loaded>, Problem>;
+    fn load(&self, path: &Path, threads: usize) -> Result<Arc<dyn Loaded>, Problem>;
 }
 
 /// A model in memory.
@@ -29,6 +30,17 @@ pub trait Loaded: Send + Sync + 'static {
 
     /// The texts that its maker put into the file.
     fn metadata(&self) -> &BTreeMap<String, String>;
+
+    /// Whether the cost of a run depends on nothing but the number of rows: no loops, no branches, no sizes that come
+    /// from values, no free dimension inside a row. Only such a model may run on a thread that serves requests.
+    fn is_steady(&self) -> bool {
+        false
+    }
+
+    /// The memory that each session takes for itself, in bytes: the weights, where sessions do not share them.
+    fn session_bytes(&self) -> u64 {
+        0
+    }
 
     /// A session of its own for one thread.
     ///

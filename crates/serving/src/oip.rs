@@ -4,21 +4,24 @@
 //! written straight into the tensor's little-endian buffer.
 
 mod data;
+mod numbers;
+mod shapes;
 
 use crate::{
     task,
-    tensor::{DataType, Tensor, TensorSpec, elements_of},
+    tensor::{DataType, Tensor, TensorSpec, detail, elements_of, shown},
 };
 use bytes::Bytes;
 use data::JsonData;
 use kaogong_domain::Problem;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
+use shapes::{InputJson, OutputJson, RequestJson, TENSORS_MAX, count, id_of};
 
 /// Carries the length of the JSON part when binary tensors follow it.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
-/// The most tensors of one request.
-const TENSORS_MAX: usize = 256;
+/// What is set aside for the JSON of an answer before it is written, at most.
+const HEAD_ROOM_MAX: usize = 16 << 20;
 
 /// A request, ready for the engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +34,7 @@ pub struct InferRequest {
     pub wanted: Vec<Wanted>,
     /// Whether outputs are sent as bytes when they do not say themselves.
     pub is_binary: bool,
-    /// How long the call may wait, in microseconds.
+    /// How long the call may wait, in microseconds; never 0, which means that the caller names no time.
     pub timeout_us: Option<u64>,
 }
 
@@ -62,36 +65,6 @@ impl InferAnswer {
     }
 }
 
-#[derive(Deserialize)]
-struct RequestJson<'a> {
-    #[serde(default)]
-    id: Option<Value>,
-    #[serde(default)]
-    parameters: Option<Map<String, Value>>,
-    #[serde(borrow)]
-    inputs: Vec<InputJson<'a>>,
-    #[serde(default)]
-    outputs: Vec<OutputJson>,
-}
-
-#[derive(Deserialize)]
-struct InputJson<'a> {
-    name: String,
-    shape: Vec<i64>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Option<Map<String, Value>>,
-    #[serde(borrow, default)]
-    data: Option<&'a serde_json::value::RawValue>,
-}
-
-#[derive(Deserialize)]
-struct OutputJson {
-    name: String,
-    #[serde(default)]
-    parameters: Option<Map<String, Value>>,
-}
-
 /// Reads a request.
 ///
 /// `header_length` is the value of [`HEADER_LENGTH`]; `specs` are the model's inputs, needed for the raw form
@@ -107,7 +80,7 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
             length.ok_or_else(|| {
                 Problem::invalid(format!(
                     "{HEADER_LENGTH} `{}` is not within the body of {} bytes",
-                    cut(text),
+                    shown(text),
                     body.len()
                 ))
             })?
@@ -117,20 +90,18 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
         return read_raw(body, specs);
     }
     let json: RequestJson<'_> = serde_json::from_slice(&body[..split])
-        .map_err(|it| Problem::invalid(format!("failed to parse the request JSON buffer: {it}")))?;
-    if json.inputs.is_empty() || json.inputs.len() > TENSORS_MAX {
-        return Err(Problem::invalid(format!(
-            "a request has 1 to {TENSORS_MAX} inputs, this one has {}",
-            json.inputs.len()
-        )));
+        .map_err(|it| Problem::invalid(format!("failed to parse the request JSON buffer: {}", detail(&it))))?;
+    if json.inputs.is_empty() {
+        return Err(Problem::invalid(format!("a request has 1 to {TENSORS_MAX} inputs, this one has 0")));
     }
-    check_wanted(&json.outputs)?;
+    let id = id_of(json.id)?;
+    refuse_twice(&json.outputs)?;
     let mut rest = body.slice(split..);
     let mut inputs = Vec::with_capacity(json.inputs.len());
     for input in json.inputs {
         let tensor = read_input(input, &mut rest)?;
         if inputs.iter().any(|it: &Tensor| it.name == tensor.name) {
-            return Err(Problem::invalid(format!("input `{}` is given twice", tensor.name)));
+            return Err(Problem::invalid(format!("input `{}` is given twice", shown(&tensor.name))));
         }
         inputs.push(tensor);
     }
@@ -139,59 +110,49 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
     }
     let parameters = json.parameters.unwrap_or_default();
     Ok(InferRequest {
-        id: json.id.map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned)),
+        id,
         inputs,
         wanted: json.outputs.into_iter().map(wanted).collect(),
-        is_binary: parameters.get("binary_data_output").and_then(Value::as_bool).unwrap_or(false),
-        timeout_us: parameters.get("timeout").and_then(Value::as_u64),
+        is_binary: parameters.binary_data_output().unwrap_or(false),
+        timeout_us: parameters.timeout_us(),
     })
 }
 
 /// An output wanted twice would be sent twice: a small request must not ask for an answer without bound.
-fn check_wanted(outputs: &[OutputJson]) -> Result<(), Problem> {
-    if outputs.len() > TENSORS_MAX {
-        return Err(Problem::invalid(format!(
-            "a request wants at most {TENSORS_MAX} outputs, this one {}",
-            outputs.len()
-        )));
-    }
+fn refuse_twice(outputs: &[OutputJson<'_>]) -> Result<(), Problem> {
     let mut names: Vec<&str> = outputs.iter().map(|it| it.name.as_str()).collect();
     names.sort_unstable();
     match names.windows(2).find(|it| it[0] == it[1]) {
-        Some(twice) => Err(Problem::invalid(format!("output `{}` is wanted twice", cut(twice[0])))),
+        Some(twice) => Err(Problem::invalid(format!("output `{}` is wanted twice", shown(twice[0])))),
         None => Ok(()),
     }
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(40).collect()
-}
-
-fn wanted(it: OutputJson) -> Wanted {
+fn wanted(it: OutputJson<'_>) -> Wanted {
     let parameters = it.parameters.unwrap_or_default();
-    let classes = parameters.get("classification").and_then(Value::as_u64).and_then(|it| usize::try_from(it).ok());
-    Wanted { name: it.name, is_binary: parameters.get("binary_data").and_then(Value::as_bool), classes }
+    Wanted { name: it.name, is_binary: parameters.binary_data(), classes: parameters.classification() }
 }
 
 fn read_input(input: InputJson<'_>, rest: &mut Bytes) -> Result<Tensor, Problem> {
+    let name = shown(&input.name);
     let datatype = DataType::parse(&input.datatype).ok_or_else(|| {
-        Problem::invalid(format!("input `{}` has the unknown datatype `{}`", input.name, cut(&input.datatype)))
+        Problem::invalid(format!("input `{name}` has the unknown datatype `{}`", shown(&input.datatype)))
     })?;
     let elements = elements_of(&input.shape)?;
-    let binary = input.parameters.as_ref().and_then(|it| it.get("binary_data_size"));
+    let binary = input.parameters.as_ref().and_then(|it| it.binary_data_size);
     let data = match (binary, input.data) {
         (Some(size), None) => {
-            let size = size.as_u64().and_then(|it| usize::try_from(it).ok()).filter(|it| *it <= rest.len());
+            let size = count(size).and_then(|it| usize::try_from(it).ok()).filter(|it| *it <= rest.len());
             let size = size.ok_or_else(|| {
-                Problem::invalid(format!("binary_data_size of input `{}` is not within the body", input.name))
+                Problem::invalid(format!("binary_data_size of input `{name}` is not within the body"))
             })?;
             rest.split_to(size)
         }
         (None, Some(json)) => JsonData { datatype, elements, name: &input.name }.read(json.get())?,
         (Some(_), Some(_)) => {
-            return Err(Problem::invalid(format!("input `{}` has both JSON and binary data", input.name)));
+            return Err(Problem::invalid(format!("input `{name}` has both JSON and binary data")));
         }
-        (None, None) => return Err(Problem::invalid(format!("input `{}` has no data", input.name))),
+        (None, None) => return Err(Problem::invalid(format!("input `{name}` has no data"))),
     };
     let tensor = Tensor { name: input.name, datatype, shape: input.shape, data };
     tensor.check()?;
@@ -222,7 +183,7 @@ fn read_raw(body: &Bytes, specs: &[TensorSpec]) -> Result<InferRequest, Problem>
 pub fn arrange(mut inputs: Vec<Tensor>, specs: &[TensorSpec]) -> Result<Vec<Tensor>, Problem> {
     if let Some(unknown) = inputs.iter().find(|it| specs.iter().all(|spec| spec.name != it.name)) {
         let names: Vec<&str> = specs.iter().map(|it| it.name.as_str()).collect();
-        return Err(Problem::invalid(format!("the model has no input `{}`", unknown.name))
+        return Err(Problem::invalid(format!("the model has no input `{}`", shown(&unknown.name)))
             .hint(format!("its inputs are {}", names.join(", "))));
     }
     let mut arranged = Vec::with_capacity(specs.len());
@@ -258,11 +219,16 @@ struct AnswerJson<'a> {
 struct OutputView<'a> {
     name: &'a str,
     datatype: &'static str,
-    shape: Vec<i64>,
+    shape: &'a [i64],
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<Value>,
+    parameters: Option<BinarySize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<data::Shown<'a>>,
+}
+
+#[derive(Serialize)]
+struct BinarySize {
+    binary_data_size: usize,
 }
 
 /// Who answers.
@@ -276,21 +242,61 @@ pub struct ModelName<'a> {
     pub labels: &'a [String],
 }
 
+fn no_output(model: &str, name: &str) -> Problem {
+    Problem::invalid(format!("unexpected inference output `{}` for model `{model}`", shown(name)))
+}
+
+/// Checks the names of outputs that are wanted before the model runs for nothing. `specs` are the model's outputs.
+///
+/// # Errors
+/// `Invalid` names the output that the model does not have.
+pub fn check_output_names<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    model: ModelName<'_>,
+    specs: &[TensorSpec],
+) -> Result<(), Problem> {
+    match names.into_iter().find(|name| specs.iter().all(|it| it.name != *name)) {
+        Some(name) => Err(no_output(model.name, name)),
+        None => Ok(()),
+    }
+}
+
+/// Checks what a request wants back before the model runs for nothing. `specs` are the model's outputs.
+///
+/// # Errors
+/// `Invalid` where [`write_answer`] would refuse: an output that is not there, one whose type JSON cannot carry, or one
+/// without numbers to classify.
+pub fn check_wanted(request: &InferRequest, model: ModelName<'_>, specs: &[TensorSpec]) -> Result<(), Problem> {
+    check_output_names(request.wanted.iter().map(|it| it.name.as_str()), model, specs)?;
+    for spec in specs {
+        let want = request.wanted.iter().find(|it| it.name == spec.name);
+        if want.is_none() && !request.wanted.is_empty() {
+            continue;
+        }
+        let classes = want.and_then(|it| it.classes);
+        if classes.is_some() && spec.datatype == DataType::Bytes {
+            return Err(Problem::invalid(format!("output `{}` holds no numbers to classify", shown(&spec.name))));
+        }
+        let is_binary = want.and_then(|it| it.is_binary).unwrap_or(request.is_binary);
+        if !is_binary && classes.is_none() && matches!(spec.datatype, DataType::Fp16 | DataType::Bf16) {
+            return Err(data::not_in_json(&spec.name, spec.datatype));
+        }
+    }
+    Ok(())
+}
+
 /// Writes an answer.
 ///
 /// # Errors
-/// `Invalid` when an output that is not there is wanted, or a type that JSON cannot carry.
+/// `Invalid` when an output that is not there is wanted, or a type that JSON cannot carry; [`check_wanted`] says so
+/// before the run.
 pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Tensor]) -> Result<InferAnswer, Problem> {
-    let mut tail = vec![];
-    let mut views = vec![];
     let all: Vec<(&Tensor, Option<&Wanted>)> = if request.wanted.is_empty() {
         outputs.iter().map(|it| (it, None)).collect()
     } else {
-        let find = |want: &'_ Wanted| outputs.iter().find(|it| it.name == want.name);
         let pairs = request.wanted.iter().map(|want| {
-            find(want).map(|it| (it, Some(want))).ok_or_else(|| {
-                Problem::invalid(format!("unexpected inference output `{}` for model `{}`", want.name, model.name))
-            })
+            let found = outputs.iter().find(|it| it.name == want.name);
+            found.map(|it| (it, Some(want))).ok_or_else(|| no_output(model.name, &want.name))
         });
         pairs.collect::<Result<_, _>>()?
     };
@@ -300,27 +306,26 @@ pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Ten
             want.and_then(|it| it.classes).map(|count| task::classify(it, count, model.labels)).transpose()
         })
         .collect::<Result<_, _>>()?;
+    let mut tail = vec![];
+    let mut room = 256;
+    let mut views = Vec::with_capacity(all.len());
     for ((tensor, want), classes) in all.iter().zip(&classified) {
         let tensor = classes.as_ref().unwrap_or(tensor);
         let is_binary = want.and_then(|it| it.is_binary).unwrap_or(request.is_binary);
-        let (parameters, shown) = if is_binary {
+        let (parameters, data) = if is_binary {
             tail.push(tensor.data.clone());
-            (Some(json!({"binary_data_size": tensor.data.len()})), None)
+            (Some(BinarySize { binary_data_size: tensor.data.len() }), None)
         } else {
             (None, Some(data::Shown::new(tensor)?))
         };
-        let shape = tensor.shape.clone();
-        views.push(OutputView {
-            name: &tensor.name,
-            datatype: tensor.datatype.as_str(),
-            shape,
-            parameters,
-            data: shown,
-        });
+        room += 128 + tensor.name.len() + data.as_ref().map_or(0, data::Shown::room);
+        let datatype = tensor.datatype.as_str();
+        views.push(OutputView { name: &tensor.name, datatype, shape: &tensor.shape, parameters, data });
     }
     let answer =
         AnswerJson { model_name: model.name, model_version: model.version, id: request.id.as_deref(), outputs: views };
-    let head = serde_json::to_vec(&answer).map_err(|it| Problem::bug("an answer cannot be written as JSON", it))?;
+    let mut head = Vec::with_capacity(room.min(HEAD_ROOM_MAX));
+    serde_json::to_writer(&mut head, &answer).map_err(|it| Problem::bug("an answer cannot be written as JSON", it))?;
     Ok(InferAnswer { head, tail })
 }
 

@@ -1,7 +1,8 @@
 //! A loaded model with its threads: bounded queue, batches of what waits, no waiting for more.
 //!
-//! A call of a model known to be quick runs on the caller's own thread when a session is free: handing it over
-//! and back costs more than the model itself. Everything else goes through the queue to a compute thread.
+//! A call of a model known to be quick, and whose cost its caller cannot choose, runs on the caller's own thread when a
+//! session is free: handing it over and back costs more than the model itself. Everything else goes through the queue
+//! to a compute thread.
 
 mod batch;
 mod warm;
@@ -17,7 +18,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,8 +33,30 @@ const BATCH_ROWS_MAX: usize = 64;
 const QUICK_NS: u64 = 100_000;
 /// A model slower than this at first gets no spare sessions: it would not become quick.
 const SPARE_NS: u64 = 10 * QUICK_NS;
+/// Rows of a call that runs where it arrived. What a run takes is known for one row; this bounds how wrong that can be
+/// for a model that compares rows with each other.
+const QUICK_ROWS_MAX: usize = 16;
 /// A waiting call is given up after this, when the caller names no time.
-const WAIT_MAX: Duration = Duration::from_secs(30);
+const WAIT_USUAL: Duration = Duration::from_secs(30);
+/// The longest time that a caller may name: the server ends a call after a minute.
+pub const WAIT_MAX: Duration = Duration::from_secs(55);
+/// What the sessions of one model may take together, in bytes, where each has weights of its own.
+const COPIES_BYTES_MAX: u64 = 1 << 30;
+
+/// How many sessions of `session_bytes` each there may be, of `wanted` ones: as many as stay within one GiB together,
+/// and one in any case.
+pub fn sessions_within(session_bytes: u64, wanted: usize) -> usize {
+    let fit = COPIES_BYTES_MAX.checked_div(session_bytes).unwrap_or(u64::MAX);
+    usize::try_from(fit).unwrap_or(usize::MAX).min(wanted).max(1)
+}
+
+/// Loads nothing and keeps nothing: runs a model as [`Pool::start`] would before it answers.
+///
+/// # Errors
+/// As [`Pool::start`].
+pub fn try_out(model: &dyn Loaded) -> Result<(), Problem> {
+    warmed(model, 1).map(drop)
+}
 
 /// What a call gets.
 #[derive(Debug)]
@@ -69,7 +92,19 @@ struct Call {
     deadline: Instant,
     /// Rows, when the call may share a run.
     rows: Option<usize>,
+    claim: Arc<Claim>,
     reply: oneshot::Sender<Result<Reply, Problem>>,
+}
+
+/// Who gets a waiting call first: the thread that runs it, or its caller who gives up. A run that has begun is waited
+/// for, because its answer is near and giving it up would save nothing.
+#[derive(Default)]
+struct Claim(AtomicU8);
+
+impl Claim {
+    fn take(&self) -> bool {
+        self.0.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
 }
 
 #[derive(Default)]
@@ -87,13 +122,14 @@ struct Shared {
     counters: Counters,
     /// What the engine takes for one row, learned; nanoseconds, smoothed over eight runs.
     row_ns: AtomicU64,
+    is_steady: bool,
     can_batch: AtomicBool,
 }
 
-/// A loaded model with its threads. Dropping it lets queued calls end first.
+/// A loaded model with its threads. Dropping it waits for nothing: the threads answer what is queued, then end, and the
+/// last of them frees the model.
 pub struct Pool {
     shared: Arc<Shared>,
-    threads: Vec<std::thread::JoinHandle<()>>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,33 +138,37 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    /// Starts `threads` compute threads after the model has run in each of their sessions, to warm it up and to see
-    /// that it works.
+    /// Starts `threads` compute threads, or fewer where the sessions would take too much memory, after the model has run
+    /// in each of their sessions, to warm it up and to see that it works.
     ///
     /// # Errors
     /// `Invalid` when the model fails on zeros of its own input shapes or gives other outputs than it declares.
     pub fn start(model: Arc<dyn Loaded>, threads: usize) -> Result<Self, Problem> {
         let threads = threads.clamp(1, 64);
-        let (sessions, found) = warmed(&*model, threads)?;
+        let room = sessions_within(model.session_bytes(), 2 * threads);
+        let (sessions, found) = warmed(&*model, threads.min(room))?;
         let row_ns = found.row_ns.unwrap_or(SPARE_NS);
-        let spare = if row_ns < SPARE_NS { warmed(&*model, threads)?.0 } else { vec![] };
+        let is_steady = model.is_steady();
+        let spares = if is_steady && row_ns < SPARE_NS { threads.min(room - sessions.len()) } else { 0 };
+        let spare = warmed(&*model, spares)?.0;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             bell: Condvar::new(),
             spare: Mutex::new(spare),
             counters: Counters::default(),
             row_ns: AtomicU64::new(row_ns),
+            is_steady,
             can_batch: AtomicBool::new(found.can_batch),
             model,
         });
-        let mut pool = Self { shared, threads: vec![] };
+        let pool = Self { shared };
         for (number, session) in sessions.into_iter().enumerate() {
             let shared = pool.shared.clone();
             let thread = std::thread::Builder::new().name(format!("compute-{number}"));
-            let handle = thread
+            // Not joined: whoever drops the pool may be a thread that serves requests.
+            thread
                 .spawn(move || serve(&shared, session))
                 .map_err(|it| Problem::unavailable("cannot start a compute thread").because(it))?;
-            pool.threads.push(handle);
         }
         Ok(pool)
     }
@@ -146,7 +186,8 @@ impl Pool {
     /// Runs the model on inputs in the model's order.
     ///
     /// # Errors
-    /// `TooMany` at once when the queue is full; `Unavailable` when the time is over before the answer is there.
+    /// `TooMany` at once when the queue is full; `Unavailable` when the time is over before the run has begun. No time
+    /// means 30 seconds, and more than [`WAIT_MAX`] is that.
     pub async fn infer(&self, inputs: Vec<Tensor>, time: Option<Duration>) -> Result<Reply, Problem> {
         let since = Instant::now();
         let answer = match self.quick_session(&inputs) {
@@ -168,8 +209,9 @@ impl Pool {
     }
 
     fn quick_session(&self, inputs: &[Tensor]) -> Option<Box<dyn Session>> {
-        let rows = batch::rows_of(inputs).unwrap_or(1) as u64;
-        if self.shared.row_ns.load(Ordering::Relaxed).saturating_mul(rows) >= QUICK_NS {
+        // Inputs that do not agree on their rows have a cost that nobody has measured.
+        let rows = batch::rows_of(inputs).filter(|it| self.shared.is_steady && *it <= QUICK_ROWS_MAX)?;
+        if self.shared.row_ns.load(Ordering::Relaxed).saturating_mul(rows as u64) >= QUICK_NS {
             return None;
         }
         locked(&self.shared.spare).pop()
@@ -186,7 +228,8 @@ impl Pool {
 
     async fn run_queued(&self, inputs: Vec<Tensor>, since: Instant, time: Option<Duration>) -> Result<Reply, Problem> {
         let (reply, answer) = oneshot::channel();
-        let deadline = since + time.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+        let deadline = since + time.unwrap_or(WAIT_USUAL).min(WAIT_MAX);
+        let claim = Arc::<Claim>::default();
         {
             let mut queue = locked(&self.shared.queue);
             if queue.is_closed {
@@ -201,15 +244,16 @@ impl Pool {
                     .hint("send fewer at once, or try again in a moment"));
             }
             let rows = batch::rows_of(&inputs);
-            queue.calls.push_back(Call { inputs, since, deadline, rows, reply });
+            queue.calls.push_back(Call { inputs, since, deadline, rows, claim: claim.clone(), reply });
         }
         self.shared.bell.notify_one();
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(answer) => {
-                answer.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
-            }
-            Err(_) => Err(late()),
-        }
+        let mut answer = answer;
+        let waited = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) if claim.take() => return Err(late()),
+            Err(_) => answer.await,
+        };
+        waited.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
     }
 }
 
@@ -217,10 +261,6 @@ impl Drop for Pool {
     fn drop(&mut self) {
         locked(&self.shared.queue).is_closed = true;
         self.shared.bell.notify_all();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so; there is nothing left to wait for.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -258,7 +298,7 @@ impl Shared {
 }
 
 fn late() -> Problem {
-    Problem::unavailable("the time of the call was over before the model answered")
+    Problem::unavailable("the time of the call was over before the model could begin")
         .hint("try again, or allow more time")
 }
 
@@ -291,6 +331,7 @@ fn serve(shared: &Shared, session: Box<dyn Session>) {
         for call in over {
             let _ = call.reply.send(Err(late()));
         }
+        let live: Vec<Call> = live.into_iter().filter(|it| it.claim.take()).collect();
         if live.len() > 1 {
             run_together(shared, &mut session, live);
         } else {

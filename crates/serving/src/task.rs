@@ -2,7 +2,7 @@
 //!
 //! With it the platform can take a picture or a row and give back a class, without any code of the user.
 
-use crate::tensor::{DataType, Tensor};
+use crate::tensor::{DataType, Tensor, detail, shown};
 use kaogong_domain::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -121,7 +121,7 @@ impl TaskSpec {
     /// `Invalid` when the text is there and cannot be read.
     pub fn read(text: &str) -> Result<Self, Problem> {
         let task: Self = serde_json::from_str(text)
-            .map_err(|it| Problem::invalid(format!("the model's `{METADATA_KEY}` cannot be read: {it}")))?;
+            .map_err(|it| Problem::invalid(format!("the model's `{METADATA_KEY}` cannot be read: {}", detail(&it))))?;
         if let Self::ImageClassification { width, height, channels, .. } = &task
             && (*width == 0 || *height == 0 || *width > SIDE_MAX || *height > SIDE_MAX || !matches!(channels, 1 | 3))
         {
@@ -191,7 +191,9 @@ impl TaskSpec {
         };
         if let Some(unknown) = row.keys().find(|it| columns.iter().all(|column| column.name != **it)) {
             let names: Vec<&str> = columns.iter().map(|it| it.name.as_str()).take(20).collect();
-            return Err(Problem::invalid(format!("the model has no column `{unknown}`")).hint(names.join(", ")));
+            return Err(
+                Problem::invalid(format!("the model has no column `{}`", shown(unknown))).hint(names.join(", "))
+            );
         }
         let mut values = vec![];
         for column in columns {
@@ -239,20 +241,27 @@ fn number(column: &str, value: &Value) -> Result<f32, Problem> {
         Value::String(it) => it.trim().parse().ok(),
         _ => None,
     };
-    read.map(|it| it as f32).ok_or_else(|| Problem::invalid(format!("column `{column}` needs a number, not {value}")))
+    read.map(|it| it as f32).ok_or_else(|| {
+        let value = value.to_string();
+        Problem::invalid(format!("column `{}` needs a number, not {}", shown(column), shown(&value)))
+    })
 }
 
-/// The classification extension: for each row the most likely classes as texts `value:index[:label]`.
+/// The classification extension: for each row the most likely classes as texts `value:index[:label]`. A tensor of one
+/// dimension has no rows: its numbers are the classes, and so is the answer's one dimension.
 ///
 /// # Errors
 /// `Invalid` when the tensor holds no numbers.
 pub fn classify(tensor: &Tensor, count: usize, labels: &[String]) -> Result<Tensor, Problem> {
     let values = tensor.to_f64();
-    let values =
-        values.ok_or_else(|| Problem::invalid(format!("output `{}` holds no numbers to classify", tensor.name)))?;
-    let rows = usize::try_from(tensor.shape.first().copied().unwrap_or(1)).unwrap_or(1).max(1);
-    let width = values.len() / rows;
-    let count = count.clamp(1, width.max(1));
+    let values = values
+        .ok_or_else(|| Problem::invalid(format!("output `{}` holds no numbers to classify", shown(&tensor.name))))?;
+    let rows = match tensor.shape[..] {
+        [] | [_] => None,
+        [rows, ..] => Some(usize::try_from(rows).unwrap_or(0)),
+    };
+    let width = values.len() / rows.unwrap_or(1).max(1);
+    let count = count.min(width);
     let mut data = vec![];
     for row in values.chunks(width.max(1)) {
         let mut order: Vec<usize> = (0..row.len()).collect();
@@ -264,7 +273,7 @@ pub fn classify(tensor: &Tensor, count: usize, labels: &[String]) -> Result<Tens
             data.extend_from_slice(text.as_bytes());
         }
     }
-    let shape = vec![rows as i64, count as i64];
+    let shape = rows.into_iter().chain([count]).map(|it| it as i64).collect();
     Ok(Tensor { name: tensor.name.clone(), datatype: DataType::Bytes, shape, data: data.into() })
 }
 
@@ -319,5 +328,18 @@ mod tests {
         let tensor = Tensor::f32("p", vec![1, 3], &[0.1, 0.7, 0.2]);
         let classes = classify(&tensor, 2, &["a".into(), "b".into()]).expect("classes");
         assert_eq!((classes.shape, &classes.data[4..16]), (vec![1, 2], &b"0.700000:1:b"[..]));
+    }
+
+    #[test]
+    fn classes_without_a_batch_dimension_are_one_row() {
+        let one = classify(&Tensor::f32("p", vec![3], &[0.1, 0.7, 0.2]), 2, &[]).expect("classes");
+        assert_eq!((&one.shape[..], &one.data[4..14]), (&[2][..], &b"0.700000:1"[..]));
+        let scalar = classify(&Tensor::f32("p", vec![], &[0.5]), 2, &[]).expect("classes");
+        assert_eq!(scalar.shape, [1]);
+        for nothing in [vec![0, 3], vec![2, 0]] {
+            let empty = classify(&Tensor::f32("p", nothing.clone(), &[]), 2, &[]).expect("classes");
+            empty.check().expect("as many texts as the shape promises");
+            assert_eq!(empty.shape[0], nothing[0]);
+        }
     }
 }

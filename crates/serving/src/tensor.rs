@@ -5,6 +5,27 @@ use kaogong_domain::Problem;
 
 /// The most elements of one tensor: what fits a request body many times over.
 pub const ELEMENTS_MAX: u64 = 1 << 31;
+/// The most texts of one tensor: each becomes a text of its own inside an engine, many times its bytes on the wire.
+pub const TEXTS_MAX: usize = 1 << 20;
+/// The most characters of a name that an error repeats.
+const SHOWN_MAX: usize = 64;
+/// The most characters of what a parser says, which may repeat what it could not read.
+const DETAIL_MAX: usize = 200;
+
+/// The beginning of a text that a caller wrote, for errors.
+pub fn shown(text: &str) -> &str {
+    text.char_indices().nth(SHOWN_MAX).map_or(text, |(end, _)| &text[..end])
+}
+
+/// What another reader said about a text that a caller wrote, without most of that text.
+pub(crate) fn detail(error: &dyn std::fmt::Display) -> String {
+    let mut text = error.to_string();
+    if let Some((end, _)) = text.char_indices().nth(DETAIL_MAX) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
 
 /// An element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,7 +181,9 @@ impl Tensor {
             DataType::Uint64 => each(data, |it| u64::from_le_bytes(it) as f64),
             DataType::Fp32 => each(data, |it| f64::from(f32::from_le_bytes(it))),
             DataType::Fp64 => each(data, f64::from_le_bytes),
-            DataType::Fp16 | DataType::Bf16 | DataType::Bytes => return None,
+            DataType::Fp16 => each(data, |it| half(u16::from_le_bytes(it))),
+            DataType::Bf16 => each(data, |it| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(it)) << 16))),
+            DataType::Bytes => return None,
         })
     }
 
@@ -170,6 +193,10 @@ impl Tensor {
     /// `Invalid` names the tensor and both counts.
     pub fn check(&self) -> Result<(), Problem> {
         let elements = elements_of(&self.shape)?;
+        if self.datatype == DataType::Bytes && elements > TEXTS_MAX {
+            let text = format!("tensor `{}` has {elements} texts, at most {TEXTS_MAX} are taken", shown(&self.name));
+            return Err(Problem::invalid(text));
+        }
         let is_right = match self.datatype.size() {
             Some(size) => elements.checked_mul(size) == Some(self.data.len()),
             None => count_texts(&self.data) == Some(elements),
@@ -179,12 +206,24 @@ impl Tensor {
         }
         Err(Problem::invalid(format!(
             "tensor `{}` of type {} and shape {:?} needs {elements} elements, its data of {} bytes has another number",
-            self.name,
+            shown(&self.name),
             self.datatype.as_str(),
             self.shape,
             self.data.len()
         )))
     }
+}
+
+/// The value of a half-precision float (IEEE 754 binary16).
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from((bits >> 10) & 0x1f), f64::from(bits & 0x3ff));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+    };
+    if bits >> 15 == 1 { -size } else { size }
 }
 
 /// How many texts `BYTES` data holds; `None` when it is cut or has bytes left over.
@@ -224,5 +263,34 @@ mod tests {
         };
         assert!(texts.check().is_ok());
         assert!(Tensor { data: Bytes::from_static(b"\x09\0\0\0ab"), ..texts }.check().is_err());
+    }
+
+    #[test]
+    fn texts_are_few_enough_for_an_engine() {
+        let count = TEXTS_MAX + 1;
+        let name = "t".repeat(100);
+        let texts = Tensor {
+            name,
+            datatype: DataType::Bytes,
+            shape: vec![count as i64],
+            data: Bytes::from(vec![0; 4 * count]),
+        };
+        let problem = texts.check().expect_err("too many");
+        assert!(problem.text.contains("at most 1048576"), "{problem}");
+        assert!(!problem.text.contains(&"t".repeat(65)), "{problem}");
+    }
+
+    #[test]
+    fn short_floats_are_numbers_too() {
+        let read = |datatype, bits: &[u16]| {
+            let data = bits.iter().flat_map(|it| it.to_le_bytes()).collect::<Vec<u8>>().into();
+            Tensor { name: "x".into(), datatype, shape: vec![bits.len() as i64], data }.to_f64().expect("numbers")
+        };
+        let halves = read(DataType::Fp16, &[0x3c00, 0xc000, 0x3555, 0x0001, 0x7c00, 0x8000]);
+        assert_eq!(halves[..2], [1.0, -2.0]);
+        assert!((halves[2] - 1.0 / 3.0).abs() < 1e-4);
+        assert_eq!((halves[3], halves[4], halves[5]), (2f64.powi(-24), f64::INFINITY, 0.0));
+        assert!(read(DataType::Fp16, &[0x7e00])[0].is_nan());
+        assert_eq!(read(DataType::Bf16, &[0x3f80, 0xc040]), [1.0, -3.0]);
     }
 }

@@ -12,7 +12,7 @@ use kaogong_domain::{
     names::Name,
 };
 use serde_json::json;
-use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, any::AnyRow};
 
 type Told<T> = std::result::Result<T, Problem>;
 
@@ -121,6 +121,19 @@ fn member(row: &AnyRow) -> Result<MemberRow> {
     })
 }
 
+/// The name of a user, for the event log.
+pub(crate) async fn user_name(conn: &mut AnyConnection, id: UserId) -> Result<String> {
+    let row = sql::row(conn, "SELECT name FROM users WHERE id = $1", vals![id]).await?;
+    row.ok_or_else(|| Problem::not_found(format!("there is no user {id}")))?.text("name")
+}
+
+/// Ends everything that a user could come in with, but for tokens.
+async fn end_ways_in(conn: &mut AnyConnection, id: UserId) -> Result<()> {
+    sql::exec(conn, "DELETE FROM sessions WHERE user_id = $1", vals![id]).await?;
+    sql::exec(conn, "DELETE FROM sign_in_links WHERE user_id = $1", vals![id]).await?;
+    Ok(())
+}
+
 fn plain_name(text: &str) -> Result<Name> {
     Ok(text.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?)
 }
@@ -187,28 +200,25 @@ impl Store {
         Ok(row.as_ref().map(user).transpose()?)
     }
 
-    /// Refuses a user from now on: sessions end, tokens are revoked.
+    /// Refuses a user from now on: sessions end, tokens are revoked, sign-in links are void.
     pub async fn disable_user(&self, id: UserId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE users SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![id, now]).await? == 0 {
-            return Ok(());
-        }
-        sql::exec(&mut tx, "DELETE FROM sessions WHERE user_id = $1", vals![id]).await?;
+        let sql = "UPDATE users SET disabled_at = $2 WHERE id = $1 AND disabled_at IS NULL RETURNING name";
+        let Some(row) = sql::row(&mut tx, sql, vals![id, now]).await? else { return Ok(()) };
+        end_ways_in(&mut tx, id).await?;
         let sql = "UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
         sql::exec(&mut tx, sql, vals![id, now]).await?;
-        tx.event(actor, now, Change::new(None, "access", "user.disabled", id)).await?;
+        tx.event(actor, now, Change::new(None, "access", "user.disabled", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
-    /// Replaces a password; other sessions of the user end.
+    /// Replaces a password; sessions of the user end and sign-in links are void.
     pub async fn set_password(&self, id: UserId, hash: String, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        if sql::exec(&mut tx, "UPDATE users SET password_hash = $2 WHERE id = $1", vals![id, hash]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no user {id}")));
-        }
-        sql::exec(&mut tx, "DELETE FROM sessions WHERE user_id = $1", vals![id]).await?;
-        tx.event(actor, now, Change::new(None, "access", "user.password_changed", id)).await?;
+        let name = user_name(&mut tx, id).await?;
+        sql::exec(&mut tx, "UPDATE users SET password_hash = $2 WHERE id = $1", vals![id, hash]).await?;
+        end_ways_in(&mut tx, id).await?;
+        tx.event(actor, now, Change::new(None, "access", "user.password_changed", id).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -321,9 +331,7 @@ impl Store {
         now: Timestamp,
     ) -> Told<MemberRow> {
         let mut tx = self.change().await?;
-        if sql::number(&mut tx, "SELECT COUNT(*) FROM users WHERE id = $1", vals![user]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no user {user}")));
-        }
+        let name = user_name(&mut tx, user).await?;
         let sql = "SELECT COUNT(*) FROM projects WHERE id = $1 AND deleted_at IS NULL";
         if sql::number(&mut tx, sql, vals![project]).await? == 0 {
             return Err(Problem::not_found(format!("there is no project {project}")));
@@ -334,7 +342,8 @@ impl Store {
         let sql = "INSERT INTO members (project_id, user_id, role, since) VALUES ($1, $2, $3, $4) \
             ON CONFLICT (project_id, user_id) DO UPDATE SET role = excluded.role";
         sql::exec(&mut tx, sql, vals![project, user, role.as_str(), now]).await?;
-        let change = Change::new(project, "access", "member.set", user).detail(json!({"role": role.as_str()}));
+        let change = Change::new(project, "access", "member.set", user).name(name);
+        let change = change.detail(json!({"role": role.as_str()}));
         tx.event(actor, now, change).await?;
         let sql = "SELECT m.*, u.name AS name, u.display_name AS display_name FROM members m JOIN users u ON u.id = m.user_id \
             WHERE m.project_id = $1 AND m.user_id = $2";
@@ -353,7 +362,8 @@ impl Store {
         if sql::exec(&mut tx, sql, vals![project, user]).await? == 0 {
             return Err(Problem::not_found("that user is not a member of this project"));
         }
-        tx.event(actor, now, Change::new(project, "access", "member.removed", user)).await?;
+        let name = user_name(&mut tx, user).await?;
+        tx.event(actor, now, Change::new(project, "access", "member.removed", user).name(name)).await?;
         Ok(tx.commit().await?)
     }
 }

@@ -2,13 +2,15 @@
 
 use crate::{
     Actor, Store,
+    events::Change,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
     ids::{JobId, LoggedModelId, ProjectId, RunId},
 };
-use sqlx::any::AnyRow;
+use serde_json::json;
+use sqlx::{AnyConnection, any::AnyRow};
 use std::fmt;
 
 type Told<T> = std::result::Result<T, Problem>;
@@ -72,13 +74,22 @@ fn artifact(row: &AnyRow) -> Result<ArtifactRow> {
     })
 }
 
-async fn note_blob(
-    conn: &mut sqlx::AnyConnection,
+/// The noun of an owner, and its name when it is there.
+async fn owner_name(
+    conn: &mut AnyConnection,
     project: ProjectId,
-    hash: &str,
-    size: u64,
-    now: Timestamp,
-) -> Result<()> {
+    owner: ArtifactOwner,
+) -> Result<(&'static str, Option<String>)> {
+    let (noun, sql) = match owner {
+        ArtifactOwner::Run(_) => ("runs", "SELECT name FROM runs WHERE project_id = $1 AND id = $2"),
+        ArtifactOwner::Job(_) => ("jobs", "SELECT name FROM jobs WHERE project_id = $1 AND id = $2"),
+        ArtifactOwner::LoggedModel(_) => ("runs", "SELECT name FROM logged_models WHERE project_id = $1 AND id = $2"),
+    };
+    let row = sql::row(conn, sql, vals![project, owner.to_string()]).await?;
+    Ok((noun, row.map(|it| it.text("name")).transpose()?))
+}
+
+async fn note_blob(conn: &mut AnyConnection, project: ProjectId, hash: &str, size: u64, now: Timestamp) -> Result<()> {
     let sql = "INSERT INTO blobs (project_id, hash, size, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (project_id, hash) DO NOTHING";
     sql::exec(conn, sql, vals![project, hash, size, now]).await?;
     Ok(())
@@ -124,14 +135,35 @@ impl Store {
         Ok(row.as_ref().map(artifact).transpose()?)
     }
 
-    /// Forgets a path and everything below it; how many artifacts that were.
-    pub async fn delete_artifacts(&self, project: ProjectId, owner: ArtifactOwner, path: &str) -> Told<u64> {
-        let mut tx = self.measure().await?;
-        let below = format!("{path}/");
-        let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path = $3 OR substr(path, 1, CAST($4 AS INTEGER)) = $5)";
-        let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
-        let gone = sql::exec(&mut tx, sql, vals![project, owner.to_string(), path, length, below]).await?;
-        tx.commit().await.map_err(crate::StoreError::from)?;
+    /// Forgets a path and everything below it, or with an empty path all of an owner; how many artifacts that were.
+    pub async fn delete_artifacts(
+        &self,
+        project: ProjectId,
+        owner: ArtifactOwner,
+        path: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<u64> {
+        let mut tx = self.change().await?;
+        let mut values = vals![project, owner.to_string()];
+        let gone = if path.is_empty() {
+            sql::exec(&mut tx, "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2", values).await?
+        } else {
+            let below = format!("{path}/");
+            let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
+            values.extend(vals![path, length, below]);
+            let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 \
+                AND (path = $3 OR substr(path, 1, CAST($4 AS INTEGER)) = $5)";
+            sql::exec(&mut tx, sql, values).await?
+        };
+        if gone == 0 {
+            return Ok(0);
+        }
+        let (noun, name) = owner_name(&mut tx, project, owner).await?;
+        let mut change = Change::new(project, noun, "artifact.deleted", owner);
+        change.name = name;
+        tx.event(actor, now, change.detail(json!({"path": path, "count": gone}))).await?;
+        tx.commit().await?;
         Ok(gone)
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     Actor, Store,
     events::Change,
-    sql::{self, Columns, Result, places, vals},
+    sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -13,6 +13,7 @@ use kaogong_domain::{
 };
 use serde_json::json;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
 
@@ -119,7 +120,8 @@ fn version(row: &AnyRow) -> Result<VersionRow> {
 const LIVE: &str = "SELECT * FROM datasets WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
 
 impl Store {
-    /// The dataset of that name, made when there is none. `Conflict` when it is of another kind.
+    /// The dataset of that name, made when there is none. One that has no version yet becomes of the kind wanted: the
+    /// import that made it failed. `Conflict` when it holds versions of another kind.
     pub async fn ensure_dataset(
         &self,
         project: ProjectId,
@@ -131,12 +133,21 @@ impl Store {
         let mut tx = self.change().await?;
         if let Some(row) = sql::row(&mut tx, LIVE, vals![project, name]).await? {
             let found = dataset(&row)?;
-            if found.kind != kind {
+            if found.kind == kind {
+                return Ok(found);
+            }
+            let sql = "SELECT COUNT(*) FROM dataset_versions WHERE dataset_id = $1";
+            if sql::number(&mut tx, sql, vals![found.id]).await? > 0 {
                 let text =
                     format!("dataset `{name}` holds {}, this import brings {}", found.kind.as_str(), kind.as_str());
                 return Err(Problem::conflict(text).hint("import under another name"));
             }
-            return Ok(found);
+            sql::exec(&mut tx, "UPDATE datasets SET kind = $2 WHERE id = $1", vals![found.id, kind.as_str()]).await?;
+            // Nothing was in it: on record it is made anew, as what it is now.
+            let change = Change::new(project, "datasets", "dataset.created", found.id).name(name);
+            tx.event(actor, now, change.detail(json!({"kind": kind.as_str()}))).await?;
+            tx.commit().await?;
+            return Ok(DatasetRow { kind, ..found });
         }
         let made = DatasetRow {
             id: DatasetId::generate(now),
@@ -173,11 +184,10 @@ impl Store {
     /// Hides a dataset; its name is free at once, its data is swept later.
     pub async fn delete_dataset(&self, project: ProjectId, id: DatasetId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE datasets SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![project, id, now]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no dataset {id}")));
-        }
-        tx.event(actor, now, Change::new(project, "datasets", "dataset.deleted", id)).await?;
+        let sql = "UPDATE datasets SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING name";
+        let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
+        let row = row.ok_or_else(|| Problem::not_found(format!("there is no dataset {id}")))?;
+        tx.event(actor, now, Change::new(project, "datasets", "dataset.deleted", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -268,25 +278,23 @@ impl Store {
 
     /// `name@number` of versions, in the order given; those that are gone are left out.
     pub async fn version_names(&self, ids: &[VersionId]) -> Told<Vec<String>> {
-        if ids.is_empty() {
-            return Ok(vec![]);
-        }
-        let sql = format!(
-            "SELECT v.id AS id, d.name AS name, v.number AS number FROM dataset_versions v JOIN datasets d ON d.id = v.dataset_id \
-             WHERE v.id IN ({})",
-            places(1, ids.len())
-        );
-        let values = ids.iter().map(|it| sql::Val::from(*it)).collect();
-        let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
-        let mut names = vec![];
-        for id in ids {
-            for row in &rows {
-                if row.parse::<VersionId>("id", "a version id")? == *id {
-                    names.push(format!("{}@{}", row.text("name")?, row.int("number")?));
-                }
-            }
-        }
-        Ok(names)
+        let names = self.names_of_versions(ids).await?;
+        Ok(ids.iter().filter_map(|it| names.get(it).cloned()).collect())
+    }
+
+    /// `name@number` of versions, by id; those that are gone are left out.
+    pub async fn names_of_versions(&self, ids: &[VersionId]) -> Told<BTreeMap<VersionId, String>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!(
+                "SELECT v.id AS id, d.name AS name, v.number AS number FROM dataset_versions v \
+                 JOIN datasets d ON d.id = v.dataset_id WHERE v.id IN ({list})"
+            )
+        });
+        let name = |row: &AnyRow| -> Result<_> {
+            Ok((row.parse("id", "a version id")?, format!("{}@{}", row.text("name")?, row.int("number")?)))
+        };
+        Ok(rows.await?.iter().map(name).collect::<Result<_>>()?)
     }
 
     /// The pins of all versions of a dataset, also of a deleted one: what a sweep must keep.

@@ -13,6 +13,7 @@ use kaogong_domain::{
 };
 use serde_json::json;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
 
@@ -144,11 +145,10 @@ impl Store {
     /// Removes an endpoint.
     pub async fn delete_endpoint(&self, project: ProjectId, id: EndpointId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE endpoints SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![project, id, now]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no endpoint {id}")));
-        }
-        tx.event(actor, now, Change::new(project, "endpoints", "endpoint.deleted", id)).await?;
+        let sql = "UPDATE endpoints SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING name";
+        let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
+        let row = row.ok_or_else(|| Problem::not_found(format!("there is no endpoint {id}")))?;
+        tx.event(actor, now, Change::new(project, "endpoints", "endpoint.deleted", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -178,9 +178,25 @@ impl Store {
 
     /// Names of the live endpoints that serve a model version.
     pub async fn endpoints_of_model_version(&self, id: ModelVersionId) -> Told<Vec<String>> {
-        let sql =
-            "SELECT name FROM endpoints WHERE model_version_id = $1 AND deleted_at IS NULL ORDER BY name LIMIT 1000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
-        Ok(rows.iter().map(|it| it.text("name")).collect::<Result<_>>()?)
+        Ok(self.endpoints_of_model_versions(&[id]).await?.remove(&id).unwrap_or_default())
+    }
+
+    /// Names of the live endpoints that serve model versions, by version. One that none serves is left out.
+    pub async fn endpoints_of_model_versions(
+        &self,
+        ids: &[ModelVersionId],
+    ) -> Told<BTreeMap<ModelVersionId, Vec<String>>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!(
+                "SELECT model_version_id, name FROM endpoints WHERE model_version_id IN ({list}) AND deleted_at IS NULL \
+                 ORDER BY name LIMIT 10000"
+            )
+        });
+        let mut all: BTreeMap<ModelVersionId, Vec<String>> = BTreeMap::new();
+        for row in rows.await? {
+            all.entry(row.parse("model_version_id", "a model version id")?).or_default().push(row.text("name")?);
+        }
+        Ok(all)
     }
 }

@@ -255,8 +255,9 @@ impl Store {
             condition += &format!(" AND state = ${}", values.len());
         }
         if let Some(text) = text {
-            values.push(Val::from(sql::containing(&text.to_lowercase())));
-            condition += &format!(" AND LOWER(name) LIKE ${} ESCAPE '\\'", values.len());
+            values.push(Val::from(sql::containing(&text.to_ascii_lowercase())));
+            let name = sql::small_letters(self.dialect, "name");
+            condition += &format!(" AND {name} LIKE ${} ESCAPE '\\'", values.len());
         }
         let mut conn = self.read().await?;
         let count = format!("SELECT COUNT(*) AS total FROM jobs WHERE {condition}");

@@ -3,7 +3,8 @@
 use crate::{
     Actor, Store,
     events::Change,
-    sql::{self, Columns, Result, json_of, vals},
+    logged_metrics::{MetricConditions, MetricTest, OnDataset},
+    sql::{self, Columns, Result, json_of, places, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -13,6 +14,9 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Experiments in one search, as many as MLflow's own clients may name.
+const EXPERIMENTS_MAX: usize = 1000;
 
 /// A logged model, as MLflow 3 names what a run produced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +60,17 @@ pub struct NewLoggedModel {
     pub tags: BTreeMap<String, String>,
 }
 
+/// Which logged models are wanted; the caller filters and orders by what the database cannot see.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LoggedModelSearch {
+    /// In these experiments, at most 1000.
+    pub experiments: Vec<ExperimentId>,
+    /// For each of these some point of the model fits.
+    pub metrics: Vec<MetricTest>,
+    /// Only points on one of these datasets count.
+    pub datasets: Vec<OnDataset>,
+}
+
 fn logged_model(row: &AnyRow) -> Result<LoggedModelRow> {
     Ok(LoggedModelRow {
         id: row.parse("id", "a logged model id")?,
@@ -72,6 +87,8 @@ fn logged_model(row: &AnyRow) -> Result<LoggedModelRow> {
     })
 }
 
+const BY_ID: &str = "SELECT * FROM logged_models WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
+
 impl Store {
     /// Makes a logged model.
     pub async fn create_logged_model(
@@ -82,10 +99,18 @@ impl Store {
         actor: &Actor,
         now: Timestamp,
     ) -> Told<LoggedModelRow> {
+        sql::check_pairs("a logged model", "parameters", new.params.len())?;
+        sql::check_pairs("a logged model", "tags", new.tags.len())?;
         let mut tx = self.change().await?;
         let sql = "SELECT COUNT(*) FROM experiments WHERE id = $1 AND project_id = $2";
         if sql::number(&mut tx, sql, vals![experiment, project]).await? == 0 {
             return Err(Problem::not_found(format!("there is no experiment {experiment}")));
+        }
+        if let Some(run) = new.run_id {
+            let sql = "SELECT COUNT(*) FROM runs WHERE id = $1 AND project_id = $2";
+            if sql::number(&mut tx, sql, vals![run, project]).await? == 0 {
+                return Err(Problem::not_found(format!("there is no run {run}")));
+            }
         }
         let id = LoggedModelId::generate(now);
         let sql = "INSERT INTO logged_models (id, experiment_id, project_id, run_id, name, model_type, status, status_message, \
@@ -103,34 +128,55 @@ impl Store {
         ];
         sql::exec(&mut tx, sql, values).await?;
         tx.event(actor, now, Change::new(project, "runs", "logged_model.created", id).name(&new.name)).await?;
+        let row = sql::row(&mut tx, BY_ID, vals![project, id]).await?;
+        let made = logged_model(&row.ok_or_else(|| Problem::not_found("the logged model is gone"))?)?;
         tx.commit().await?;
-        let found = self.find_logged_model(project, id).await?;
-        found.ok_or_else(|| Problem::not_found("the logged model is gone"))
+        Ok(made)
     }
 
     /// A logged model by id.
     pub async fn find_logged_model(&self, project: ProjectId, id: LoggedModelId) -> Told<Option<LoggedModelRow>> {
-        let sql = "SELECT * FROM logged_models WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
-        let row = sql::row(&mut *self.read().await?, sql, vals![project, id]).await?;
+        let row = sql::row(&mut *self.read().await?, BY_ID, vals![project, id]).await?;
         Ok(row.as_ref().map(logged_model).transpose()?)
     }
 
-    /// Stores a logged model's status, parameters and tags as they are now.
-    pub async fn save_logged_model(&self, project: ProjectId, model: &LoggedModelRow, now: Timestamp) -> Told<()> {
-        let mut tx = self.measure().await?;
-        let sql = "UPDATE logged_models SET status = $3, status_message = $4, params = $5, tags = $6, updated_at = $7 \
-            WHERE project_id = $1 AND id = $2";
-        let values = vals![
-            project,
-            model.id,
-            &model.status,
-            &model.status_message,
-            json_of(&model.params)?,
-            json_of(&model.tags)?,
-            now
-        ];
+    /// Lets `change` change a logged model's status, parameters and tags. Nobody else changes it in between.
+    pub async fn change_logged_model(
+        &self,
+        project: ProjectId,
+        id: LoggedModelId,
+        change: impl FnOnce(&mut LoggedModelRow) -> Told<()> + Send,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<LoggedModelRow> {
+        let mut tx = self.change().await?;
+        let row = sql::row(&mut tx, BY_ID, vals![project, id]).await?;
+        let before = logged_model(&row.ok_or_else(|| Problem::not_found(format!("there is no logged model {id}")))?)?;
+        let mut after = before.clone();
+        change(&mut after)?;
+        if after == before {
+            return Ok(after);
+        }
+        sql::check_pairs("a logged model", "parameters", after.params.len())?;
+        sql::check_pairs("a logged model", "tags", after.tags.len())?;
+        after.updated_at = now;
+        let sql = "UPDATE logged_models SET status = $2, status_message = $3, params = $4, tags = $5, updated_at = $6 WHERE id = $1";
+        let values =
+            vals![id, &after.status, &after.status_message, json_of(&after.params)?, json_of(&after.tags)?, now];
         sql::exec(&mut tx, sql, values).await?;
-        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
+        for (is_changed, action) in [
+            (after.status != before.status || after.status_message != before.status_message, "logged_model.finalized"),
+            (after.params != before.params, "logged_model.params_logged"),
+            (after.tags != before.tags, "logged_model.tags_changed"),
+        ] {
+            if is_changed {
+                let detail = serde_json::json!({"status": after.status});
+                let change = Change::new(project, "runs", action, id).name(&after.name).detail(detail);
+                tx.event(actor, now, change).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(after)
     }
 
     /// Hides a logged model.
@@ -142,18 +188,43 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE logged_models SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![project, id, now]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no logged model {id}")));
-        }
-        tx.event(actor, now, Change::new(project, "runs", "logged_model.deleted", id)).await?;
+        let sql = "UPDATE logged_models SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL \
+            RETURNING name";
+        let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
+        let row = row.ok_or_else(|| Problem::not_found(format!("there is no logged model {id}")))?;
+        tx.event(actor, now, Change::new(project, "runs", "logged_model.deleted", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
-    /// The logged models of a project, newest first; the caller filters and pages.
-    pub async fn list_logged_models(&self, project: ProjectId) -> Told<Vec<LoggedModelRow>> {
-        let sql = "SELECT * FROM logged_models WHERE project_id = $1 AND deleted_at IS NULL ORDER BY created_at DESC, id DESC LIMIT 50000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+    /// The logged models that a search finds, newest first.
+    pub async fn search_logged_models(
+        &self,
+        project: ProjectId,
+        search: &LoggedModelSearch,
+    ) -> Told<Vec<LoggedModelRow>> {
+        if search.experiments.is_empty() {
+            return Ok(vec![]);
+        }
+        if search.experiments.len() > EXPERIMENTS_MAX {
+            return Err(Problem::invalid(format!("a search looks at {EXPERIMENTS_MAX} experiments at most")));
+        }
+        let mut values = vals![project];
+        values.extend(sql::ids(&search.experiments));
+        let list = places(2, search.experiments.len());
+        let conditions = MetricConditions { tests: &search.metrics, datasets: &search.datasets }.sql(&mut values)?;
+        let sql = format!(
+            "SELECT m.* FROM logged_models m WHERE m.project_id = $1 AND m.deleted_at IS NULL AND m.experiment_id IN ({list}) \
+             {conditions} ORDER BY m.created_at DESC, m.id DESC LIMIT 50000"
+        );
+        let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
+        Ok(rows.iter().map(logged_model).collect::<Result<_>>()?)
+    }
+
+    /// The logged models that a run produced, newest first.
+    pub async fn logged_models_of_run(&self, project: ProjectId, run: RunId) -> Told<Vec<LoggedModelRow>> {
+        let sql = "SELECT * FROM logged_models WHERE run_id = $1 AND project_id = $2 AND deleted_at IS NULL \
+            ORDER BY created_at DESC, id DESC LIMIT 1000";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![run, project]).await?;
         Ok(rows.iter().map(logged_model).collect::<Result<_>>()?)
     }
 }

@@ -1,14 +1,18 @@
 //! What runs log: parameters, tags, metrics. Writing the same again changes nothing, so clients may repeat.
 
 use crate::{
-    RunFull, RunRow, Store,
-    sql::{self, Columns, Result, Val, places, vals},
+    Actor, RunFull, RunRow, Store,
+    events::Change,
+    logged_metrics::{self, ModelMetric},
+    runs::{RUN_NAME_TAG, rename, run as run_of},
+    sql::{self, Columns, Result, places, vals},
 };
 use kaogong_domain::{
-    Problem,
+    Problem, Timestamp,
     ids::{ProjectId, RunId},
     runs::MetricPoint,
 };
+use serde_json::json;
 use sqlx::{AnyConnection, any::AnyRow};
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,8 +20,19 @@ type Told<T> = std::result::Result<T, Problem>;
 
 /// Rows written by one statement: SQLite takes at most 32,766 values, PostgreSQL 65,535.
 const ROWS_AT_ONCE: usize = 400;
-/// Runs whose values are read together.
-const RUNS_AT_ONCE: usize = 500;
+
+/// What a run logs in one call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunLog {
+    /// Parameters. One that was logged before must keep its value.
+    pub params: Vec<(String, String)>,
+    /// Tags. The one that holds the run's name renames it.
+    pub tags: BTreeMap<String, String>,
+    /// Points of metrics.
+    pub metrics: Vec<MetricPoint>,
+    /// Those points that were measured on a logged model, for the model.
+    pub model_metrics: Vec<ModelMetric>,
+}
 
 pub(crate) async fn put_tags(conn: &mut AnyConnection, run: RunId, tags: &BTreeMap<String, String>) -> Result<()> {
     for (key, value) in tags {
@@ -28,11 +43,11 @@ pub(crate) async fn put_tags(conn: &mut AnyConnection, run: RunId, tags: &BTreeM
 }
 
 /// NaN is stored beside the number, because databases disagree about it; infinities as MLflow does.
-fn stored(value: f64) -> (f64, bool) {
+pub(crate) fn stored(value: f64) -> (f64, bool) {
     if value.is_nan() { (0.0, true) } else { (value.clamp(-f64::MAX, f64::MAX), false) }
 }
 
-fn point(row: &AnyRow) -> Result<MetricPoint> {
+pub(crate) fn point(row: &AnyRow) -> Result<MetricPoint> {
     let value = if row.truth("is_nan")? { f64::NAN } else { row.real("value")? };
     Ok(MetricPoint { key: row.text("key")?, value, timestamp_ms: row.int("at")?, step: row.int("step")? })
 }
@@ -41,9 +56,11 @@ async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, Str
     // In one order for everybody, so that two batches cannot wait for each other's rows.
     let mut params: Vec<&(String, String)> = params.iter().collect();
     params.sort();
+    let mut is_longer = false;
     for (key, value) in params {
         let sql = "INSERT INTO params (run_id, key, value) VALUES ($1, $2, $3) ON CONFLICT (run_id, key) DO NOTHING";
         if sql::exec(conn, sql, vals![run, key, value]).await? > 0 {
+            is_longer = true;
             continue;
         }
         let row = sql::row(conn, "SELECT value FROM params WHERE run_id = $1 AND key = $2", vals![run, key]).await?;
@@ -56,7 +73,26 @@ async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, Str
             return Err(Problem::invalid(text).into());
         }
     }
+    if is_longer {
+        let count = sql::number(conn, "SELECT COUNT(*) FROM params WHERE run_id = $1", vals![run]).await?;
+        sql::check_pairs("a run", "parameters", usize::try_from(count).unwrap_or(usize::MAX))?;
+    }
     Ok(())
+}
+
+/// Everything of one batch; the run as it was before.
+async fn put(conn: &mut AnyConnection, project: ProjectId, run: RunId, log: &RunLog) -> Result<RunRow> {
+    let row = sql::row(conn, "SELECT * FROM runs WHERE project_id = $1 AND id = $2", vals![project, run]).await?;
+    let row = run_of(&row.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?)?;
+    put_params(conn, run, &log.params).await?;
+    put_tags(conn, run, &log.tags).await?;
+    if !log.tags.is_empty() {
+        let count = sql::number(conn, "SELECT COUNT(*) FROM tags WHERE run_id = $1", vals![run]).await?;
+        sql::check_pairs("a run", "tags", usize::try_from(count).unwrap_or(usize::MAX))?;
+    }
+    put_metrics(conn, run, &log.metrics).await?;
+    logged_metrics::put(conn, project, run, &log.model_metrics).await?;
+    Ok(row)
 }
 
 async fn put_metrics(conn: &mut AnyConnection, run: RunId, points: &[MetricPoint]) -> Result<()> {
@@ -115,32 +151,38 @@ fn newest_by_key(points: &[MetricPoint]) -> BTreeMap<&str, &MetricPoint> {
     newest
 }
 
+/// Of each metric of some runs the newest point, by key.
+pub(crate) async fn newest_of(conn: &mut AnyConnection, runs: &[RunId]) -> Result<Vec<(RunId, MetricPoint)>> {
+    let rows = sql::rows_in(conn, vec![], sql::ids(runs), |list| {
+        format!("SELECT * FROM latest_metrics WHERE run_id IN ({list}) ORDER BY run_id, key")
+    });
+    rows.await?.iter().map(|it| Ok((it.parse("run_id", "a run id")?, point(it)?))).collect()
+}
+
 /// Adds to runs what they logged, a few statements for all of them.
 pub(crate) async fn fill(conn: &mut AnyConnection, rows: Vec<RunRow>) -> Result<Vec<RunFull>> {
     let mut full: Vec<RunFull> = rows
         .into_iter()
         .map(|row| RunFull { row, params: BTreeMap::new(), tags: BTreeMap::new(), metrics: vec![] })
         .collect();
-    let place: HashMap<String, usize> = full.iter().enumerate().map(|(at, it)| (it.row.id.to_string(), at)).collect();
-    let ids: Vec<String> = full.iter().map(|it| it.row.id.to_string()).collect();
-    for batch in ids.chunks(RUNS_AT_ONCE) {
-        let list = places(1, batch.len());
-        let values: Vec<Val> = batch.iter().map(Val::from).collect();
-        for row in sql::rows_of(conn, format!("SELECT * FROM params WHERE run_id IN ({list})"), values.clone()).await? {
-            if let Some(at) = place.get(&row.text("run_id")?) {
-                full[*at].params.insert(row.text("key")?, row.text("value")?);
-            }
+    let place: HashMap<RunId, usize> = full.iter().enumerate().map(|(at, it)| (it.row.id, at)).collect();
+    let runs: Vec<RunId> = full.iter().map(|it| it.row.id).collect();
+    let ids = sql::ids(&runs);
+    let params = |list: &str| format!("SELECT * FROM params WHERE run_id IN ({list})");
+    for row in sql::rows_in(conn, vec![], ids.clone(), params).await? {
+        if let Some(at) = place.get(&row.parse("run_id", "a run id")?) {
+            full[*at].params.insert(row.text("key")?, row.text("value")?);
         }
-        for row in sql::rows_of(conn, format!("SELECT * FROM tags WHERE run_id IN ({list})"), values.clone()).await? {
-            if let Some(at) = place.get(&row.text("run_id")?) {
-                full[*at].tags.insert(row.text("key")?, row.text("value")?);
-            }
+    }
+    let tags = |list: &str| format!("SELECT * FROM tags WHERE run_id IN ({list})");
+    for row in sql::rows_in(conn, vec![], ids, tags).await? {
+        if let Some(at) = place.get(&row.parse("run_id", "a run id")?) {
+            full[*at].tags.insert(row.text("key")?, row.text("value")?);
         }
-        let sql = format!("SELECT * FROM latest_metrics WHERE run_id IN ({list}) ORDER BY key");
-        for row in sql::rows_of(conn, sql, values).await? {
-            if let Some(at) = place.get(&row.text("run_id")?) {
-                full[*at].metrics.push(point(&row)?);
-            }
+    }
+    for (run, point) in newest_of(conn, &runs).await? {
+        if let Some(at) = place.get(&run) {
+            full[*at].metrics.push(point);
         }
     }
     Ok(full)
@@ -150,38 +192,67 @@ impl Store {
     /// Logs parameters, tags and metrics of a run, all or nothing. The same again changes nothing.
     ///
     /// # Errors
-    /// `NotFound` when the project has no such run, `Invalid` when a parameter would change.
+    /// `NotFound` when the project has no such run or logged model, `Invalid` when a parameter would change.
     pub async fn log_batch(
         &self,
         project: ProjectId,
         run: RunId,
-        params: &[(String, String)],
-        tags: &BTreeMap<String, String>,
-        metrics: &[MetricPoint],
+        log: &RunLog,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<()> {
+        // A measurement waits for nobody; another name is a change of state, with its event.
+        if let Some(name) = log.tags.get(RUN_NAME_TAG) {
+            let mut tx = self.change().await?;
+            let before = put(&mut tx, project, run, log).await?;
+            rename(&mut tx, project, &before, name, actor, now).await?;
+            return Ok(tx.commit().await?);
+        }
+        let mut tx = self.measure().await?;
+        put(&mut tx, project, run, log).await?;
+        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
+    }
+
+    /// Lets `change` make a tag's value from the one before. Nobody else changes the run's tags this way in between.
+    pub async fn change_run_tag(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        key: &str,
+        change: impl FnOnce(Option<String>) -> Told<String> + Send,
     ) -> Told<()> {
         let mut tx = self.measure().await?;
-        let sql = "SELECT COUNT(*) FROM runs WHERE project_id = $1 AND id = $2";
-        if sql::number(&mut tx, sql, vals![project, run]).await? == 0 {
+        // Holds the row until the end: on PostgreSQL others would read the old value, too.
+        let sql = "UPDATE runs SET name = name WHERE project_id = $1 AND id = $2";
+        if sql::exec(&mut tx, sql, vals![project, run]).await? == 0 {
             return Err(Problem::not_found(format!("there is no run {run}")));
         }
-        put_params(&mut tx, run, params).await?;
-        put_tags(&mut tx, run, tags).await?;
-        put_metrics(&mut tx, run, metrics).await?;
+        let sql = "SELECT value FROM tags WHERE run_id = $1 AND key = $2";
+        let old = sql::row(&mut tx, sql, vals![run, key]).await?.map(|it| it.text("value")).transpose()?;
+        let tags = BTreeMap::from([(key.to_owned(), change(old)?)]);
+        put_tags(&mut tx, run, &tags).await?;
         Ok(tx.commit().await.map_err(crate::StoreError::from)?)
     }
 
     /// Removes a tag of a run; whether there was one.
-    pub async fn delete_run_tag(&self, run: RunId, key: &str) -> Told<bool> {
-        let mut tx = self.measure().await?;
-        let gone = sql::exec(&mut tx, "DELETE FROM tags WHERE run_id = $1 AND key = $2", vals![run, key]).await?;
-        tx.commit().await.map_err(crate::StoreError::from)?;
-        Ok(gone > 0)
-    }
-
-    /// The points of one metric by time, then step.
-    pub async fn metric_history(&self, run: RunId, key: &str, offset: u64, limit: u32) -> Told<Vec<MetricPoint>> {
-        let sql = "SELECT * FROM metrics WHERE run_id = $1 AND key = $2 ORDER BY at, step, value LIMIT $3 OFFSET $4";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![run, key, limit, offset]).await?;
-        Ok(rows.iter().map(point).collect::<Result<_>>()?)
+    pub async fn delete_run_tag(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        key: &str,
+        actor: &Actor,
+        now: Timestamp,
+    ) -> Told<bool> {
+        let mut tx = self.change().await?;
+        let sql = "SELECT name FROM runs WHERE project_id = $1 AND id = $2";
+        let row = sql::row(&mut tx, sql, vals![project, run]).await?;
+        let name = row.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?.text("name")?;
+        if sql::exec(&mut tx, "DELETE FROM tags WHERE run_id = $1 AND key = $2", vals![run, key]).await? == 0 {
+            return Ok(false);
+        }
+        let change = Change::new(project, "runs", "run.tag_deleted", run).name(name).detail(json!({"key": key}));
+        tx.event(actor, now, change).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 }

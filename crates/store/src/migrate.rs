@@ -9,7 +9,10 @@ use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 use std::path::Path;
 
 /// All migrations, oldest first. A line here is never changed, only added.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(1, "start", include_str!("../migrations/0001_start.sql"))];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (1, "start", include_str!("../migrations/0001_start.sql")),
+    (2, "review", include_str!("../migrations/0002_review.sql")),
+];
 
 /// Any number that no other program on the server uses.
 const LOCK: i64 = 0x6b61_6f67;
@@ -107,7 +110,9 @@ async fn snapshot(conn: &mut AnyConnection, file: &Path, before: i64) -> Result<
     let sql = format!("VACUUM INTO '{}'", part.replace('\'', "''"));
     conn.execute(sql::own_sql(sql)).await.map_err(|cause| told(Box::new(cause)))?;
     let keep = || {
-        std::fs::File::open(&part)?.sync_all()?;
+        let file = std::fs::File::open(&part)?;
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        file.sync_all()?;
         std::fs::rename(&part, &copy)
     };
     keep().map_err(|cause| told(Box::new(cause)))

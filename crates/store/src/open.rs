@@ -81,6 +81,9 @@ impl Store {
         let options = AnyConnectOptions::from_str(&text).map_err(|_| {
             Problem::invalid("the database address is not one").hint("postgres://user:password@host/database")
         })?;
+        if let Some(file) = &file {
+            make_private(file)?;
+        }
         let (writers, readers) = match dialect {
             Dialect::Sqlite => (1, SQLITE_READERS),
             Dialect::Postgres => (POSTGRES_CONNECTIONS, 0),
@@ -211,6 +214,21 @@ impl std::ops::DerefMut for Tx<'_> {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         &mut self.tx
     }
+}
+
+/// The file holds hashes of passwords and tokens: it is for this user alone, and so is what SQLite puts beside it,
+/// which takes its mode.
+fn make_private(file: &std::path::Path) -> std::result::Result<(), Problem> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let make = || {
+        let opened = std::fs::File::options().create(true).truncate(false).write(true).mode(0o600).open(file)?;
+        opened.set_permissions(std::fs::Permissions::from_mode(0o600))
+    };
+    make().map_err(|it| {
+        Problem::unavailable(format!("the database {} cannot be opened", file.display()))
+            .hint("check that its folder is there and can be written by this user, and that the disk has room")
+            .because(it)
+    })
 }
 
 fn unreachable_database(cause: sqlx::Error) -> StoreError {

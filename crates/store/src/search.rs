@@ -15,6 +15,8 @@ type Told<T> = std::result::Result<T, Problem>;
 
 /// Texts in one list, experiments in one search. SQLite takes at most 32,766 values in a statement.
 const LIST_MAX: usize = 10_000;
+/// Bytes of a LIKE pattern. SQLite takes at most 50,000, and escaping makes up to three of one.
+const PATTERN_BYTES_MAX: usize = 8_000;
 
 /// Active or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -146,6 +148,19 @@ pub struct RunSearch {
     pub limit: u32,
 }
 
+/// The sign of a plain comparison; `None` for patterns and lists.
+pub(crate) fn sign_of(comparator: Comparator) -> Option<&'static str> {
+    Some(match comparator {
+        Comparator::Equal => "=",
+        Comparator::NotEqual => "<>",
+        Comparator::Less => "<",
+        Comparator::LessOrEqual => "<=",
+        Comparator::Greater => ">",
+        Comparator::GreaterOrEqual => ">=",
+        Comparator::Like | Comparator::ILike | Comparator::In | Comparator::NotIn => return None,
+    })
+}
+
 struct Builder {
     dialect: Dialect,
     values: Vec<Val>,
@@ -165,31 +180,11 @@ impl Builder {
 
     /// `column` compared as the condition says.
     fn compare(&mut self, column: &str, filter: &RunFilter) -> Told<String> {
-        let operator = match filter.comparator {
-            Comparator::Equal => "=",
-            Comparator::NotEqual => "<>",
-            Comparator::Less => "<",
-            Comparator::LessOrEqual => "<=",
-            Comparator::Greater => ">",
-            Comparator::GreaterOrEqual => ">=",
-            Comparator::Like | Comparator::ILike => return self.like(column, filter),
-            Comparator::In | Comparator::NotIn => {
-                let Operand::List(list) = &filter.operand else {
-                    return Err(Problem::invalid("IN needs a list of texts in parentheses"));
-                };
-                if is_number(&filter.field) {
-                    return Err(Problem::invalid("IN compares texts, and this is a number"));
-                }
-                if list.len() > LIST_MAX {
-                    return Err(Problem::invalid(format!("the list after IN has more than {LIST_MAX} texts")));
-                }
-                if list.is_empty() {
-                    return Ok(if filter.comparator == Comparator::In { "1 = 0" } else { "1 = 1" }.to_owned());
-                }
-                let not = if filter.comparator == Comparator::NotIn { "NOT " } else { "" };
-                let places = self.list(list.iter().map(Val::from));
-                return Ok(format!("{column} {not}IN ({places})"));
-            }
+        let Some(sign) = sign_of(filter.comparator) else {
+            return match filter.comparator {
+                Comparator::Like | Comparator::ILike => self.like(column, filter),
+                _ => self.among(column, filter),
+            };
         };
         let place = match &filter.operand {
             Operand::Text(it) if !is_number(&filter.field) => self.bind(it),
@@ -203,20 +198,44 @@ impl Builder {
             Operand::Number(it) => self.bind(*it),
             Operand::List(_) => return Err(Problem::invalid("a list can only follow IN")),
         };
-        Ok(format!("{column} {operator} {place}"))
+        Ok(format!("{column} {sign} {place}"))
     }
 
-    /// `LIKE` minds the case of letters and `ILIKE` does not, on both databases; in neither is there an escape
-    /// character. SQLite's own LIKE minds no case, its GLOB does.
+    fn among(&mut self, column: &str, filter: &RunFilter) -> Told<String> {
+        let Operand::List(list) = &filter.operand else {
+            return Err(Problem::invalid("IN needs a list of texts in parentheses"));
+        };
+        if is_number(&filter.field) {
+            return Err(Problem::invalid("IN compares texts, and this is a number"));
+        }
+        if list.len() > LIST_MAX {
+            return Err(Problem::invalid(format!("the list after IN has more than {LIST_MAX} texts")));
+        }
+        if list.is_empty() {
+            return Ok(if filter.comparator == Comparator::In { "1 = 0" } else { "1 = 1" }.to_owned());
+        }
+        let not = if filter.comparator == Comparator::NotIn { "NOT " } else { "" };
+        let places = self.list(list.iter().map(Val::from));
+        Ok(format!("{column} {not}IN ({places})"))
+    }
+
+    /// `LIKE` minds the case of letters and `ILIKE` does not mind that of A to Z, on both databases; in neither is
+    /// there an escape character. SQLite's own LIKE minds no case, its GLOB does.
     fn like(&mut self, column: &str, filter: &RunFilter) -> Told<String> {
         let Operand::Text(pattern) = &filter.operand else { return Err(Problem::invalid("LIKE needs a text")) };
         if is_number(&filter.field) {
             return Err(Problem::invalid("LIKE compares texts, and this is a number"));
         }
+        if pattern.len() > PATTERN_BYTES_MAX {
+            return Err(Problem::invalid(format!("a LIKE pattern has more than {PATTERN_BYTES_MAX} bytes")));
+        }
         Ok(match (self.dialect, filter.comparator) {
             (Dialect::Sqlite, Comparator::ILike) => format!("{column} LIKE {}", self.bind(pattern)),
             (Dialect::Sqlite, _) => format!("{column} GLOB {}", self.bind(glob(pattern))),
-            (Dialect::Postgres, Comparator::ILike) => format!("{column} ILIKE {} ESCAPE ''", self.bind(pattern)),
+            (Dialect::Postgres, Comparator::ILike) => {
+                let small = sql::small_letters(self.dialect, column);
+                format!("{small} LIKE {} ESCAPE ''", self.bind(pattern.to_ascii_lowercase()))
+            }
             (Dialect::Postgres, _) => format!("{column} LIKE {} ESCAPE ''", self.bind(pattern)),
         })
     }
@@ -319,7 +338,8 @@ impl Store {
         let condition = builder.condition(project, search)?;
         let mut order: Vec<String> = search.order.iter().map(|it| builder.order(it)).collect();
         order.extend(["r.started_at DESC".to_owned(), "r.id DESC".to_owned()]);
-        let limit = u64::from(search.limit).min(SEARCH_RUNS_MAX as u64);
+        // One more than a page, which tells the caller whether there is another.
+        let limit = u64::from(search.limit).min(SEARCH_RUNS_MAX as u64 + 1);
         let (limit, offset) = (builder.bind(limit), builder.bind(search.offset));
         let sql = format!(
             "SELECT r.* FROM runs r WHERE {condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",

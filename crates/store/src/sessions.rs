@@ -2,6 +2,7 @@
 
 use crate::{
     Actor, Store, UserRow,
+    access::user_name,
     events::Change,
     sql::{self, Columns, Result, vals},
 };
@@ -11,12 +12,20 @@ use kaogong_domain::{
     ids::{AttemptId, JobId, ProjectId, SessionId, TokenId, UserId},
 };
 use serde_json::json;
-use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, any::AnyRow};
 
 type Told<T> = std::result::Result<T, Problem>;
 
 /// Wrong passwords are remembered for a day.
 const WRONG_PASSWORDS_KEPT_MS: i64 = 24 * 3600 * 1000;
+/// No more of them than this; then the oldest are forgotten early.
+const WRONG_PASSWORDS_MAX: u32 = 20_000;
+/// Within this time a name that nobody has is told of once for an address.
+const QUIET_MS: i64 = 3600 * 1000;
+/// After so many wrong passwords within that time, names that nobody has are not told of at all.
+const LOUD_MAX: i64 = 1_000;
+/// Characters of a name that are remembered.
+const NAME_CHARS_MAX: usize = 64;
 
 /// An API token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,22 +190,22 @@ impl Store {
     /// Ends a user's own token. `NotFound` when it is not theirs.
     pub async fn revoke_token(&self, user: UserId, id: TokenId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![id, user, now]).await? == 0 {
-            return Err(Problem::not_found(format!("you have no token {id}")));
-        }
-        tx.event(actor, now, Change::new(None, "access", "token.revoked", id)).await?;
+        let sql =
+            "UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING name";
+        let row = sql::row(&mut tx, sql, vals![id, user, now]).await?;
+        let row = row.ok_or_else(|| Problem::not_found(format!("you have no token {id}")))?;
+        tx.event(actor, now, Change::new(None, "access", "token.revoked", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
     /// Ends the tokens of an attempt that is over.
     pub async fn revoke_attempt_tokens(&self, attempt: AttemptId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE tokens SET revoked_at = $2 WHERE attempt_id = $1 AND revoked_at IS NULL";
-        if sql::exec(&mut tx, sql, vals![attempt, now]).await? == 0 {
-            return Ok(());
+        let sql = "UPDATE tokens SET revoked_at = $2 WHERE attempt_id = $1 AND revoked_at IS NULL RETURNING id, name";
+        for row in sql::rows(&mut tx, sql, vals![attempt, now]).await? {
+            let change = Change::new(None, "access", "token.revoked", row.text("id")?).name(row.text("name")?);
+            tx.event(actor, now, change.detail(json!({"attempt": attempt.to_string()}))).await?;
         }
-        tx.event(actor, now, Change::new(None, "access", "token.revoked", attempt)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -209,7 +218,8 @@ impl Store {
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let values = vals![id, new.user_id, new.hash, new.csrf, now, new.expires_at, new.address, new.user_agent];
         sql::exec(&mut tx, sql, values).await?;
-        tx.event(actor, now, Change::new(None, "access", "session.opened", id)).await?;
+        let name = user_name(&mut tx, new.user_id).await?;
+        tx.event(actor, now, Change::new(None, "access", "session.opened", id).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -230,11 +240,10 @@ impl Store {
     /// Ends a session.
     pub async fn delete_session(&self, hash: &str, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let row = sql::row(&mut tx, "SELECT id FROM sessions WHERE hash = $1", vals![hash]).await?;
-        let Some(row) = row else { return Ok(()) };
-        let id = row.text("id")?;
-        sql::exec(&mut tx, "DELETE FROM sessions WHERE hash = $1", vals![hash]).await?;
-        tx.event(actor, now, Change::new(None, "access", "session.closed", id)).await?;
+        let sql = "DELETE FROM sessions WHERE hash = $1 RETURNING id, user_id";
+        let Some(row) = sql::row(&mut tx, sql, vals![hash]).await? else { return Ok(()) };
+        let name = user_name(&mut tx, row.parse("user_id", "a user id")?).await?;
+        tx.event(actor, now, Change::new(None, "access", "session.closed", row.text("id")?).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -251,7 +260,8 @@ impl Store {
         sql::exec(&mut tx, "DELETE FROM sign_in_links WHERE expires_at < $1", vals![now]).await?;
         let sql = "INSERT INTO sign_in_links (hash, user_id, expires_at) VALUES ($1, $2, $3)";
         sql::exec(&mut tx, sql, vals![hash, user, expires_at]).await?;
-        tx.event(actor, now, Change::new(None, "access", "sign_in_link.created", user)).await?;
+        let name = user_name(&mut tx, user).await?;
+        tx.event(actor, now, Change::new(None, "access", "sign_in_link.created", user).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -261,29 +271,70 @@ impl Store {
         let sql = "UPDATE sign_in_links SET used_at = $2 WHERE hash = $1 AND used_at IS NULL AND expires_at > $2 RETURNING user_id";
         let Some(row) = sql::row(&mut tx, sql, vals![hash, now]).await? else { return Ok(None) };
         let user: UserId = row.parse("user_id", "a user id")?;
-        tx.event(&Actor::user(user, None), now, Change::new(None, "access", "sign_in_link.used", user)).await?;
+        let name = user_name(&mut tx, user).await?;
+        let change = Change::new(None, "access", "sign_in_link.used", user).name(name);
+        tx.event(&Actor::user(user, None), now, change).await?;
         tx.commit().await?;
         self.find_user(user).await
     }
 
     /// How often a wrong password was given for a name from an address since a moment.
     pub async fn count_wrong_passwords(&self, name: &str, address: &str, since: Timestamp) -> Told<u64> {
-        let name: String = name.chars().take(64).collect();
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
         let sql = "SELECT COUNT(*) FROM wrong_passwords WHERE name = $1 AND address = $2 AND at > $3";
         let count = sql::number(&mut *self.read().await?, sql, vals![name, address, since]).await?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
-    /// Remembers a wrong password.
+    /// How often a wrong password was given from an address since a moment, for whatever names.
+    pub async fn count_wrong_passwords_of_address(&self, address: &str, since: Timestamp) -> Told<u64> {
+        let sql = "SELECT COUNT(*) FROM wrong_passwords WHERE address = $1 AND at > $2";
+        let count = sql::number(&mut *self.read().await?, sql, vals![address, since]).await?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Remembers a wrong password. For a user that is there an event tells of each; a name that nobody has may be
+    /// anything, a password too: it is not written down, and told of once an hour for an address.
     pub async fn note_wrong_password(&self, name: &str, address: &str, now: Timestamp) -> Told<()> {
-        let name: String = name.chars().take(64).collect();
+        let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+        let mut conn = self.read().await?;
+        let is_known = sql::number(&mut conn, "SELECT COUNT(*) FROM users WHERE name = $1", vals![&name]).await? > 0;
+        let is_loud = is_known || is_first_in_a_while(&mut conn, address, now).await?;
+        drop(conn);
+        if !is_loud {
+            let mut tx = self.measure().await?;
+            remember(&mut tx, &name, address, now).await?;
+            return Ok(tx.commit().await.map_err(crate::StoreError::from)?);
+        }
         let mut tx = self.change().await?;
-        let oldest = now.plus_ms(-WRONG_PASSWORDS_KEPT_MS);
-        sql::exec(&mut tx, "DELETE FROM wrong_passwords WHERE at < $1", vals![oldest]).await?;
-        let sql = "INSERT INTO wrong_passwords (name, address, at) VALUES ($1, $2, $3)";
-        sql::exec(&mut tx, sql, vals![&name, address, now]).await?;
+        remember(&mut tx, &name, address, now).await?;
         let actor = Actor { address: Some(address.to_owned()), ..Actor::system() };
-        tx.event(&actor, now, Change::new(None, "access", "sign_in.refused", &name).name(&name)).await?;
+        let change = if is_known {
+            Change::new(None, "access", "sign_in.refused", &name).name(&name)
+        } else {
+            Change::new(None, "access", "sign_in.refused", "").detail(json!({"name": "of no user"}))
+        };
+        tx.event(&actor, now, change).await?;
         Ok(tx.commit().await?)
     }
+}
+
+/// Whether an address gave no wrong password for a while, and not too many others did.
+async fn is_first_in_a_while(conn: &mut AnyConnection, address: &str, now: Timestamp) -> Result<bool> {
+    let since = now.plus_ms(-QUIET_MS);
+    let sql = "SELECT COUNT(*) FROM wrong_passwords WHERE address = $1 AND at > $2";
+    if sql::number(conn, sql, vals![address, since]).await? > 0 {
+        return Ok(false);
+    }
+    Ok(sql::number(conn, "SELECT COUNT(*) FROM wrong_passwords WHERE at > $1", vals![since]).await? < LOUD_MAX)
+}
+
+async fn remember(conn: &mut AnyConnection, name: &str, address: &str, now: Timestamp) -> Result<()> {
+    let oldest = now.plus_ms(-WRONG_PASSWORDS_KEPT_MS);
+    let sql = "DELETE FROM wrong_passwords WHERE at < $1 \
+        OR at < (SELECT at FROM wrong_passwords ORDER BY at DESC LIMIT 1 OFFSET $2)";
+    sql::exec(conn, sql, vals![oldest, WRONG_PASSWORDS_MAX]).await?;
+    let sql = "INSERT INTO wrong_passwords (name, address, at) VALUES ($1, $2, $3)";
+    sql::exec(conn, sql, vals![name, address, now]).await?;
+    Ok(())
 }

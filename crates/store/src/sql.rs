@@ -1,6 +1,6 @@
 //! Small tools for portable queries: values to bind, columns to read.
 
-use crate::StoreError;
+use crate::{Dialect, StoreError};
 use kaogong_domain::{
     Problem, Timestamp,
     ids::{Id, Kind},
@@ -92,6 +92,52 @@ fn bound<'q>(sql: sqlx::SqlStr, vals: Vec<Val>) -> Result<Query<'q, Any, AnyArgu
 pub(crate) fn containing(text: &str) -> String {
     let plain = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{plain}%")
+}
+
+/// A text column with the letters A to Z made small and no others, on both databases: what PostgreSQL does to other
+/// letters depends on how its server was set up, and SQLite leaves them alone. Compare it with a text that went
+/// through `to_ascii_lowercase`.
+pub(crate) fn small_letters(dialect: Dialect, column: &str) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("LOWER({column})"),
+        Dialect::Postgres => format!("LOWER({column} COLLATE \"C\")"),
+    }
+}
+
+/// Tags or parameters that one thing can have.
+const PAIRS_MAX: usize = 1000;
+
+/// Refuses more tags or parameters than one thing can have.
+pub(crate) fn check_pairs(owner: &str, what: &str, count: usize) -> std::result::Result<(), Problem> {
+    if count <= PAIRS_MAX {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("{owner} has at most {PAIRS_MAX} {what}")).hint("remove some first"))
+}
+
+/// Ids in one statement.
+const IDS_AT_ONCE: usize = 500;
+
+/// Rows of a query for many ids, some hundred ids at a time. The values of `first` are bound before the ids; `sql`
+/// is given the places of the ids, separated by commas.
+pub(crate) async fn rows_in(
+    conn: &mut AnyConnection,
+    first: Vec<Val>,
+    ids: Vec<Val>,
+    sql: impl Fn(&str) -> String + Send,
+) -> Result<Vec<AnyRow>> {
+    let mut all = vec![];
+    for batch in ids.chunks(IDS_AT_ONCE) {
+        let values = [first.as_slice(), batch].concat();
+        let text = sql(&places(first.len() + 1, batch.len()));
+        all.extend(rows_of(conn, text, values).await?);
+    }
+    Ok(all)
+}
+
+/// Ids as values.
+pub(crate) fn ids<K: Kind>(ids: &[Id<K>]) -> Vec<Val> {
+    ids.iter().map(|it| Val::from(*it)).collect()
 }
 
 /// Text that this crate wrote: constants, and constants joined by numbers of placeholders.

@@ -40,7 +40,7 @@ pub struct LanceTables {
     root: PathBuf,
     session: Arc<Session>,
     writers: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
-    indexes: IndexCache,
+    indexes: Arc<IndexCache>,
 }
 
 impl LanceTables {
@@ -55,7 +55,7 @@ impl LanceTables {
         std::fs::create_dir_all(root.as_ref()).map_err(&failed)?;
         let root = root.as_ref().canonicalize().map_err(failed)?;
         let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default());
-        Ok(Self { root, session: Arc::new(session), writers: Mutex::default(), indexes: IndexCache::default() })
+        Ok(Self { root, session: Arc::new(session), writers: Mutex::default(), indexes: Arc::default() })
     }
 
     /// Where a dataset's tables lie. The path is made of the id alone.
@@ -90,13 +90,13 @@ impl TableEngine for LanceTables {
     async fn begin_images(&self, plan: ImageImportPlan) -> Result<Box<dyn ImageImport>, Problem> {
         let lock = self.lock(plan.dataset)?;
         let tables = self.tables(plan.dataset)?;
-        Ok(Box::new(ImageWriter::begin(plan, tables, lock).await?))
+        Ok(Box::new(ImageWriter::begin(plan, tables, self.indexes.clone(), lock).await?))
     }
 
     async fn import_table(&self, plan: TableImportPlan) -> Result<Committed, Problem> {
         let lock = self.lock(plan.dataset)?;
         let tables = self.tables(plan.dataset)?;
-        rows::import::import(plan, tables, lock).await
+        rows::import::import(plan, tables, self.indexes.clone(), lock).await
     }
 
     async fn browse(&self, at: &VersionAt, query: &BrowseQuery) -> Result<Page, Problem> {

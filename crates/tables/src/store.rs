@@ -16,6 +16,7 @@ use lance::{
 use lance_index::{IndexType, optimize::OptimizeOptions, scalar::ScalarIndexParams};
 use std::{
     fs,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -80,14 +81,26 @@ impl Table {
         }
     }
 
+    /// Removes version and tag files that a power cut left without content: they were being written, so no row of
+    /// metadata names them, and Lance would stumble over them for ever. The caller holds the dataset's lock.
+    pub(crate) async fn mend(&self) -> Result<(), Problem> {
+        let dir = self.dir.clone();
+        let mended = tokio::task::spawn_blocking(move || {
+            ["_versions", "_refs/tags"].iter().try_for_each(|it| remove_torn(&dir.join(it)))
+        });
+        mended.await.map_err(lance_errors::task("mend a dataset"))?.map_err(lance_errors::io("mend a dataset"))
+    }
+
     /// Prepares for a write that replaces everything.
     pub(crate) async fn ground_to_replace(&self) -> Result<Ground, Problem> {
+        self.mend().await?;
         Ok(self.newest().await?.map_or(Ground::Nothing, |it| Ground::Replace(Arc::new(it))))
     }
 
     /// Prepares for a write that adds to `base`. When an import that nobody pinned came after it, `base` is made
     /// the newest version again first.
     pub(crate) async fn ground_to_add(&self, base: u64) -> Result<Ground, Problem> {
+        self.mend().await?;
         let wanted = self.open(base).await?;
         let newest = self.newest().await?.map_or(base, |it| it.version_id());
         if newest == base {
@@ -173,9 +186,42 @@ pub(crate) async fn index_ids(dataset: &mut Dataset) -> Result<(), Problem> {
 
 /// Tags a version, so that no clean-up by any tool removes it.
 pub(crate) async fn pin(dataset: &Dataset) -> Result<(), Problem> {
+    let failed = lance_errors::lance("pin a dataset version");
     let version = dataset.version_id();
     let tag = format!("{PIN_PREFIX}{version}");
-    dataset.tags().create(&tag, version).await.map_err(lance_errors::lance("pin a dataset version"))
+    match dataset.tags().create(&tag, version).await {
+        // A power cut took a version and left its tag; now its number comes again.
+        Err(lance::Error::RefConflict { .. }) => {
+            dataset.tags().delete(&tag).await.map_err(&failed)?;
+            dataset.tags().create(&tag, version).await.map_err(failed)
+        }
+        done => done.map_err(failed),
+    }
+}
+
+/// Removes files that hold nothing, or end in nothing but zeros.
+fn remove_torn(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && is_torn(&entry.path())? {
+            tracing::warn!(path = %entry.path().display(), "a file that a power cut left empty is removed");
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_torn(path: &Path) -> io::Result<bool> {
+    let mut file = fs::File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut end = Vec::new();
+    file.seek(SeekFrom::Start(size.saturating_sub(16)))?;
+    file.take(16).read_to_end(&mut end)?;
+    Ok(end.iter().all(|it| *it == 0))
 }
 
 /// All versions that carry our tag.
@@ -193,7 +239,7 @@ pub(crate) async fn unpin(dataset: &Dataset, version: u64) -> Result<(), Problem
 /// Removes a folder and all in it; it need not exist.
 pub(crate) fn remove_dir(dir: &Path) -> Result<(), Problem> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(lance_errors::io("remove a dataset's folder")(error))
         }
         _ => Ok(()),

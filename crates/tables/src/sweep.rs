@@ -32,6 +32,7 @@ pub(crate) async fn sweep(tables: &Tables, plan: &SweepPlan) -> Result<SweepRepo
     ];
     let mut work = Vec::new();
     for (table, live) in parts {
+        table.mend().await?;
         let newest = table.newest().await?;
         let versions = match &newest {
             Some(newest) => newest.versions().await.map_err(lance_errors::lance(DOING))?,

@@ -1,11 +1,15 @@
 // What pages ask the server for. Keys begin with project and noun, so that a change of a noun makes exactly its lists stale.
-import { keepPreviousData, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { api } from "../paths";
 import { read, rememberCsrf } from "./client";
 import type * as W from "./types";
 
 /** Fallback where no event tells of a change, in milliseconds. */
 const SLOW = 5_000;
+/** The same for what a running run logs; the event stream mostly tells of it sooner. */
+const RUNNING = 2_000;
+/** The most rows that the server gives at once. */
+const ROWS_MAX = 500;
 const active = new Set(["queued", "admitted", "starting", "running"]);
 export const isActive = (state: string) => active.has(state);
 
@@ -24,12 +28,24 @@ export const useMe = () =>
 export const useSystem = () => useQuery({ queryKey: ["system"], queryFn: () => read<W.SystemView>(api.system), staleTime: 300_000 });
 export const useOverview = (p: string) => useQuery({ queryKey: [p, "overview"], queryFn: () => read<W.OverviewView>(api.overview(p)) });
 
-export const useDatasets = (p: string, enabled = true) =>
-  useQuery({ queryKey: [p, "datasets"], queryFn: () => read<W.Page<W.DatasetView>>(api.datasets(p)), enabled });
+export type Slice = { offset?: number; limit?: number };
+export const useDatasets = (p: string, slice: Slice) =>
+  useQuery({ queryKey: [p, "datasets", slice], queryFn: () => read<W.Page<W.DatasetView>>(api.datasets(p, slice)), placeholderData: keepPreviousData });
+/** Every dataset of the project: the server cannot look for a name yet, so the palette does. */
+export const useAllDatasets = (p: string) =>
+  useQuery({ queryKey: [p, "datasets", { all: true }], queryFn: () => everyRow((slice) => read<W.Page<W.DatasetView>>(api.datasets(p, slice))) });
 export const useDataset = (p: string, name: string) =>
   useQuery({ queryKey: [p, "datasets", name], queryFn: () => read<W.DatasetView>(api.dataset(p, name)) });
-export const useVersions = (p: string, name: string) =>
-  useQuery({ queryKey: [p, "datasets", name, "versions"], queryFn: () => read<W.Page<W.VersionView>>(api.versions(p, name)) });
+export const useVersions = (p: string, name: string, slice: Slice) =>
+  useQuery({ queryKey: [p, "datasets", name, "versions", slice], queryFn: () => read<W.Page<W.VersionView>>(api.versions(p, name, slice)), placeholderData: keepPreviousData });
+/** Versions to choose from, newest first; more of them when the list is scrolled to its end. */
+export const useVersionChoices = (p: string, name: string) =>
+  useInfiniteQuery({
+    queryKey: [p, "datasets", name, "versions", "choices"],
+    queryFn: ({ pageParam }) => read<W.Page<W.VersionView>>(api.versions(p, name, { offset: pageParam, limit: ROWS_MAX })),
+    initialPageParam: 0,
+    getNextPageParam: (last, all) => nextOffset(last.total, all.reduce((sum, it) => sum + it.items.length, 0), last.items.length),
+  });
 export const useVersion = (p: string, name: string, number: string) =>
   useQuery({ queryKey: [p, "datasets", name, "version", number], queryFn: () => read<W.VersionView>(api.version(p, name, number)) });
 
@@ -65,22 +81,23 @@ export const useJobArtifacts = (p: string, id: string) =>
   useQuery({ queryKey: [p, "jobs", id, "artifacts"], queryFn: () => read<W.Page<W.ArtifactView>>(api.jobArtifacts(p, id)) });
 
 export type RunFilter = { experiment?: string | null; filter?: string | null; order?: string | null; offset?: number; limit?: number };
+export const isLogging = (run: { status: string } | undefined) => run?.status === "RUNNING";
 export const useExperiments = (p: string) =>
   useQuery({ queryKey: [p, "runs", "experiments"], queryFn: () => read<W.Page<W.ExperimentView>>(api.experiments(p)) });
 export const useRuns = (p: string, filter: RunFilter, enabled = true) =>
-  useQuery({ queryKey: [p, "runs", filter], queryFn: () => read<W.Page<W.RunView>>(api.runs(p, filter)), placeholderData: keepPreviousData, enabled });
-export const useRun = (p: string, id: string) =>
   useQuery({
-    queryKey: [p, "runs", id],
-    queryFn: () => read<W.RunView>(api.run(p, id)),
-    refetchInterval: (it) => (it.state.data?.status === "RUNNING" ? SLOW : false),
+    queryKey: [p, "runs", filter],
+    queryFn: () => read<W.Page<W.RunView>>(api.runs(p, filter)),
+    placeholderData: keepPreviousData,
+    enabled,
+    refetchInterval: (it) => (it.state.data?.items.some(isLogging) ? RUNNING : false),
   });
-export const useCurves = (p: string, id: string, live: boolean) =>
-  useQuery({
-    queryKey: [p, "runs", id, "curves"],
-    queryFn: () => read<W.CurveView[]>(api.runMetrics(p, id)),
-    refetchInterval: live ? SLOW : false,
-  });
+export const runQuery = (p: string, id: string) =>
+  queryOptions({ queryKey: [p, "runs", id], queryFn: () => read<W.RunView>(api.run(p, id)), refetchInterval: (it) => (isLogging(it.state.data) ? RUNNING : false) });
+export const curvesQuery = (p: string, id: string, live: boolean) =>
+  queryOptions({ queryKey: [p, "runs", id, "curves"], queryFn: () => read<W.CurveView[]>(api.runMetrics(p, id)), refetchInterval: live ? RUNNING : false });
+export const useRun = (p: string, id: string) => useQuery(runQuery(p, id));
+export const useCurves = (p: string, id: string, live: boolean) => useQuery(curvesQuery(p, id, live));
 export const useRunArtifacts = (p: string, id: string) =>
   useQuery({ queryKey: [p, "runs", id, "artifacts"], queryFn: () => read<W.Page<W.ArtifactView>>(api.runArtifacts(p, id)) });
 
@@ -105,6 +122,22 @@ export const useProjects = (enabled: boolean) =>
   useQuery({ queryKey: ["projects"], queryFn: () => read<W.Page<W.ProjectView>>(api.projects), enabled });
 export const useAudit = (q: { before?: number; noun?: string | null; limit?: number }) =>
   useQuery({ queryKey: ["audit", q], queryFn: () => read<W.Page<W.EventView>>(api.audit(q)), placeholderData: keepPreviousData });
+
+/** Where the rows after those that are there begin; undefined when there are none. */
+export function nextOffset(total: number, have: number, came: number): number | undefined {
+  return came > 0 && have < total ? have : undefined;
+}
+
+/** All rows of a list that the server gives in pieces. */
+export async function everyRow<T>(piece: (slice: Slice) => Promise<W.Page<T>>): Promise<T[]> {
+  const rows: T[] = [];
+  for (let offset: number | undefined = 0; offset !== undefined; ) {
+    const found: W.Page<T> = await piece({ offset, limit: ROWS_MAX });
+    rows.push(...found.items);
+    offset = nextOffset(found.total, rows.length, found.items.length);
+  }
+  return rows;
+}
 
 /** A change on the server; what it made stale is asked for again. */
 export function useChange<I, O>(work: (input: I) => Promise<O>, stale: unknown[][]) {

@@ -307,7 +307,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Changes as server-sent events; `Last-Event-ID` resumes. */
+        /** Changes as server-sent events (`change`), and notes that a run has new values (`metrics`); `Last-Event-ID` resumes. */
         get: operations["event_stream"];
         put?: never;
         post?: never;
@@ -427,7 +427,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The log from a byte on; `x-next-offset` is where to go on. */
+        /** The log from a byte on. With `length`, `x-next-offset` is where to go on. */
         get: operations["job_log"];
         put?: never;
         post?: never;
@@ -2786,6 +2786,8 @@ export interface operations {
                 attempt?: number;
                 /** @description Byte to begin at. */
                 offset?: number;
+                /** @description The most bytes of one answer, at most 4 MiB; all that there is when absent. */
+                length?: number;
             };
             header?: never;
             path: {
@@ -2815,6 +2817,8 @@ export interface operations {
                 attempt?: number;
                 /** @description Byte to begin at. */
                 offset?: number;
+                /** @description The most bytes of one answer, at most 4 MiB; all that there is when absent. */
+                length?: number;
             };
             header?: never;
             path: {
@@ -2844,6 +2848,8 @@ export interface operations {
                 attempt?: number;
                 /** @description Byte to begin at. */
                 offset?: number;
+                /** @description The most bytes of one answer, at most 4 MiB; all that there is when absent. */
+                length?: number;
             };
             header?: never;
             path: {

@@ -6,6 +6,7 @@ import { useMe } from "../api/hooks";
 import { useWords } from "../i18n";
 import { pages } from "../paths";
 import { Empty, Fault, Page } from "../ui/basics";
+import { UserMenu } from "./UserMenu";
 
 export const LAST_PROJECT = "kaogong.project";
 
@@ -13,13 +14,14 @@ export function ToProject() {
   const me = useMe();
   const { t } = useWords();
   if (me.error instanceof ApiError && me.error.kind === "unauthenticated") return <Navigate to={pages.signIn()} replace />;
-  if (me.error) return <Page title="Kaogong"><Fault error={me.error} retry={() => void me.refetch()} /></Page>;
+  if (me.error) return <Page title={t("brand")}><Fault error={me.error} retry={() => void me.refetch()} /></Page>;
   if (!me.data) return null;
   const names = me.data.projects.map((it) => it.name);
   const last = localStorage.getItem(LAST_PROJECT);
   const name = (last && names.includes(last) ? last : undefined) ?? me.data.project ?? names[0];
   if (name) return <Navigate to={pages.home(name)} replace />;
-  return <Page title="Kaogong"><Empty title={t("project.none")} text={t("project.noneText")} /></Page>;
+  // Nothing else can be done here than ask an owner, change the password or sign in as somebody else.
+  return <Page title={t("brand")} actions={<UserMenu />}><Empty title={t("project.none")} text={t("project.noneText")} /></Page>;
 }
 
 export function NotFound() {

@@ -2,10 +2,14 @@
 import { Input, Modal } from "antd";
 import { useMemo, useState } from "react";
 import { useNavigate } from "react-router";
-import { useDatasets, useEndpoints, useJobs, useModels, useRuns } from "../api/hooks";
+import { useAllDatasets, useEndpoints, useJobs, useModels, useRuns } from "../api/hooks";
 import { useWords } from "../i18n";
+import { useSettled } from "../lib/url";
 import { pages } from "../paths";
 import { useTheme } from "../theme";
+
+/** Jobs and runs asked for: more than are shown, since words may narrow them further. */
+const FOUND_MAX = 100;
 
 type Entry = { key: string; label: string; kind: string; also?: string; act: () => void };
 type Props = { project: string; open: boolean; onClose: () => void; onHelp: () => void };
@@ -24,16 +28,36 @@ export function Palette(props: Props) {
   return props.open ? <Opened {...props} /> : null;
 }
 
-function useEntries({ project, onHelp }: Props): Entry[] {
+/** The word to ask the server for: the longest that is neither a kind nor an id; the lists are narrowed by the others here. */
+export function searchWord(typed: string, kinds: string[]): string {
+  const words = typed.trim().split(/\s+/).filter((it) => !/^(job|run)_/i.test(it));
+  const known = kinds.map((it) => it.toLowerCase());
+  // A single word is a name before it is a kind.
+  const names = words.length > 1 ? words.filter((it) => !known.includes(it.toLowerCase())) : words;
+  return names.sort((a, b) => b.length - a.length)[0] ?? "";
+}
+
+/** Things whose whole id was typed or pasted, whether or not a list has them. */
+export function jumpOf(typed: string): { noun: "job" | "run"; id: string } | null {
+  const found = /^(job|run)_[0-9a-z]{26}$/.exec(typed.trim().toLowerCase());
+  return found ? { noun: found[1] as "job" | "run", id: found[0] } : null;
+}
+
+/** Names that contain the word, in the filter language of runs, where `%` and `_` stand for anything. */
+const named = (word: string) => (word ? `attributes.run_name ILIKE '%${word.replaceAll("'", "''")}%'` : null);
+
+function useEntries({ project, onHelp }: Props, typed: string): { entries: Entry[]; waiting: boolean } {
   const { t, language, setLanguage } = useWords();
   const { dark, setChoice } = useTheme();
   const navigate = useNavigate();
-  const { data: datasets } = useDatasets(project);
-  const { data: jobs } = useJobs(project, { limit: 200 });
-  const { data: runs } = useRuns(project, { limit: 200 });
-  const { data: models } = useModels(project);
-  const { data: endpoints } = useEndpoints(project, true, false);
-  return useMemo(() => {
+  const asked = searchWord(typed, [t("job"), t("run"), t("palette.go"), t("palette.do")]);
+  const word = useSettled(asked);
+  const datasets = useAllDatasets(project);
+  const jobs = useJobs(project, { text: word || null, limit: FOUND_MAX });
+  const runs = useRuns(project, { filter: named(word), limit: FOUND_MAX });
+  const models = useModels(project);
+  const endpoints = useEndpoints(project, true, false);
+  const entries = useMemo(() => {
     const go = (to: string) => () => void navigate(to);
     const place = (key: string, label: string, to: string): Entry => ({ key, label, kind: t("palette.go"), act: go(to) });
     const verbs: Entry[] = [
@@ -50,22 +74,25 @@ function useEntries({ project, onHelp }: Props): Entry[] {
       { key: "theme", label: dark ? t("palette.light") : t("palette.dark"), kind: t("palette.do"), act: () => setChoice(dark ? "light" : "dark") },
       { key: "keys", label: t("keys"), kind: t("palette.do"), act: onHelp },
     ];
+    const jump = jumpOf(typed);
     return [
+      ...(jump ? [{ key: "jump", label: jump.id, kind: t(jump.noun), act: go(jump.noun === "job" ? pages.job(project, jump.id) : pages.run(project, jump.id)) }] : []),
       ...verbs,
-      ...(datasets?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("dataset"), also: it.id, act: go(pages.dataset(project, it.name)) })),
-      ...(models?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("model"), also: it.id, act: go(pages.model(project, it.name)) })),
-      ...(endpoints?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("endpoint"), also: it.id, act: go(pages.endpoint(project, it.name)) })),
-      ...(jobs?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("job"), also: it.id, act: go(pages.job(project, it.id)) })),
-      ...(runs?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("run"), also: it.id, act: go(pages.run(project, it.id)) })),
+      ...(datasets.data ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("dataset"), also: it.id, act: go(pages.dataset(project, it.name)) })),
+      ...(models.data?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("model"), also: [it.id, ...it.versions.map((one) => one.id)].join(" "), act: go(pages.model(project, it.name)) })),
+      ...(endpoints.data?.items ?? []).map((it) => ({ key: it.id, label: it.name, kind: t("endpoint"), also: it.id, act: go(pages.endpoint(project, it.name)) })),
+      ...(jobs.data?.items ?? []).filter((it) => it.id !== jump?.id).map((it) => ({ key: it.id, label: it.name, kind: t("job"), also: it.id, act: go(pages.job(project, it.id)) })),
+      ...(runs.data?.items ?? []).filter((it) => it.id !== jump?.id).map((it) => ({ key: it.id, label: it.name, kind: t("run"), also: it.id, act: go(pages.run(project, it.id)) })),
     ];
-  }, [t, language, setLanguage, dark, setChoice, navigate, project, datasets, jobs, runs, models, endpoints, onHelp]);
+  }, [t, language, setLanguage, dark, setChoice, navigate, project, typed, datasets.data, jobs.data, runs.data, models.data, endpoints.data, onHelp]);
+  return { entries, waiting: asked !== word || [datasets, jobs, runs, models, endpoints].some((it) => it.isPending || it.isPlaceholderData) };
 }
 
 function Opened(props: Props) {
   const { t } = useWords();
   const [typed, setTyped] = useState("");
   const [at, setAt] = useState(0);
-  const entries = useEntries(props);
+  const { entries, waiting } = useEntries(props, typed);
   const shown = ranked(entries, typed);
   const run = (entry: Entry | undefined) => {
     if (!entry) return;
@@ -106,8 +133,11 @@ function Opened(props: Props) {
             <span>{it.kind}</span>
           </li>
         ))}
-        {shown.length === 0 ? <li>{t("palette.none")}</li> : null}
+        {shown.length === 0 && !waiting ? <li>{t("palette.none")}</li> : null}
       </ul>
+      <p className="muted" role="status" style={{ margin: "4px 4px 0", minHeight: 22 }}>
+        {waiting ? t("loading") : ""}
+      </p>
     </Modal>
   );
 }

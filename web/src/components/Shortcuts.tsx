@@ -46,6 +46,8 @@ export function Shortcuts({ open, onClose }: { open: boolean; onClose: () => voi
     [["Ctrl", "K"], t("keys.palette")],
     ...GO.map(([key, name]): [string[], string] => [["g", key], t("keys.go", { page: t(name) })]),
     [["←", "→"], t("keys.items")],
+    [["←", "→", "↑", "↓"], t("keys.grid")],
+    [[t("keys.space")], t("keys.open")],
     [["?"], t("keys.help")],
   ];
   return (

@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { App, Button, Dropdown, Form, Input, type MenuProps, Modal } from "antd";
 import { useState } from "react";
 import { useNavigate } from "react-router";
-import { call } from "../api/client";
+import { ApiError, call } from "../api/client";
 import { useMe } from "../api/hooks";
 import { useWords } from "../i18n";
 import type { Language } from "../lib/format";
@@ -11,7 +11,7 @@ import { api, pages } from "../paths";
 import { type Choice, useTheme } from "../theme";
 import { Fault } from "../ui/basics";
 
-export function UserMenu({ onHelp }: { onHelp: () => void }) {
+export function UserMenu({ onHelp }: { onHelp?: () => void }) {
   const { t, language, setLanguage } = useWords();
   const { choice, setChoice } = useTheme();
   const { data: me } = useMe();
@@ -24,8 +24,8 @@ export function UserMenu({ onHelp }: { onHelp: () => void }) {
     try {
       await call(api.session, { method: "DELETE" });
     } catch (error) {
-      void message.error(error instanceof Error ? error.message : String(error));
-      return;
+      // A session that has ended already is as good as one that ends now.
+      if (!(error instanceof ApiError && error.kind === "unauthenticated")) return void message.error(error instanceof Error ? error.message : String(error));
     }
     client.clear();
     void navigate(pages.signIn());
@@ -42,14 +42,14 @@ export function UserMenu({ onHelp }: { onHelp: () => void }) {
       ],
     },
     { type: "divider" },
-    { key: "keys", label: t("keys") },
+    ...(onHelp ? [{ key: "keys", label: t("keys") }] : []),
     { key: "password", label: t("password.change") },
     { key: "out", label: t("signOut") },
   ];
   const chosen = (key: string) => {
     if (key.startsWith("l:")) setLanguage(key.slice(2) as Language);
     else if (key.startsWith("t:")) setChoice(key.slice(2) as Choice);
-    else if (key === "keys") onHelp();
+    else if (key === "keys") onHelp?.();
     else if (key === "password") setPassword(true);
     else void signOut();
   };

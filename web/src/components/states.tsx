@@ -2,7 +2,7 @@
 import { Link, useParams } from "react-router";
 import { useMe } from "../api/hooks";
 import { ROLES, type Role } from "../api/types";
-import { type Key, useWords } from "../i18n";
+import { type Key, useWords, worded } from "../i18n";
 import { shortId } from "../lib/format";
 import { pages } from "../paths";
 import { Pill } from "../ui/basics";
@@ -15,8 +15,20 @@ const TONES: Record<string, Tone> = {
 };
 
 export function State({ state }: { state: string }) {
+  const { language } = useWords();
+  return <Pill tone={TONES[state] ?? "off"}>{worded(language, "state", state)}</Pill>;
+}
+
+/** What was done, in words; the code is there on hover, for those who filter by it. */
+export function Action({ code }: { code: string }) {
+  const { language } = useWords();
+  return <span title={code}>{worded(language, "action", code)}</span>;
+}
+
+/** Who did it: a person by name, or the platform itself. */
+export function Actor({ name }: { name: string }) {
   const { t } = useWords();
-  return <Pill tone={TONES[state] ?? "off"}>{t(`state.${state}` as Key)}</Pill>;
+  return <>{name === "system" ? t("actor.system") : name}</>;
 }
 
 export function useProject(): string {

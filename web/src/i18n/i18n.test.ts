@@ -1,8 +1,12 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { en } from "./en";
-import { firstLanguage, translate } from "./index";
+import { ACTIONS } from "./actions";
+import { firstLanguage, translate, worded } from "./index";
 import { zh } from "./zh";
 
+const store = new URL("../../../crates/store/src/", import.meta.url);
+// Words that are picked by a number are for languages that have a plural.
 const holes = (text: string) => [...text.matchAll(/\{(\w+)\}/g)].map((it) => it[1]).sort();
 
 describe("dictionaries", () => {
@@ -19,9 +23,27 @@ describe("dictionaries", () => {
     for (const it of ["queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled", "lost", "RUNNING", "FINISHED", "KILLED", "ready", "loading"]) expect(en).toHaveProperty([`state.${it}`]);
     for (const it of ["viewer", "annotator", "developer", "maintainer", "owner"]) expect(en).toHaveProperty([`role.${it}.may`]);
   });
+  it("have words for every action", () => {
+    for (const it of ACTIONS) {
+      expect(worded("en", "action", it), it).not.toBe(it);
+      expect(worded("zh-CN", "action", it), it).toMatch(/\p{Script=Han}/u);
+    }
+  });
+  it("know every action that the store writes out", () => {
+    const source = readdirSync(store).filter((it) => it.endsWith(".rs")).map((it) => readFileSync(new URL(it, store), "utf8")).join("\n");
+    const named = [...source.matchAll(/Change::new\([^()"]*"\w+",\s*"([a-z_]+\.[a-z_]+)"/g)].map((it) => it[1]);
+    expect(named.length).toBeGreaterThan(20);
+    expect(named.filter((it) => !(ACTIONS as readonly string[]).includes(it ?? "")), "add these to actions.ts, en.ts and zh.ts").toEqual([]);
+  });
   it("are written in their language", () => {
     const same = (Object.keys(en) as (keyof typeof en)[]).filter((key) => en[key] === zh[key]);
     expect(same).toEqual(["export.csv", "export.parquet"]);
+  });
+});
+
+describe("codes", () => {
+  it("are shown as they are when there is no word for them yet", () => {
+    expect([worded("zh-CN", "state", "running"), worded("zh-CN", "state", "paused")]).toEqual(["运行中", "paused"]);
   });
 });
 
@@ -29,6 +51,9 @@ describe("translate", () => {
   it("fills in values", () => {
     expect(translate("en", "items.count", { n: 3 })).toBe("3 items");
     expect(translate("zh-CN", "items.count", { n: 3 })).toBe("3 个样本");
+  });
+  it("picks the word that goes with the number", () => {
+    expect([0, 1, 2, "1,000"].map((n) => translate("en", "items.count", { n }))).toEqual(["0 items", "1 item", "2 items", "1,000 items"]);
   });
   it("begins with the stored language, else the browser's", () => {
     expect(firstLanguage("en", ["zh-CN"])).toBe("en");

@@ -7,9 +7,20 @@ import { zh } from "./zh";
 export type Key = keyof typeof en;
 export type T = (key: Key, values?: Record<string, string | number>) => string;
 
+/** Fills `{n}` in, and picks a word by it: `{n} {n:item|items}` is "1 item" or "2 items". */
 export function translate(language: Language, key: Key, values: Record<string, string | number> = {}): string {
   const text: string = (language === "zh-CN" ? zh : en)[key] ?? key;
-  return text.replace(/\{(\w+)\}/g, (whole, name: string) => (name in values ? String(values[name]) : whole));
+  return text.replace(/\{(\w+)(?::([^|{}]*)\|([^|{}]*))?\}/g, (whole, name: string, one?: string, many?: string) => {
+    if (!(name in values)) return whole;
+    const value = String(values[name]);
+    return one === undefined || many === undefined ? value : value === "1" ? one : many;
+  });
+}
+
+/** The words for a code that the server may know before this console does; the code itself then. */
+export function worded(language: Language, prefix: string, code: string): string {
+  const key = `${prefix}.${code}`;
+  return key in en ? translate(language, key as Key) : code;
 }
 
 const KEY = "kaogong.language";

@@ -8,6 +8,11 @@ export function csv(rows: (string | number | null)[][]): string {
   return rows.map((row) => row.map(cell).join(",")).join("\n") + "\n";
 }
 
+/** A title as the name of a file: letters and digits of any script stay. */
+export function fileName(title: string): string {
+  return title.replace(/[^\p{L}\p{N}._-]+/gu, "-").replace(/^[-.]+|-+$/g, "") || "chart";
+}
+
 export function save(name: string, href: string): void {
   const link = document.createElement("a");
   link.href = href;

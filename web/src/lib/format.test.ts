@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { bins } from "./bins";
-import { csv } from "./csv";
+import { csv, fileName } from "./csv";
 import { bytes, count, duration, metric, microseconds, percent, relative, shortId } from "./format";
 import { headline } from "./headline";
+import { sameLines } from "./lines";
 import { smooth } from "./smooth";
+import { neighbour } from "./walk";
 
 describe("numbers", () => {
   it("groups thousands", () => {
@@ -50,6 +52,18 @@ describe("the rest", () => {
   });
   it("quotes cells where it must", () => {
     expect(csv([["a", 'b"c', null], ["x,y", 1, 2]])).toBe('a,"b""c",\n"x,y",1,2\n');
+  });
+  it("names files in any script", () => {
+    expect(["val/loss (每步)", "内存", "../..", "a.b-c"].map(fileName)).toEqual(["val-loss-每步", "内存", "chart", "a.b-c"]);
+  });
+  it("sees whether lines have changed", () => {
+    const line = (...y: (number | null)[]) => [{ name: "a", x: y.map((_, at) => at), y }];
+    expect([sameLines(line(1, NaN), line(1, NaN)), sameLines(line(1), line(1, 2)), sameLines(line(1), line(null)), sameLines([], line())]).toEqual([true, false, false, false]);
+  });
+  it("walks a grid without leaving it", () => {
+    const from = (key: string) => neighbour(key, 4, 3, 8);
+    expect([from("ArrowLeft"), from("ArrowRight"), from("ArrowUp"), from("ArrowDown"), from("Enter")]).toEqual([3, 5, 1, 7, null]);
+    expect([neighbour("ArrowUp", 1, 3, 8), neighbour("ArrowDown", 5, 3, 8), neighbour("ArrowRight", 7, 3, 8)]).toEqual([null, null, null]);
   });
   it("counts values in bins, also when all are equal", () => {
     expect(bins([0, 1, 2, 3], 2)).toEqual([2, 2]);

@@ -1,10 +1,13 @@
 import { describe, expect, it } from "vitest";
+import { everyRow } from "../api/hooks";
 import type { EndpointView, ItemView } from "../api/types";
-import { ranked } from "../components/Palette";
+import { jumpOf, ranked, searchWord } from "../components/Palette";
+import { inProject } from "../lib/command";
+import { isForRow } from "../ui/rows";
 import { snippets } from "./endpoints/snippets";
 import { rowOf } from "./endpoints/TryRow";
 import { fromMlflow } from "./home/HomePage";
-import { append } from "./jobs/useLog";
+import { append, fit } from "./jobs/useLog";
 import { cpuPercent } from "./jobs/UsageTab";
 import { differs } from "./runs/ComparePage";
 import { quoted } from "./runs/RunsPage";
@@ -17,6 +20,9 @@ describe("log", () => {
   });
   it("shows the last form of a progress bar, without colours", () => {
     expect(append({ lines: [], dropped: 0 }, "1 %\r2 %\r3 %\n\u001b[31mred\u001b[0m").lines).toEqual(["3 %", "red"]);
+  });
+  it("is read again from its beginning where a piece does not follow", () => {
+    expect([fit(0, { offset: 0 }), fit(40, { offset: 40 }), fit(40, { offset: 0 }), fit(40, { offset: 20 }), fit(40, { offset: 60 })]).toEqual(["follows", "follows", "begins", "lost", "lost"]);
   });
   it("keeps a bounded number of lines and counts the rest", () => {
     expect(append({ lines: [], dropped: 0 }, "a\nb\nc\nd", 2)).toEqual({ lines: ["c", "d"], dropped: 2 });
@@ -57,6 +63,40 @@ describe("palette", () => {
     const entries = [{ label: "my digits", kind: "Dataset" }, { label: "digits", kind: "Model" }, { label: "wine", kind: "Dataset" }];
     expect(ranked(entries, "dig").map((it) => it.label)).toEqual(["digits", "my digits"]);
     expect(ranked(entries, "dig dataset").map((it) => it.label)).toEqual(["my digits"]);
+  });
+});
+
+describe("what the palette asks the server for", () => {
+  it("is the word that names something", () => {
+    expect(["train digits job", "job", "run", "", "  "].map((it) => searchWord(it, ["Job", "Run"]))).toEqual(["digits", "job", "run", "", ""]);
+  });
+  it("is not an id, which leads there by itself", () => {
+    const id = "job_01hzy3k8q2v9x4w7n5m6p0r1st";
+    expect(searchWord(id, [])).toBe("");
+    expect(jumpOf(` ${id.toUpperCase()} `)).toEqual({ noun: "job", id });
+    expect([jumpOf("job_01"), jumpOf("ds_01hzy3k8q2v9x4w7n5m6p0r1st")]).toEqual([null, null]);
+  });
+});
+
+describe("rows that lead somewhere", () => {
+  const click = (found: string | null, more: object = {}) => isForRow({ button: 0, ctrlKey: false, metaKey: false, shiftKey: false, altKey: false, target: { closest: () => found } as unknown as EventTarget, ...more });
+  it("leave alone what is in them, and clicks that mean another tab", () => {
+    expect([click(null), click("a"), click(null, { ctrlKey: true }), click(null, { metaKey: true }), click(null, { button: 1 })]).toEqual([true, false, false, false, false]);
+  });
+});
+
+describe("copied commands", () => {
+  it("name the project, save the one that is meant anyway", () => {
+    expect([inProject("default"), inProject("vision")]).toEqual(["", " --project vision"]);
+  });
+});
+
+describe("lists that come in pieces", () => {
+  it("are read to their end, also when they shrink meanwhile", async () => {
+    const list = (total: number, really = total) => everyRow(({ offset = 0, limit = 0 }) => Promise.resolve({ items: Array.from({ length: Math.max(0, Math.min(limit, really - offset)) }, (_, at) => offset + at), total }));
+    expect((await list(1203)).length).toBe(1203);
+    expect((await list(1203, 700)).at(-1)).toBe(699);
+    expect(await list(0)).toEqual([]);
   });
 });
 

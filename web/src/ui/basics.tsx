@@ -4,9 +4,19 @@ import { Button, Skeleton, Tooltip } from "antd";
 import { type ReactNode, useEffect, useState } from "react";
 import { ApiError } from "../api/client";
 import { useWords } from "../i18n";
-import { absolute, relative } from "../lib/format";
+import { absolute, duration, relative } from "../lib/format";
+
+/** What the tab of the browser says. */
+export function useTitle(title: ReactNode) {
+  const { t } = useWords();
+  const brand = t("brand");
+  useEffect(() => {
+    document.title = typeof title === "string" && title && title !== brand ? `${title} · ${brand}` : brand;
+  }, [title, brand]);
+}
 
 export function Page({ title, crumbs, state, actions, children }: { title: ReactNode; crumbs?: ReactNode; state?: ReactNode; actions?: ReactNode; children: ReactNode }) {
+  useTitle(title);
   return (
     <div className="page">
       {crumbs ? <nav className="crumbs">{crumbs}</nav> : null}
@@ -53,6 +63,14 @@ export function When({ at }: { at: number | null | undefined }) {
       <time dateTime={new Date(at).toISOString()}>{relative(at, Math.max(now, Date.now() - 15_000), language)}</time>
     </Tooltip>
   );
+}
+
+/** How long something took, or has taken so far. */
+export function Took({ from, to, live }: { from: number | null; to: number | null; live: boolean }) {
+  const { language } = useWords();
+  const now = useNow(live ? 1000 : 15_000);
+  if (!from || (!to && !live)) return <>—</>;
+  return <>{duration((to ?? now) - from, language)}</>;
 }
 
 export function Copy({ text }: { text: string }) {
@@ -155,14 +173,13 @@ export function Pill({ tone, children }: { tone: "ok" | "run" | "wait" | "bad" |
   return <span className={`pill ${tone}`}>{children}</span>;
 }
 
-/** A control that may not be used says why; one that may shows nothing more. */
+/** A control that may not be used says why, to the pointer and to the keyboard; one that may shows nothing more. */
 export function Why({ not, children }: { not: string | null; children: ReactNode }) {
-  return not ? (
+  // The same elements either way, so that a control keeps its focus when it becomes usable.
+  return (
     <Tooltip title={not}>
-      <span>{children}</span>
+      <span {...(not ? { tabIndex: 0, role: "group", "aria-label": not } : {})}>{children}</span>
     </Tooltip>
-  ) : (
-    <>{children}</>
   );
 }
 

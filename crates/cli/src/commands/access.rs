@@ -1,8 +1,9 @@
 //! `kaogong access`: users, organisations, projects, members and tokens.
 
-use crate::{context::Context, exit::usage, output::words};
+use crate::{ask, context::Context, exit::usage, output::words};
 use clap::Subcommand;
 use kaogong_api::access::*;
+use kaogong_client::Client;
 use kaogong_domain::Problem;
 use serde_json::json;
 use std::io::Read;
@@ -38,7 +39,7 @@ pub enum UsersCommand {
     List,
     /// Create a user; needs a platform administrator.
     #[command(
-        after_help = "Examples:\n  kaogong access users create mei --display-name \"Mei\"\n  kaogong access users create root2 --admin --password-stdin"
+        after_help = "Examples:\n  kaogong access users create mei --display-name \"Mei\"\n  kaogong access users create root2 --admin --password-stdin < password.txt"
     )]
     Create {
         /// The name to sign in with.
@@ -59,8 +60,12 @@ pub enum UsersCommand {
         /// User name or id.
         user: String,
     },
-    /// Change a password; reads standard input: for yourself the present and the new one on two lines, for others the new one.
-    #[command(after_help = "Examples:\n  kaogong access users password mei < passwords.txt")]
+    /// Change a password; asks for it at a terminal, else reads standard input.
+    ///
+    /// Standard input holds the present and the new one on two lines for yourself, and the new one alone for others.
+    #[command(
+        after_help = "Examples:\n  kaogong access users password mei\n  kaogong access users password mei < passwords.txt"
+    )]
     Password {
         /// User name or id.
         user: String,
@@ -147,7 +152,7 @@ pub enum TokensCommand {
         /// What it may be used for; may be given several times.
         #[arg(long = "scope", required = true, value_parser = ["read", "infer", "write", "admin"])]
         scopes: Vec<String>,
-        /// The project to bind it to; all of yours when absent.
+        /// The project to bind it to, as --project does too; all of yours when neither is written.
         #[arg(long, value_name = "PROJECT")]
         bind: Option<String>,
         /// Days until it expires.
@@ -229,20 +234,35 @@ async fn users(context: &Context, command: UsersCommand) -> Result<(), Problem> 
             context.out.done(&json!({ "disabled": user }), &format!("{user} can no longer sign in"))
         }
         UsersCommand::Password { user } => {
-            let text = standard_input()?;
-            let lines: Vec<&str> = text.lines().filter(|it| !it.is_empty()).collect();
-            let change = match lines.as_slice() {
-                [new] => PasswordChange { current: None, new: (*new).to_owned() },
-                [current, new] => PasswordChange { current: Some((*current).to_owned()), new: (*new).to_owned() },
-                _ => {
-                    return Err(usage(
-                        "standard input must hold the new password, or the present and the new one on two lines",
-                    ));
-                }
+            let change = match ask::is_possible() {
+                true => ask::interruptible(ask_passwords(&client, &user)).await?,
+                false => read_passwords(&standard_input()?)?,
             };
             client.change_password(&user, &change).await?;
             context.out.done(&json!({ "changed": user }), &format!("the password of {user} was changed"))
         }
+    }
+}
+
+async fn ask_passwords(client: &Client, user: &str) -> Result<PasswordChange, Problem> {
+    let me = client.me().await?.user;
+    let current = match user == me.name || user == me.id {
+        true => Some(ask::secret("Present password: ").await?.expose().to_owned()),
+        false => None,
+    };
+    let new = ask::secret(&format!("New password of {user}: ")).await?;
+    if ask::secret("The new one again: ").await? != new {
+        return Err(usage("the new password was typed in two ways"));
+    }
+    Ok(PasswordChange { current, new: new.expose().to_owned() })
+}
+
+fn read_passwords(text: &str) -> Result<PasswordChange, Problem> {
+    let lines: Vec<&str> = text.lines().filter(|it| !it.is_empty()).collect();
+    match lines.as_slice() {
+        [new] => Ok(PasswordChange { current: None, new: (*new).to_owned() }),
+        [current, new] => Ok(PasswordChange { current: Some((*current).to_owned()), new: (*new).to_owned() }),
+        _ => Err(usage("standard input must hold the new password, or the present and the new one on two lines")),
     }
 }
 
@@ -358,7 +378,9 @@ async fn tokens(context: &Context, command: TokensCommand) -> Result<(), Problem
             },
         ),
         TokensCommand::Create { name, scopes, bind, days } => {
-            let made = client.new_token(&NewToken { name, project: bind, scopes, days: Some(days) }).await?;
+            // Whoever writes a project means it; one from the environment or profile is where other commands work.
+            let project = bind.or_else(|| context.written_project().map(str::to_owned));
+            let made = client.new_token(&NewToken { name, project, scopes, days: Some(days) }).await?;
             context.out.thing(
                 &made,
                 &[

@@ -10,8 +10,8 @@ pub struct AuditArgs {
     /// All changes of the platform, not of the project only; needs a platform administrator.
     #[arg(long)]
     pub platform: bool,
-    /// Only this noun: datasets, jobs, runs, models, endpoints, access.
-    #[arg(long)]
+    /// Only this noun.
+    #[arg(long, value_parser = ["datasets", "jobs", "runs", "models", "endpoints", "access"])]
     pub noun: Option<String>,
     /// Only changes before this number.
     #[arg(long, value_name = "SEQ")]

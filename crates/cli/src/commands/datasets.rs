@@ -8,7 +8,7 @@ use crate::{
     output::{progress::Board, words},
 };
 use clap::Subcommand;
-use kaogong_api::datasets::*;
+use kaogong_api::{datasets::*, paging::PageQuery};
 use kaogong_client::{Client, is_unreachable, tar_in::Limits};
 use kaogong_domain::{Problem, names::VersionRef};
 use serde_json::json;
@@ -25,8 +25,15 @@ use std::{
 #[derive(Debug, Subcommand)]
 pub enum DatasetsCommand {
     /// List datasets.
-    #[command(after_help = "Examples:\n  kaogong datasets list")]
-    List,
+    #[command(after_help = "Examples:\n  kaogong datasets list\n  kaogong datasets list --offset 50")]
+    List {
+        /// Rows to skip.
+        #[arg(long, default_value_t = 0)]
+        offset: u64,
+        /// Rows wanted.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+    },
     /// Show a version: classes, splits, columns.
     #[command(after_help = "Examples:\n  kaogong datasets show digits\n  kaogong datasets show digits@1 --output json")]
     Show {
@@ -39,10 +46,18 @@ pub enum DatasetsCommand {
     )]
     Import(ImportArgs),
     /// List the versions of a dataset, newest first.
-    #[command(after_help = "Examples:\n  kaogong datasets versions digits")]
+    #[command(
+        after_help = "Examples:\n  kaogong datasets versions digits\n  kaogong datasets versions digits --limit 1"
+    )]
     Versions {
         /// Its name.
         name: String,
+        /// Rows to skip.
+        #[arg(long, default_value_t = 0)]
+        offset: u64,
+        /// Rows wanted.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
     },
     /// List items of a version.
     #[command(after_help = "Examples:\n  kaogong datasets items digits@1 --label 7 --split test --limit 20")]
@@ -135,8 +150,8 @@ pub struct ExportArgs {
 pub async fn run(context: &Context, command: DatasetsCommand) -> Result<(), Problem> {
     let out = &context.out;
     match command {
-        DatasetsCommand::List => {
-            let page = context.client()?.datasets().await?;
+        DatasetsCommand::List { offset, limit } => {
+            let page = context.client()?.datasets(&PageQuery { offset, limit: Some(limit) }).await?;
             out.page(&page, &["NAME", "KIND", "VERSION", "ITEMS", "BYTES", "CLASSES", "CREATED"], |it| {
                 let latest = it.latest.as_ref();
                 let number = |value: Option<String>| value.unwrap_or_else(|| "-".into());
@@ -155,8 +170,8 @@ pub async fn run(context: &Context, command: DatasetsCommand) -> Result<(), Prob
             let version = context.client()?.version(dataset.name.as_str(), dataset.version).await?;
             show(context, &version)
         }
-        DatasetsCommand::Versions { name } => {
-            let page = context.client()?.versions(&name).await?;
+        DatasetsCommand::Versions { name, offset, limit } => {
+            let page = context.client()?.versions(&name, &PageQuery { offset, limit: Some(limit) }).await?;
             out.page(&page, &["VERSION", "ITEMS", "BYTES", "SPLITS", "CREATED", "BY", "MESSAGE"], |it| {
                 vec![
                     it.number.to_string(),

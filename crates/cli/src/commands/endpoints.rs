@@ -14,6 +14,9 @@ use kaogong_domain::{Problem, names::VersionRef};
 use serde_json::json;
 use std::path::Path;
 
+/// The most bytes that the server takes for one `predict`, picture or row.
+const PREDICT_BYTES_MAX: u64 = 32 << 20;
+
 /// Verbs of `kaogong endpoints`.
 #[derive(Debug, Subcommand)]
 pub enum EndpointsCommand {
@@ -205,8 +208,9 @@ impl PredictInput {
         }
         let path = Path::new(input);
         let facts = std::fs::metadata(path).map_err(|it| cannot_read(path, &it))?;
-        if facts.len() > 64 << 20 {
-            return Err(usage(format!("{input} has {}; at most 64 MiB are sent", words::bytes(facts.len()))));
+        if facts.len() > PREDICT_BYTES_MAX {
+            let most = words::bytes(PREDICT_BYTES_MAX);
+            return Err(usage(format!("{input} has {}; predict takes at most {most}", words::bytes(facts.len()))));
         }
         let bytes = std::fs::read(path).map_err(|it| cannot_read(path, &it))?;
         if let Ok(format) = image::guess_format(&bytes) {
@@ -227,6 +231,7 @@ impl PredictInput {
 async fn test(context: &Context, name: &str, dataset: &VersionRef, split: &str, limit: u64) -> Result<(), Problem> {
     let client = context.client()?;
     let version = client.version(dataset.name.as_str(), dataset.version).await?;
+    holdout::check_split(&version, split)?;
     let total = version.summary.splits.get(split).copied().unwrap_or(version.items).min(limit);
     let progress = Board::new().count(&format!("asking {name}"), total);
     let plan = holdout::Plan { endpoint: name, version: &version, split, limit };
@@ -269,7 +274,11 @@ mod tests {
         std::fs::write(&text, "{\"a\": 1}").expect("a file");
         assert!(matches!(PredictInput::read("{\"a\": 1}"), Ok(PredictInput::Row(_))));
         assert!(matches!(PredictInput::read(&text.display().to_string()), Ok(PredictInput::Row(_))));
-        for bad in ["{\"a\":", "/no/such/file", "[1]"] {
+        let large = dir.path().join("large.png");
+        let file = std::fs::File::create(&large).expect("a file");
+        file.set_len(PREDICT_BYTES_MAX + 1).expect("a length");
+        let large = large.display().to_string();
+        for bad in ["{\"a\":", "/no/such/file", "[1]", &large] {
             assert_eq!(crate::exit::number(&PredictInput::read(bad).expect_err("refused")), 2, "{bad}");
         }
     }

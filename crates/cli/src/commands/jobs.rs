@@ -3,6 +3,7 @@
 use crate::{
     context::Context,
     data_out, job_file, job_wait,
+    log_text::{Pieces, Tail},
     output::{Format, note, words},
 };
 use clap::Subcommand;
@@ -11,6 +12,9 @@ use kaogong_client::Client;
 use kaogong_domain::Problem;
 use serde_json::json;
 use std::{path::PathBuf, process::ExitCode};
+
+/// The end of a log that its last lines are taken from.
+const LAST_BYTES_MAX: usize = 64 << 10;
 
 /// Verbs of `kaogong jobs`.
 #[derive(Debug, Subcommand)]
@@ -204,14 +208,22 @@ async fn logs(context: &Context, id: &str, follow: bool, attempt: Option<u32>) -
             None => job_wait::follow(&client, id, take).await.map(drop),
         };
     }
-    let mut answer = client.job_log(id, &LogQuery { attempt, offset: 0 }).await?;
+    let mut answer = client.job_log(id, &LogQuery { attempt, ..LogQuery::default() }).await?;
+    let mut pieces = Pieces::default();
     while let Some(piece) = answer.piece().await? {
         match context.out.format {
+            // The bytes as they were written; a terminal or file joins what was cut.
             Format::Table => context.out.bytes(&piece)?,
-            Format::Json => take(&String::from_utf8_lossy(&piece))?,
+            Format::Json => match pieces.push(&piece) {
+                text if text.is_empty() => {}
+                text => take(&text)?,
+            },
         }
     }
-    Ok(())
+    match pieces.finish() {
+        rest if rest.is_empty() => Ok(()),
+        rest => take(&rest),
+    }
 }
 
 async fn cancel(context: &Context, id: &str, wait: bool) -> Result<(), Problem> {
@@ -270,11 +282,12 @@ pub async fn save_artifact(
     )
 }
 
-/// The last lines of a job's log, for error texts.
+/// The last lines of a job's log, for error texts. How long a log is, nobody says, so it is read to its end.
 pub async fn last_lines(client: &Client, id: &str, count: usize) -> String {
-    let Ok(answer) = client.job_log(id, &LogQuery::default()).await else { return String::new() };
-    let Ok(text) = answer.bytes(64 << 20).await else { return String::new() };
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
+    let Ok(mut answer) = client.job_log(id, &LogQuery::default()).await else { return String::new() };
+    let mut tail = Tail::new(LAST_BYTES_MAX);
+    while let Ok(Some(piece)) = answer.piece().await {
+        tail.push(&piece);
+    }
+    tail.lines(count).join("\n")
 }

@@ -1,6 +1,7 @@
 //! `kaogong login`, `logout` and `open`.
 
 use crate::{
+    ask,
     context::Context,
     exit::usage,
     output::note,
@@ -17,10 +18,10 @@ use std::io::{IsTerminal, Read};
 pub struct LoginArgs {
     /// The server's address.
     pub address: Option<String>,
-    /// The user's name.
-    #[arg(long, requires = "password_stdin")]
+    /// The user's name; asked for when absent.
+    #[arg(long)]
     pub name: Option<String>,
-    /// Read the password from standard input.
+    /// Read the password from standard input instead of asking for it.
     #[arg(long, requires = "name")]
     pub password_stdin: bool,
     /// The code of a one-time sign-in link.
@@ -47,13 +48,31 @@ pub async fn login(context: &Context, args: LoginArgs) -> Result<(), Problem> {
     if args.print_env {
         return print_env(context);
     }
+    let is_asked = args.code.is_none() && !args.password_stdin;
+    if !is_asked {
+        return sign_in(context, &args).await;
+    }
+    if !ask::is_possible() {
+        return Err(usage("there is no terminal to ask for the password")
+            .hint("kaogong login URL --name NAME --password-stdin < FILE, or kaogong login URL --code CODE"));
+    }
+    ask::interruptible(sign_in(context, &args)).await
+}
+
+async fn sign_in(context: &Context, args: &LoginArgs) -> Result<(), Problem> {
     let client = context.stranger(args.address.as_deref())?;
-    let session = match (&args.name, &args.code) {
-        (_, Some(code)) => client.sign_in_with_code(code.rsplit("code=").next().unwrap_or(code)).await?,
-        (Some(name), None) => client.sign_in(name, read_password()?.expose()).await?,
-        (None, None) => {
-            return Err(usage("login needs a user or a code")
-                .hint("kaogong login URL --name NAME --password-stdin, or kaogong login URL --code CODE"));
+    let session = match &args.code {
+        Some(code) => client.sign_in_with_code(code.rsplit("code=").next().unwrap_or(code)).await?,
+        None => {
+            let name = match &args.name {
+                Some(name) => name.clone(),
+                None => ask::line(&format!("Name at {}: ", client.address())).await?,
+            };
+            let password = match args.password_stdin {
+                true => read_password()?,
+                false => ask::secret(&format!("Password of {name}: ")).await?,
+            };
+            client.sign_in(&name, password.expose()).await?
         }
     };
     let kept = keep_profile(context, &client, &session, args.days).await;
@@ -90,7 +109,7 @@ async fn keep_profile(
 fn read_password() -> Result<Secret, Problem> {
     if std::io::stdin().is_terminal() {
         return Err(usage("--password-stdin reads the password from a file or another program, not from the terminal")
-            .hint("kaogong login URL --name NAME --password-stdin < FILE"));
+            .hint("leave it out to be asked, or add < FILE"));
     }
     let mut text = String::new();
     let read = std::io::stdin().lock().take(4096).read_to_string(&mut text);
@@ -117,7 +136,7 @@ fn print_env(context: &Context) -> Result<(), Problem> {
 /// The variables that other programs find the project by.
 fn environment(client: &Client) -> Result<Vec<(&'static str, String)>, Problem> {
     let token = client.token().ok_or_else(|| {
-        usage("there is no token to print").hint("sign in first: kaogong login URL --name NAME --password-stdin")
+        usage("there is no token to print").hint(format!("sign in first: kaogong login {}", client.address()))
     })?;
     let token = token.expose().to_owned();
     let base = format!("{}/p/{}", client.address(), client.project());

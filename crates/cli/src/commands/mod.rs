@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod jobs;
 pub mod login;
 pub mod models;
+pub mod probe;
 pub mod quickstart;
 pub mod runs;
 pub mod supervise;

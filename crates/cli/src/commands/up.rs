@@ -3,16 +3,14 @@
 pub mod find;
 mod first_start;
 
-use crate::profile;
+use crate::{commands::probe::ask::ProcessProbe, profile};
 use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{Problem, Secret};
-use kaogong_engines::{OnnxRuntime, Tract};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
 use kaogong_server::{App, Parts, app::clock, http, listen, loops};
-use kaogong_serving::Engine;
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::LanceTables;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
     fs::{self, File},
     io::{IsTerminal, Write},
@@ -21,11 +19,15 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
 };
+
+/// How often recorded metrics are folded together.
+const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Arguments of `kaogong up`.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,7 +70,13 @@ struct Settings {
     job_cpus: f64,
     job_memory_bytes: u64,
     compute_threads: usize,
+    machine_bytes: u64,
 }
+
+/// The server says that it is ready after this, whether or not all models are loaded: one of them may take minutes.
+const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
+/// Loops that have not ended after this are left: whatever they do is picked up at the next start.
+const LOOPS_END_MAX: Duration = Duration::from_secs(10);
 
 fn check(args: &UpArgs) -> Result<Settings, Problem> {
     let mut wrong = vec![];
@@ -110,7 +118,16 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 None => StoreUrl::Sqlite(data_dir.join("kaogong.db")),
             };
             let trust_loopback = args.trust_loopback;
-            Ok(Settings { data_dir, listen, store, trust_loopback, job_cpus, job_memory_bytes, compute_threads })
+            Ok(Settings {
+                data_dir,
+                listen,
+                store,
+                trust_loopback,
+                job_cpus,
+                job_memory_bytes,
+                compute_threads,
+                machine_bytes: memory_bytes,
+            })
         }
         _ => Err(crate::exit::usage(wrong.join("; "))),
     }
@@ -133,7 +150,7 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let url = app.own_address();
     first_start::welcome(&app, &settings.data_dir, &url).await?;
     let router = http::router(&app);
-    loops::endpoints::round(&app).await?;
+    first_look(&app).await?;
     let mut loops = loops::start(&app);
     app.set_ready();
     announce(&url)?;
@@ -145,11 +162,27 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
         serving.stop();
     })
     .await;
-    while loops.join_next().await.is_some() {}
+    let ends = async { while loops.join_next().await.is_some() {} };
+    if tokio::time::timeout(LOOPS_END_MAX, ends).await.is_err() {
+        tracing::warn!("a loop did not end in time and is left");
+    }
     app.store.close().await;
     drop(lock);
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until all wanted models answer or have failed, for a minute at most; what is still being loaded then goes on.
+async fn first_look(app: &Arc<App>) -> Result<(), Problem> {
+    let look = app.clone();
+    let round = tokio::spawn(async move { loops::endpoints::round(&look).await });
+    match tokio::time::timeout(FIRST_LOOK_MAX, round).await {
+        Ok(looked) => looked.map_err(|it| Problem::bug("the first look at the endpoints did not end", it))?,
+        Err(_) => {
+            tracing::warn!("not all endpoints answer yet; their models are still being loaded");
+            Ok(())
+        }
+    }
 }
 
 /// Logs go to standard error: for people on a terminal, as JSON elsewhere.
@@ -205,7 +238,11 @@ async fn open_port(address: SocketAddr) -> Result<TcpListener, Problem> {
 
 async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     let folder = &settings.data_dir;
-    let store = Arc::new(Store::open(&settings.store).await?);
+    let program = std::env::current_exe().map_err(|it| Problem::bug("this program's own file is unknown", it))?;
+    // The engines ask a process of their own, the store a disk or a network: neither waits for the other.
+    let (store, engines) =
+        tokio::join!(Store::open(&settings.store), find::engines(args.onnxruntime.as_deref(), &program));
+    let (store, engines) = (Arc::new(store?), engines?);
     let blobs = Arc::new(Blobs::open(folder.join("blobs"))?);
     let tables: Arc<dyn TableEngine> = Arc::new(LanceTables::open(folder.join("tables"))?);
     let uv = find::uv(args.uv.as_deref())?;
@@ -214,30 +251,25 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
             "uv was not found: jobs with a Python environment cannot start; `kaogong doctor` says how to install it"
         );
     }
-    let program = std::env::current_exe().map_err(|it| Problem::bug("this program's own file is unknown", it))?;
     let runner = LocalRunner::new(LocalSettings {
         jobs_dir: folder.join("jobs"),
         envs_dir: folder.join("environments"),
         tools: Tools { uv },
-        supervisor_command: vec![program.into(), "supervise".into()],
+        supervisor_command: vec![program.clone().into(), "supervise".into()],
         cgroup_parent: None,
     })?;
     let limits = words_for(&runner.capabilities());
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(
-            Matcher::Suffix("_seconds".to_owned()),
-            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
-        )
-        .and_then(PrometheusBuilder::install_recorder)
-        .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
+    let recorder = record_metrics()?;
     Ok(App::new(Parts {
         store,
         blobs,
         tables,
         runner: Arc::new(runner),
-        engines: engines(args)?,
+        probe: Arc::new(ProcessProbe::new(program, engines.library)),
+        engines: engines.all,
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
+        machine_bytes: settings.machine_bytes,
         limits,
         trust_loopback: settings.trust_loopback,
         compute_threads: settings.compute_threads,
@@ -245,17 +277,24 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     }))
 }
 
-/// ONNX Runtime first when it is there, then tract, which always is.
-fn engines(args: &UpArgs) -> Result<Vec<Arc<dyn Engine>>, Problem> {
-    let mut all: Vec<Arc<dyn Engine>> = vec![];
-    match OnnxRuntime::find(args.onnxruntime.as_deref(), &find::onnxruntime_folders()) {
-        Ok(Some(found)) => all.push(Arc::new(found)),
-        Ok(None) => tracing::info!("ONNX Runtime was not found; models run on tract"),
-        Err(problem) if args.onnxruntime.is_some() => return Err(problem),
-        Err(problem) => tracing::warn!("ONNX Runtime cannot be used, models run on tract: {problem}"),
-    }
-    all.push(Arc::new(Tract));
-    Ok(all)
+/// Records metrics from now on. What was recorded is folded together every few seconds: otherwise it would pile up
+/// until somebody asks for it.
+fn record_metrics() -> Result<PrometheusHandle, Problem> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(
+            Matcher::Suffix("_seconds".to_owned()),
+            &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+        )
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
+    let kept = recorder.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
+    Ok(recorder)
 }
 
 fn words_for(it: &kaogong_runners::Capabilities) -> String {

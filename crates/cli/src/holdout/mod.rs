@@ -4,7 +4,10 @@ mod score;
 
 pub use score::Report;
 
-use crate::data_out::{PieceReader, read_blocking};
+use crate::{
+    data_out::{PieceReader, read_blocking},
+    exit::usage,
+};
 use kaogong_api::datasets::{ExportQuery, ItemQuery, VersionView};
 use kaogong_client::{
     Client, InferInput,
@@ -63,8 +66,28 @@ pub async fn run(client: &Client, plan: &Plan<'_>, on_item: impl FnMut(u64)) -> 
     read?;
     let what = format!("split `{}` of {}@{}", plan.split, plan.version.dataset, plan.version.number);
     score.report(task.labels()).ok_or_else(|| {
-        Problem::invalid(format!("the {what} holds no labelled items")).hint("import with --test-percent above 0")
+        let (dataset, number, split) = (&plan.version.dataset, plan.version.number, plan.split);
+        Problem::invalid(format!("the {what} holds no labelled items"))
+            .hint(format!("look at them: kaogong datasets items {dataset}@{number} --split {split}"))
     })
+}
+
+/// Whether a version has a split with anything in it.
+///
+/// # Errors
+/// Bad usage that lists the splits there are.
+pub fn check_split(version: &VersionView, split: &str) -> Result<(), Problem> {
+    let splits = &version.summary.splits;
+    if splits.get(split).is_some_and(|it| *it > 0) {
+        return Ok(());
+    }
+    let there: Vec<String> =
+        splits.iter().filter(|it| *it.1 > 0).map(|(name, items)| format!("{name} ({items})")).collect();
+    let mut hint = format!("its splits: {}", if there.is_empty() { "none".to_owned() } else { there.join(", ") });
+    if split == "test" {
+        hint.push_str("; import with --test-percent above 0 to hold some out");
+    }
+    Err(usage(format!("{}@{} has nothing in split `{split}`", version.dataset, version.number)).hint(hint))
 }
 
 /// What the endpoint's model is for.

@@ -1,7 +1,40 @@
 //! Who may call what: every route is walked as a stranger, with a dead token, and as a member of another project.
 
-use crate::kit::{Server, http, pictures, text};
+use crate::kit::{Reply, Server, grpc, http, pictures, text};
 use kaogong_server::{access::Rule, http::route_list};
+
+/// A second user, owner of a project of her own, signed in with a browser.
+struct Mallory<'a> {
+    server: &'a Server,
+    cookie: String,
+    csrf: String,
+}
+
+impl<'a> Mallory<'a> {
+    fn sign_in(server: &'a Server) -> Self {
+        let admin = server.token();
+        let post = |path: &str, token: &str, body: &str| server.call("POST", path, Some(token), body.as_bytes());
+        assert_eq!(post("/api/v1/projects", &admin, r#"{"name":"theirs"}"#).status, 201);
+        assert_eq!(post("/api/v1/users", &admin, r#"{"name":"mallory","password":"a long password"}"#).status, 201);
+        let set = server.call("PUT", "/api/v1/projects/theirs/members/mallory", Some(&admin), br#"{"role":"owner"}"#);
+        assert_eq!(set.status, 200, "{}", text(&set.body));
+        let signed_in = post("/api/v1/session", "", r#"{"name":"mallory","password":"a long password"}"#);
+        assert_eq!(signed_in.status, 200);
+        let cookie = cookie_of(&signed_in);
+        let csrf = signed_in.json()["csrf_token"].as_str().expect("a guard").to_owned();
+        Self { server, cookie, csrf }
+    }
+
+    fn call(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        let headers = [("cookie", self.cookie.as_str()), ("x-csrf-token", self.csrf.as_str())];
+        http(&self.server.address, method, path, &headers, body).expect("an answer")
+    }
+}
+
+fn cookie_of(reply: &Reply) -> String {
+    let line = reply.head.lines().find(|it| it.to_lowercase().starts_with("set-cookie:")).expect("a cookie");
+    line[11..].split(';').next().expect("a pair").trim().to_owned()
+}
 
 /// Any value for each parameter of a path, so that the router matches.
 fn filled(path: &str, project: &str) -> String {
@@ -42,23 +75,8 @@ fn a_member_of_another_project_learns_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let pictures = pictures(folder.path(), 4);
     server.json(&["datasets", "import", pictures.to_str().expect("a path"), "--name", "secret-digits"]);
-    let admin = server.token();
-    let post = |path: &str, token: &str, body: &str| server.call("POST", path, Some(token), body.as_bytes());
-    assert_eq!(post("/api/v1/projects", &admin, r#"{"name":"theirs"}"#).status, 201);
-    assert_eq!(post("/api/v1/users", &admin, r#"{"name":"mallory","password":"a long password"}"#).status, 201);
-    let set = server.call("PUT", "/api/v1/projects/theirs/members/mallory", Some(&admin), br#"{"role":"owner"}"#);
-    assert_eq!(set.status, 200, "{}", text(&set.body));
-    let signed_in = post("/api/v1/session", "", r#"{"name":"mallory","password":"a long password"}"#);
-    assert_eq!(signed_in.status, 200);
-    let cookie = signed_in
-        .head
-        .lines()
-        .find_map(|it| it.to_lowercase().starts_with("set-cookie:").then(|| it[11..].trim().to_owned()))
-        .expect("a cookie");
-    let cookie = cookie.split(';').next().expect("a pair").to_owned();
-    let csrf = signed_in.json()["csrf_token"].as_str().expect("a guard").to_owned();
-    let headers = [("cookie", cookie.as_str()), ("x-csrf-token", csrf.as_str())];
-    let call = |method: &str, path: &str| http(&server.address, method, path, &headers, b"{}").expect("an answer");
+    let mallory = Mallory::sign_in(&server);
+    let call = |method: &str, path: &str| mallory.call(method, path, b"{}");
 
     assert_eq!(call("GET", "/api/v1/projects/theirs/datasets").status, 200, "her own project");
     for (method, path, rule) in route_list() {
@@ -82,6 +100,47 @@ fn a_member_of_another_project_learns_nothing() {
             assert_eq!(call(method.as_str(), &filled(&path, "default")).status, 403, "{method} {path}");
         }
     }
+}
+
+/// Encodes the only field that the calls here need: the model's name, field 1.
+fn naming(model: &str) -> Vec<u8> {
+    let length = u8::try_from(model.len()).expect("a short name");
+    [&[0x0a, length], model.as_bytes()].concat()
+}
+
+#[test]
+fn every_grpc_call_refuses_strangers_and_members_of_other_projects() {
+    const UNIMPLEMENTED: u32 = 12;
+    const NOT_FOUND: u32 = 5;
+    const UNAUTHENTICATED: u32 = 16;
+    let server = Server::start();
+    let mallory = Mallory::sign_in(&server);
+    let made = mallory.call("POST", "/api/v1/tokens", br#"{"name":"hers","scopes":["infer"]}"#);
+    assert_eq!(made.status, 201, "{}", text(&made.body));
+    let hers = format!("Bearer {}", made.json()["secret"].as_str().expect("a secret"));
+    let in_project = |project: &'static str| vec![("authorization", hers.clone()), ("kaogong-project", project.into())];
+    let message = naming("digits");
+    let mut walked = 0;
+    for (_, path, rule) in route_list().into_iter().filter(|it| it.1.starts_with("/inference.")) {
+        walked += 1;
+        let status = |metadata: &[(&'static str, String)]| grpc(&server.address, &path, metadata, &message);
+        let stranger = status(&[]).0;
+        if rule == Rule::Public {
+            assert_eq!(stranger, 0, "{path} is public");
+            continue;
+        }
+        assert_eq!(stranger, UNAUTHENTICATED, "{path} as a stranger");
+        let dead = [("authorization", "Bearer kgt_not-a-token".to_owned())];
+        assert_eq!(status(&dead).0, UNAUTHENTICATED, "{path} with an unknown token");
+        let (real, said) = status(&in_project("default"));
+        let (made_up, said_of_none) = status(&in_project("no-such-project"));
+        assert_eq!((real, made_up), (NOT_FOUND, NOT_FOUND), "{path}: {said}");
+        assert_eq!(said.replace("default", "no-such-project"), said_of_none, "{path}");
+        assert_ne!(status(&in_project("theirs")).0, UNAUTHENTICATED, "{path} in her own project");
+    }
+    assert!(walked >= 6, "only {walked} calls were walked");
+    let unknown = grpc(&server.address, "/inference.GRPCInferenceService/NoSuchCall", &[], &message);
+    assert_eq!(unknown.0, UNIMPLEMENTED);
 }
 
 #[test]
@@ -118,9 +177,8 @@ fn another_site_cannot_ride_on_a_session() {
     let opened = server.call("POST", "/api/v1/session/code", None, body.as_bytes());
     assert_eq!(opened.status, 200, "{}", text(&opened.body));
     assert_eq!(server.call("POST", "/api/v1/session/code", None, body.as_bytes()).status, 401, "a link works once");
-    let cookie = opened.head.lines().find(|it| it.to_lowercase().starts_with("set-cookie:")).expect("a cookie");
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
-    let cookie = cookie[11..].split(';').next().expect("a pair").trim().to_owned();
+    assert!(opened.head.contains("HttpOnly") && opened.head.contains("SameSite=Lax"), "{}", opened.head);
+    let cookie = cookie_of(&opened);
     let without_guard = [("cookie", cookie.as_str())];
     let made =
         http(&server.address, "POST", "/api/v1/projects", &without_guard, br#"{"name":"x"}"#).expect("an answer");

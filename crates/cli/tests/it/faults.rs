@@ -1,6 +1,9 @@
 //! Bad input and broken machines: a clear message, nothing lost, nothing half-written.
 
 use crate::kit::{Server, cli, http, pictures, png, text, wait_until};
+use kaogong_domain::{Secret, Timestamp, access::Scopes};
+use kaogong_server::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
+use kaogong_store::{Actor, NewTokenRow, Store, StoreUrl};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Output};
 
@@ -66,6 +69,9 @@ fn job_files_are_checked_before_anything_runs() {
     refused(&submit("name = \"x\"\ncommand = [\"true\"]\nnonsense = 1\n"), "nonsense");
     refused(&submit("name = \"x\"\ncommand = []\n"), "command");
     refused(&submit("name = \"x\"\ncommand = [\"true\"]\n[inputs]\nd = \"no-such@1\"\n"), "no-such");
+    for output in ["", "./x", "/etc/passwd", "../x"] {
+        refused(&submit(&format!("name = \"x\"\ncommand = [\"true\"]\noutputs = [\"{output}\"]\n")), "plain path");
+    }
     assert_eq!(server.json(&["jobs", "list"])["total"].as_u64().unwrap_or(0), 0);
 }
 
@@ -90,8 +96,11 @@ fn ended(server: &Server, id: &str) -> Value {
 #[test]
 fn a_job_that_forks_and_ignores_being_asked_is_ended() {
     let server = Server::start();
-    let script = "trap '' TERM; (trap '' TERM; setsid sh -c 'trap \"\" TERM; while :; do read x < /dev/zero; done') & echo up; while :; do read x < /dev/zero; done";
-    let spec = json!({"name": "stubborn", "command": ["sh", "-c", script], "resources": {"grace_s": 1}});
+    // Deaf, in a session of its own as well, but not for ever: should the test fail, the machine gets rid of them.
+    let deaf = "trap \"\" TERM; for i in $(seq 600); do sleep 0.1; done";
+    let script = format!("trap '' TERM; setsid sh -c '{deaf}' & echo up; {deaf}");
+    let resources = json!({"grace_s": 1, "time_limit_s": 60});
+    let spec = json!({"name": "stubborn", "command": ["sh", "-c", script], "resources": resources});
     let id = submit(&server, &spec);
     wait_until("it runs", || (job(&server, &id)["state"] == "running").then_some(()));
     assert!(server.cli(&["jobs", "cancel", &id]).status.success());
@@ -108,7 +117,7 @@ fn a_job_that_forks_and_ignores_being_asked_is_ended() {
 fn a_job_that_prints_without_end_keeps_the_beginning() {
     let server = Server::start();
     let spec = json!({
-        "name": "loud", "command": ["sh", "-c", "head -c 200000000 /dev/zero | tr '\\0' 'x'; echo; exit 3"],
+        "name": "loud", "command": ["sh", "-c", "head -c 1000000000 /dev/zero | tr '\\0' 'x'; echo; exit 3"],
         "resources": {"log_bytes_max": 100_000}, "retries": 1,
     });
     let id = submit(&server, &spec);
@@ -137,6 +146,45 @@ fn a_job_outlives_a_killed_server() {
     let log = server.call("GET", &format!("/api/v1/projects/default/jobs/{id}/log"), Some(&server.token()), b"");
     let log = text(&log.body);
     assert!(log.contains("before") && log.contains("after"), "{log}");
+}
+
+#[test]
+fn outputs_that_are_links_end_the_job_with_words() {
+    let server = Server::start();
+    let outside = server.folder.path().join("profile.json");
+    let script = format!("ln -s {} stolen", path_text(&outside));
+    let spec = json!({"name": "thief", "command": ["sh", "-c", script], "outputs": ["stolen"]});
+    let it = ended(&server, &submit(&server, &spec));
+    assert_eq!(it["state"], "failed", "{it}");
+    assert!(it["reason"].as_str().is_some_and(|it| it.contains("`stolen` is a link")), "{it}");
+}
+
+#[test]
+fn a_job_of_somebody_who_left_does_not_start() {
+    let server = Server::start_with(&["--job-cpus", "1"]);
+    let admin = server.token();
+    let user = br#"{"name":"mallory","password":"a long password"}"#;
+    assert_eq!(server.call("POST", "/api/v1/users", Some(&admin), user).status, 201);
+    let member = "/api/v1/projects/default/members/mallory";
+    assert_eq!(server.call("PUT", member, Some(&admin), br#"{"role":"developer"}"#).status, 200);
+    let signed_in = server.call("POST", "/api/v1/session", None, user);
+    let cookie = signed_in.head.lines().find_map(|it| it.strip_prefix("set-cookie: ")).expect("a cookie");
+    let guard = signed_in.json()["csrf_token"].as_str().expect("a guard").to_owned();
+    let headers = [("cookie", cookie.split(';').next().expect("a pair")), ("x-csrf-token", guard.as_str())];
+
+    let gate = server.folder.path().join("gate");
+    let script = format!("for i in $(seq 1200); do [ -e {} ] && exit 0; sleep 0.05; done", path_text(&gate));
+    let first = submit(&server, &json!({"name": "first", "command": ["sh", "-c", script]}));
+    wait_until("it runs", || (job(&server, &first)["state"] == "running").then_some(()));
+    let body = json!({"spec": {"name": "second", "command": ["true"]}}).to_string();
+    let path = "/api/v1/projects/default/jobs";
+    let second = http(&server.address, "POST", path, &headers, body.as_bytes()).expect("an answer");
+    assert_eq!(second.status, 201, "{}", text(&second.body));
+    assert_eq!(server.call("DELETE", "/api/v1/users/mallory", Some(&admin), b"").status, 204);
+    fs::write(&gate, b"").expect("a file");
+    let it = ended(&server, second.json()["id"].as_str().expect("an id"));
+    assert_eq!(it["state"], "failed", "{it}");
+    assert!(it["reason"].as_str().is_some_and(|it| it.contains("may no longer run jobs here")), "{it}");
 }
 
 #[test]
@@ -179,4 +227,76 @@ fn a_wrong_token_says_what_to_do() {
     let server = Server::start();
     let output = cli(server.folder.path(), &["datasets", "list", "--token", "kgt_wrong", "--url", &server.address]);
     refused(&output, "token");
+}
+
+#[test]
+fn an_expired_token_says_so() {
+    let mut server = Server::start();
+    assert_eq!(server.stop(), Some(0));
+    let secret = token_that_expired(&server.folder.path().join("kaogong.db"));
+    server.restart();
+    let reply = server.call("GET", "/api/v1/projects/default/datasets", Some(secret.expose()), b"");
+    assert_eq!(reply.status, 401);
+    assert!(text(&reply.body).contains("expired"), "{}", text(&reply.body));
+    refused(&server.cli(&["datasets", "list", "--token", secret.expose()]), "expired");
+}
+
+/// A token of the administrator's that ended at the beginning of time.
+fn token_that_expired(database: &Path) -> Secret {
+    let secret = make_secret(TOKEN_PREFIX).expect("a secret");
+    let made = async {
+        let store = Store::open(&StoreUrl::Sqlite(database.to_owned())).await.expect("the store");
+        let admin = store.first_admin().await.expect("an answer").expect("an administrator");
+        let row = NewTokenRow {
+            user_id: admin.id,
+            project_id: None,
+            name: "old".to_owned(),
+            scopes: Scopes::all(),
+            hash: hash_secret(&secret),
+            job_id: None,
+            attempt_id: None,
+            expires_at: Some(Timestamp(1)),
+        };
+        store.create_token(row, &Actor::system(), Timestamp(0)).await.expect("a token");
+        store.close().await;
+    };
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(made);
+    secret
+}
+
+#[test]
+fn a_full_disk_refuses_an_import_and_keeps_what_is_there() {
+    let server = Server::start_on_small_disk(128);
+    let folder = tempfile::tempdir().expect("a folder");
+    let small = pictures(folder.path(), 10);
+    server.json(&["datasets", "import", path_text(&small), "--name", "kept"]);
+    // The first fits while it is spooled and not when it is stored; the second does not even fit on its way in.
+    for (name, count) in [("spooled", 640), ("sent", 900)] {
+        let large = folder.path().join(name).join("class");
+        fs::create_dir_all(&large).expect("a folder");
+        for number in 0..count {
+            fs::write(large.join(format!("{number:03}.png")), noise(400, number)).expect("a picture");
+        }
+        let source = large.parent().expect("a parent");
+        refused(&server.cli(&["datasets", "import", path_text(source), "--name", "large"]), "disk");
+    }
+    let token = server.token();
+    let versions = server.call("GET", "/api/v1/projects/default/datasets/large/versions", Some(&token), b"");
+    assert!(versions.status == 404 || versions.json()["total"] == 0, "{}", text(&versions.body));
+    server.json(&["datasets", "import", path_text(&small), "--name", "after"]);
+    let out = folder.path().join("out");
+    let export = server.cli(&["datasets", "export", "kept@1", path_text(&out), "--format", "images"]);
+    assert!(export.status.success(), "{}", text(&export.stderr));
+}
+
+/// A picture that does not compress.
+fn noise(side: u32, seed: u64) -> Vec<u8> {
+    let mut state = seed + 1;
+    let values: Vec<u8> = (0..side * side)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u8::try_from(state >> 56).unwrap_or(0)
+        })
+        .collect();
+    png(side, side, |x, y| values[(y * side + x) as usize])
 }

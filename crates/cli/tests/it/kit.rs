@@ -1,7 +1,9 @@
 //! A server of the built program on a temporary folder, and ways to call it.
 
+use http_body_util::BodyExt;
 use serde_json::Value;
 use std::{
+    collections::HashMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
@@ -34,9 +36,25 @@ impl Server {
     pub(crate) fn start_with(extra: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let extra: Vec<String> = extra.iter().map(|it| (*it).to_owned()).collect();
-        let (child, address) = launch(folder.path(), 0, &extra);
+        let (child, address) = launch(Command::new(PROGRAM), folder.path(), folder.path(), 0, &extra);
         let port = address.rsplit_once(':').and_then(|it| it.1.parse().ok()).expect("a port");
         Self { folder, address, port, child, extra }
+    }
+
+    /// Starts a server whose data folder is a disk of its own, of `mib` MiB. The disk is mounted for the server's
+    /// process alone and goes away with it; the profile lies outside of it.
+    pub(crate) fn start_on_small_disk(mib: u32) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let disk = folder.path().join("disk");
+        std::fs::create_dir(&disk).expect("a mount point");
+        let script = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            command.arg("--map-root-user");
+        }
+        command.args(["--mount", "sh", "-c", &script]).arg(&disk).arg(PROGRAM);
+        let (child, address) = launch(command, folder.path(), &disk, 0, &[]);
+        Self { folder, address, port: 0, child, extra: vec![] }
     }
 
     /// Kills the process without a word, as a power cut would.
@@ -47,7 +65,8 @@ impl Server {
 
     /// Starts the server again on the same folder and port.
     pub(crate) fn restart(&mut self) {
-        let (child, address) = launch(self.folder.path(), self.port, &self.extra);
+        let (child, address) =
+            launch(Command::new(PROGRAM), self.folder.path(), self.folder.path(), self.port, &self.extra);
         self.child = child;
         self.address = address;
     }
@@ -93,20 +112,71 @@ impl Drop for Server {
         // Already gone is what is wanted.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        end_supervisors(self.folder.path());
     }
 }
 
-fn launch(folder: &Path, port: u16, extra: &[String]) -> (Child, String) {
-    let mut command = Command::new(PROGRAM);
+/// Ends the jobs below a folder, which outlive their server on purpose. A supervisor goes last: it is the parent of
+/// all that its job started, so that nothing gets away.
+fn end_supervisors(folder: &Path) {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let parents = parents();
+        let supervisors: Vec<i32> = parents.keys().copied().filter(|it| is_supervisor(*it, folder)).collect();
+        if supervisors.is_empty() || Instant::now() > end {
+            return;
+        }
+        for supervisor in supervisors {
+            let family = descendants(&parents, supervisor);
+            for process in if family.is_empty() { vec![supervisor] } else { family } {
+                let id = rustix::process::Pid::from_raw(process).expect("a process id");
+                // Already gone is what is wanted.
+                let _ = rustix::process::kill_process(id, rustix::process::Signal::KILL);
+            }
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn is_supervisor(process: i32, folder: &Path) -> bool {
+    let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let words: Vec<String> = words.split(|it| *it == 0).map(text).collect();
+    words.get(1).is_some_and(|it| it == "supervise") && words.get(2).is_some_and(|it| Path::new(it).starts_with(folder))
+}
+
+/// Every process that is alive, with its parent.
+fn parents() -> HashMap<i32, i32> {
+    let ids = std::fs::read_dir("/proc").expect("processes").flatten();
+    let line = |id: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        let (state, rest) = stat.rsplit_once(") ")?.1.split_once(' ')?;
+        let parent = rest.split(' ').next()?.parse().ok()?;
+        (!matches!(state, "Z" | "X")).then_some((id, parent))
+    };
+    ids.filter_map(|it| it.file_name().to_str()?.parse().ok()).filter_map(line).collect()
+}
+
+fn descendants(parents: &HashMap<i32, i32>, root: i32) -> Vec<i32> {
+    let is_below = |mut it: i32| {
+        // Read line by line, so that a reused number could close a circle.
+        (0..1000).any(|_| {
+            it = parents.get(&it).copied().unwrap_or(0);
+            it == root
+        })
+    };
+    parents.keys().copied().filter(|it| is_below(*it)).collect()
+}
+
+fn launch(mut command: Command, home: &Path, data: &Path, port: u16, extra: &[String]) -> (Child, String) {
     command
         .args(["up", "--data-dir"])
-        .arg(folder)
+        .arg(data)
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(extra)
-        .env("KAOGONG_HOME", folder)
+        .env("KAOGONG_HOME", home)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(std::fs::File::options().create(true).append(true).open(folder.join("server.log")).expect("a log"));
+        .stderr(std::fs::File::options().create(true).append(true).open(home.join("server.log")).expect("a log"));
     if let Some(uv) = std::env::var_os("KAOGONG_TEST_UV") {
         command.env("KAOGONG_UV", uv);
     }
@@ -118,7 +188,7 @@ fn launch(folder: &Path, port: u16, extra: &[String]) -> (Child, String) {
     let out = child.stdout.take().expect("standard output");
     BufReader::new(out).read_line(&mut line).expect("a line");
     let ready: Value = serde_json::from_str(&line).unwrap_or_else(|_| {
-        panic!("no address:\n{}", std::fs::read_to_string(folder.join("server.log")).unwrap_or_default())
+        panic!("no address:\n{}", std::fs::read_to_string(home.join("server.log")).unwrap_or_default())
     });
     (child, ready["address"].as_str().expect("an address").to_owned())
 }
@@ -179,6 +249,35 @@ pub(crate) fn http(
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
     let body = answer.get(end + 4..).unwrap_or_default().to_vec();
     Ok(Reply { status, head, body })
+}
+
+/// One gRPC call on its own connection: the status and its message.
+pub(crate) fn grpc(address: &str, path: &str, metadata: &[(&'static str, String)], message: &[u8]) -> (u32, String) {
+    let length = u32::try_from(message.len()).expect("a short message");
+    let body = [&[0][..], &length.to_be_bytes(), message].concat();
+    // The test is about the port, which speaks no TLS; the client wants to know of a provider all the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let answer = async {
+        let client = reqwest::Client::builder().http2_prior_knowledge().timeout(PATIENCE).build().expect("a client");
+        let mut call = client.post(format!("{address}{path}")).header("content-type", "application/grpc").body(body);
+        for (name, value) in metadata {
+            call = call.header(*name, value);
+        }
+        let mut answer = http::Response::from(call.send().await.expect("an answer"));
+        let mut found = answer.headers().clone();
+        // A call that was answered has its status behind the message.
+        while let Some(frame) = answer.body_mut().frame().await {
+            if let Ok(trailers) = frame.expect("a frame").into_trailers() {
+                found.extend(trailers);
+            }
+        }
+        found
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let found = runtime.block_on(answer);
+    let word = |name: &str| found.get(name).map(|it| text(it.as_bytes()));
+    let status = word("grpc-status").and_then(|it| it.parse().ok()).expect("a status");
+    (status, word("grpc-message").unwrap_or_default())
 }
 
 /// Waits until a condition holds.

@@ -1,13 +1,13 @@
 //! Datasets, versions, items, imports, exports and uploads.
 
 use crate::{Answer, BodySource, Client, call::Call};
-use kaogong_api::{Page, datasets::*, jobs::UploadView};
+use kaogong_api::{Page, datasets::*, jobs::UploadView, paging::PageQuery};
 use kaogong_domain::Problem;
 
 impl Client {
     /// `GET …/datasets`
-    pub async fn datasets(&self) -> Result<Page<DatasetView>, Problem> {
-        self.json(Call::get(self.project_route(&["datasets"]))).await
+    pub async fn datasets(&self, page: &PageQuery) -> Result<Page<DatasetView>, Problem> {
+        self.json(Call::get(self.project_route(&["datasets"])).query(page)?).await
     }
 
     /// `GET …/datasets/{name}`
@@ -21,8 +21,8 @@ impl Client {
     }
 
     /// Newest first. `GET …/datasets/{name}/versions`
-    pub async fn versions(&self, name: &str) -> Result<Page<VersionView>, Problem> {
-        self.json(Call::get(self.project_route(&["datasets", name, "versions"]))).await
+    pub async fn versions(&self, name: &str, page: &PageQuery) -> Result<Page<VersionView>, Problem> {
+        self.json(Call::get(self.project_route(&["datasets", name, "versions"])).query(page)?).await
     }
 
     /// One version; the newest when `number` is `None`. `GET …/versions/{number|latest}`

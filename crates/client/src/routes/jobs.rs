@@ -30,7 +30,8 @@ impl Client {
         self.json(Call::post(self.project_route(&["jobs", id, "cancel"])).repeatable(true)).await
     }
 
-    /// The log as it is now, from a byte on. `GET …/jobs/{id}/log`
+    /// The log as it is now, from a byte on to its end, or as much of it as the query asks for; read it piece
+    /// by piece, for it may be long. `GET …/jobs/{id}/log`
     pub async fn job_log(&self, id: &str, query: &LogQuery) -> Result<Answer, Problem> {
         self.send(&Call::get(self.project_route(&["jobs", id, "log"])).query(query)?.streaming()).await
     }
@@ -116,8 +117,16 @@ impl LogFollower {
                 Ok(Some(LogEvent::Text(piece)))
             }
             "end" => Ok(Some(LogEvent::End)),
+            "problem" => Err(self.unreadable(&event.data)),
             _ => Ok(None),
         }
+    }
+
+    /// The server's `{"message": …}` about a log that it cannot read, as a problem.
+    fn unreadable(&self, data: &str) -> Problem {
+        let value = serde_json::from_str::<serde_json::Value>(data).ok();
+        let message = value.as_ref().and_then(|it| it.get("message")).and_then(|it| it.as_str()).unwrap_or(data);
+        Problem::unavailable(format!("the log of job {} cannot be read: {message}", self.id))
     }
 
     async fn fill(&mut self) -> Result<(), Problem> {

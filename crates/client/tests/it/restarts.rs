@@ -41,11 +41,11 @@ const BUSY: &str = r#"{"error":{"kind":"unavailable","message":"draining","reque
 #[tokio::test]
 async fn reading_rides_through_a_restart() {
     let script = Script::play(vec![Act::Hang, Act::Answer(503, BUSY), Act::Hang, Act::Answer(200, EMPTY)]);
-    assert_eq!(client(&script).datasets().await.expect("an answer").total, 0);
+    assert_eq!(client(&script).datasets(&kaogong_api::paging::PageQuery::default()).await.expect("an answer").total, 0);
     let requests = script.requests();
     assert_eq!(requests.len(), 4);
     let head = requests[0].to_ascii_lowercase();
-    assert!(head.starts_with("get /api/v1/projects/a%20b/datasets http/1.1"), "{head}");
+    assert!(head.starts_with("get /api/v1/projects/a%20b/datasets?offset=0 http/1.1"), "{head}");
     assert!(head.contains("authorization: bearer t0ken") && head.contains("x-kaogong-client: test/1"), "{head}");
 }
 
@@ -75,7 +75,10 @@ async fn a_refusal_is_final_and_told_as_it_is() {
 async fn nobody_there_is_said_after_the_patience() {
     let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let patience = Patience { first: Duration::from_millis(300), later: Duration::from_secs(60) };
-    let problem = client_for(&format!("http://{port}"), patience).datasets().await.expect_err("nobody");
+    let problem = client_for(&format!("http://{port}"), patience)
+        .datasets(&kaogong_api::paging::PageQuery::default())
+        .await
+        .expect_err("nobody");
     assert_eq!(problem.kind, ErrorKind::Unavailable);
     assert!(is_unreachable(&problem) && problem.text.contains("refused"), "{}", problem.text);
 }
@@ -131,7 +134,7 @@ async fn a_log_goes_on_where_it_broke() {
         Act::Hang,
         Act::Cut("event: log\ndata: {\"offset\":4,\"next_offset\":8,\"text\":\"two\\n\"}\n\nevent: end\ndata: {}\n\n"),
     ]);
-    let mut follower = client(&script).follow_log("job_1", LogQuery { attempt: Some(1), offset: 0 });
+    let mut follower = client(&script).follow_log("job_1", LogQuery { attempt: Some(1), ..LogQuery::default() });
     let mut text = String::new();
     while let LogEvent::Text(piece) = follower.next().await.expect("a piece") {
         text.push_str(&piece.text);

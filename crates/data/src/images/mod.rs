@@ -114,6 +114,14 @@ pub struct PictureFacts {
     pub displayed_height: u32,
 }
 
+impl PictureFacts {
+    fn new(format: PictureFormat, (width, height): (u32, u32), orientation: Orientation) -> Self {
+        let turned = matches!(orientation.to_exif(), 5..=8);
+        let (displayed_width, displayed_height) = if turned { (height, width) } else { (width, height) };
+        Self { format, width, height, orientation: orientation.to_exif(), displayed_width, displayed_height }
+    }
+}
+
 /// Why a file cannot be used as a picture.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
@@ -186,6 +194,13 @@ impl From<PictureError> for Problem {
 /// Reads the facts and checks that the file is whole.
 pub fn facts(bytes: &[u8]) -> Result<PictureFacts, PictureError> {
     let format = checked_format(bytes)?;
+    if format == PictureFormat::Png {
+        // The walk that finds damage passes the header and the orientation; a decoder would cost more than the walk.
+        let found = whole::png(bytes)?;
+        let (width, height) = checked_size((found.width, found.height))?;
+        let orientation = found.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
+        return Ok(PictureFacts::new(format, (width, height), orientation));
+    }
     let mut decoder = decoder(bytes, format)?;
     let (width, height) = checked_size(decoder.dimensions())?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -194,8 +209,7 @@ pub fn facts(bytes: &[u8]) -> Result<PictureFacts, PictureError> {
     if structure == whole::Checked::Header && u64::from(width) * u64::from(height) <= DECODE_CHECK_PIXELS_MAX {
         decode(bytes, format)?;
     }
-    let (displayed_width, displayed_height) = if swaps_sides(orientation) { (height, width) } else { (width, height) };
-    Ok(PictureFacts { format, width, height, orientation: orientation.to_exif(), displayed_width, displayed_height })
+    Ok(PictureFacts::new(format, (width, height), orientation))
 }
 
 /// The format a thumbnail is written in.
@@ -316,10 +330,6 @@ fn decode(bytes: &[u8], format: PictureFormat) -> Result<(DynamicImage, Orientat
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| PictureError::from_codec(format, error))?;
     Ok((picture, orientation))
-}
-
-fn swaps_sides(orientation: Orientation) -> bool {
-    matches!(orientation.to_exif(), 5..=8)
 }
 
 #[cfg(test)]

@@ -109,6 +109,38 @@ fn orientation_turns_sizes_and_thumbnails() {
     assert!(small.get_pixel(5, 1).0[0] > 200 && small.get_pixel(5, 13).0[0] < 60);
 }
 
+/// A PNG with one more chunk after its header.
+fn png_with(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    let plain = file(PictureFormat::Png);
+    let mut out = plain[..33].to_vec();
+    out.extend((body.len() as u32).to_be_bytes());
+    let chunk = [kind, body].concat();
+    out.extend(&chunk);
+    out.extend(whole_crc(&chunk).to_be_bytes());
+    out.extend(&plain[33..]);
+    out
+}
+
+#[test]
+fn the_orientation_of_a_png_is_what_its_decoder_says() {
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0";
+    let turned = png_with(b"eXIf", exif);
+    let facts = facts(&turned).expect("facts");
+    assert_eq!((facts.orientation, facts.displayed_width, facts.displayed_height), (6, 20, 30));
+    assert_eq!(decode(&turned, PictureFormat::Png).expect("a picture").1.to_exif(), 6);
+    let odd = super::facts(&png_with(b"eXIf", b"nonsense")).expect("facts");
+    assert_eq!(odd.orientation, 1);
+}
+
+#[test]
+fn a_png_header_that_cannot_be_is_refused() {
+    let mut file = file(PictureFormat::Png);
+    file[25] = 5;
+    let sum = whole_crc(&file[12..29]);
+    file[29..33].copy_from_slice(&sum.to_be_bytes());
+    assert!(matches!(facts(&file), Err(PictureError::Corrupt { .. })));
+}
+
 #[test]
 fn thumbnails_are_written_in_every_format_and_never_enlarged() {
     for format in [ThumbnailFormat::Png, ThumbnailFormat::Jpeg, ThumbnailFormat::WebP] {

@@ -11,10 +11,10 @@ pub(super) enum Checked {
     Header,
 }
 
-/// Walks the file.
+/// Walks the file. For PNG see [`png`], which tells more.
 pub(super) fn check(format: PictureFormat, bytes: &[u8]) -> Result<Checked, PictureError> {
     match format {
-        PictureFormat::Png => png(bytes),
+        PictureFormat::Png => png(bytes).map(|_| Checked::Whole),
         PictureFormat::Jpeg => jpeg(bytes),
         PictureFormat::Gif => gif(bytes),
         PictureFormat::WebP => webp(bytes),
@@ -26,12 +26,22 @@ fn number(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0, |sum, byte| (sum << 8) | u32::from(*byte))
 }
 
-/// Every chunk's checksum, at least one chunk of pixels, and the end chunk (PNG, third edition, section 5).
-fn png(bytes: &[u8]) -> Result<Checked, PictureError> {
+/// What the walk over a PNG passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Png<'a> {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// The body of the EXIF chunk, when it stands before the pixels, where decoders look for it.
+    pub(super) exif: Option<&'a [u8]>,
+}
+
+/// Every chunk's checksum, the header first, at least one chunk of pixels, and the end chunk (PNG, third edition,
+/// section 5).
+pub(super) fn png(bytes: &[u8]) -> Result<Png<'_>, PictureError> {
     let truncated = || PictureError::Truncated(PictureFormat::Png);
     let corrupt = |detail: &str| PictureError::Corrupt { format: PictureFormat::Png, detail: detail.to_owned() };
     let mut rest = bytes.get(8..).ok_or_else(truncated)?;
-    let mut has_pixels = false;
+    let (mut found, mut has_pixels, mut lacks_palette): (Option<Png<'_>>, _, _) = (None, false, false);
     loop {
         let head = rest.get(..8).ok_or_else(truncated)?;
         let length = number(&head[..4]) as usize;
@@ -40,13 +50,36 @@ fn png(bytes: &[u8]) -> Result<Checked, PictureError> {
         if crc32(body) != number(sum) {
             return Err(corrupt("the checksum of a chunk is wrong"));
         }
-        match &head[4..] {
-            b"IEND" if has_pixels => return Ok(Checked::Whole),
-            b"IEND" => return Err(corrupt("it has no pixels")),
-            kind => has_pixels |= kind == b"IDAT",
+        match (&head[4..], &mut found) {
+            (b"IHDR", None) => {
+                let header = header(&body[4..]).ok_or_else(|| corrupt("its header is none"))?;
+                lacks_palette = body[13] == 3;
+                found = Some(header);
+            }
+            (_, None) => return Err(corrupt("it does not begin with a header")),
+            (b"IEND", Some(_)) if !has_pixels => return Err(corrupt("it has no pixels")),
+            (b"IEND", Some(png)) => return Ok(*png),
+            (b"IDAT", _) if lacks_palette => return Err(corrupt("it has no palette")),
+            (b"IDAT", _) => has_pixels = true,
+            (b"PLTE", _) => lacks_palette = false,
+            (b"eXIf", Some(png)) if !has_pixels && png.exif.is_none() => png.exif = Some(&body[4..]),
+            _ => {}
         }
         rest = &rest[12 + length..];
     }
+}
+
+/// The header chunk: sizes, and a combination of depth and colours that exists (section 11.2.1).
+fn header(body: &[u8]) -> Option<Png<'static>> {
+    let [depth, colours, compression, filter, interlace] = *body.get(8..13)? else { return None };
+    let exists = match colours {
+        0 => matches!(depth, 1 | 2 | 4 | 8 | 16),
+        3 => matches!(depth, 1 | 2 | 4 | 8),
+        2 | 4 | 6 => matches!(depth, 8 | 16),
+        _ => false,
+    };
+    let known = body.len() == 13 && exists && compression == 0 && filter == 0 && interlace <= 1;
+    known.then(|| Png { width: number(&body[..4]), height: number(&body[4..8]), exif: None })
 }
 
 /// Segments up to the start of scan, then an end mark somewhere after it (ITU-T T.81, annex B). Bytes behind

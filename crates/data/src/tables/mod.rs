@@ -46,7 +46,7 @@ pub trait TableEngine: Send + Sync + 'static {
     /// `NotFound` when the version has no such item.
     async fn item(&self, at: &VersionAt, item: ItemId) -> Result<RowRead, Problem>;
 
-    /// The original bytes of one item, exactly as imported. `Invalid` for tables, whose rows have no bytes.
+    /// The original bytes of one item, exactly as imported; at most 64 MiB. `Invalid` for tables, whose rows have no bytes.
     async fn content(&self, at: &VersionAt, item: ItemId) -> Result<Bytes, Problem>;
 
     /// How many items each class has in each split.
@@ -81,6 +81,9 @@ pub trait ImageImport: Send {
 
     /// Notes a file that the caller left out, so that the summary lists it.
     fn skip(&mut self, warning: Warning);
+
+    /// Notes many of them.
+    fn skip_all(&mut self, warnings: Warnings);
 
     /// Writes the rest and returns the new version. The caller commits it by storing the pins.
     ///

@@ -108,8 +108,14 @@ pub struct TableRow {
     /// The split.
     pub split: Option<Split>,
     /// The values in the order of [`super::VersionSummary::columns`]. Whole numbers beyond 2^53 are texts,
-    /// as are numbers that JSON cannot write (`NaN`, `inf`), times (ISO 8601) and bytes (hexadecimal).
+    /// as are numbers that JSON cannot write (`NaN`, `inf`), times (ISO 8601) and bytes (hexadecimal). A text longer
+    /// than [`TableRow::CELL_CHARS_MAX`] is cut there and ends in `…`.
     pub values: Vec<serde_json::Value>,
+}
+
+impl TableRow {
+    /// The longest text of a value, in characters; the whole value is in an export.
+    pub const CELL_CHARS_MAX: usize = 2000;
 }
 
 /// How many items each class has in each split.

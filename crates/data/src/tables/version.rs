@@ -122,7 +122,7 @@ pub struct SplitCount {
 pub struct Column {
     /// The name, as the file has it.
     pub name: String,
-    /// The name in the table, when the file's cannot be one (it holds a full stop).
+    /// The name in the table, when the file's cannot be one (it holds a full stop, or is empty).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_name: Option<String>,
     /// What kind of values.
@@ -143,6 +143,16 @@ pub struct Column {
     /// The mean of a number column over its values; `None` elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
+}
+
+impl Column {
+    /// A name that no other column of the version has: the file's, or the table's where the file has none.
+    pub fn shown_name(&self) -> &str {
+        match &self.stored_name {
+            Some(stored) if self.name.trim().is_empty() => stored,
+            _ => &self.name,
+        }
+    }
 }
 
 /// Families of column types.
@@ -184,6 +194,13 @@ impl Warnings {
         if self.listed.len() < Self::LISTED_MAX {
             self.listed.push(warning);
         }
+    }
+
+    /// Adds what another part of the import left out.
+    pub fn extend(&mut self, more: Self) {
+        self.total += more.total;
+        let room = Self::LISTED_MAX.saturating_sub(self.listed.len());
+        self.listed.extend(more.listed.into_iter().take(room));
     }
 }
 

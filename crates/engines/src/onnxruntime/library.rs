@@ -1,11 +1,10 @@
 //! Finding, checking and opening the shared library.
 
+use super::elf;
 use crate::checks::{Said, guarded};
 use kaogong_domain::Problem;
 use ort::environment::Environment;
 use std::{
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -33,12 +32,7 @@ pub(super) struct Library {
 
 /// Opens a library, or gives the one that is open when it is the same file.
 pub(super) fn open(path: &Path) -> Result<Arc<Library>, Problem> {
-    let refuse = |said: Said| {
-        Problem::invalid(format!("the ONNX Runtime library `{}` cannot be used: {said}", path.display()))
-            .hint(HINT)
-            .because(said)
-    };
-    let file = preflight(path).map_err(refuse)?;
+    let file = look_at(path)?;
     // The value is set whole, so that a panic of another holder leaves nothing half done.
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = &*opened {
@@ -55,13 +49,24 @@ pub(super) fn open(path: &Path) -> Result<Arc<Library>, Problem> {
     let environment = guarded(|| {
         ort::init_from(&file).map_err(Said::new)?.with_name("kaogong").with_telemetry(false).build().map_err(Said::new)
     })
-    .map_err(refuse)?;
+    .map_err(|said| unusable(path, said))?;
     let version =
         version_of_name(&file).or_else(|| version_of_build(ort::info())).unwrap_or_else(|| "unknown".to_owned());
     tracing::info!(path = %file.display(), version, "loaded ONNX Runtime");
     let library = Arc::new(Library { path: file, version, environment });
     *opened = Some(library.clone());
     Ok(library)
+}
+
+/// Refuses a library that can be seen to be wrong without running its code. Gives the file without links.
+pub(super) fn look_at(path: &Path) -> Result<PathBuf, Problem> {
+    preflight(path).map_err(|said| unusable(path, said))
+}
+
+fn unusable(path: &Path, said: Said) -> Problem {
+    Problem::invalid(format!("the ONNX Runtime library `{}` cannot be used: {said}", path.display()))
+        .hint(HINT)
+        .because(said)
 }
 
 /// The libraries directly in a folder, newest first.
@@ -80,18 +85,10 @@ fn is_library_name(path: &Path) -> bool {
     })
 }
 
-/// Refuses what can be seen to be wrong before its code runs in this process. Gives the file without links.
 fn preflight(path: &Path) -> Result<PathBuf, Said> {
     let file = path.canonicalize().map_err(Said::new)?;
     if !file.is_file() {
         return Err(Said::new("it is not a regular file"));
-    }
-    let mut magic = [0; 4];
-    File::open(&file)
-        .and_then(|mut it| it.read_exact(&mut magic))
-        .map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
-    if cfg!(target_os = "linux") && magic != *b"\x7fELF" {
-        return Err(Said::new("it is not a shared library of this system"));
     }
     // Where the name tells no version, the library itself is asked when it is opened.
     if let Some(version) = version_of_name(&file) {
@@ -104,6 +101,7 @@ fn preflight(path: &Path) -> Result<PathBuf, Said> {
             )));
         }
     }
+    elf::check(&file)?;
     Ok(file)
 }
 
@@ -167,11 +165,12 @@ mod tests {
             std::fs::write(&path, content).expect("written");
             path
         };
-        let said = |path: &Path| preflight(path).expect_err("refused").to_string();
+        let said = |path: &Path| look_at(path).expect_err("refused").to_string();
         assert!(said(&folder.path().join("none")).contains("No such file"));
         assert!(said(folder.path()).contains("regular file"));
         assert!(said(&file("libonnxruntime.so", b"#!/bin/sh")).contains("shared library"));
         assert!(said(&file("libonnxruntime.so.1.19.2", b"\x7fELF....")).contains("1.19.2"));
-        assert!(preflight(&file("libonnxruntime.so.1.20.0", b"\x7fELF....")).is_ok());
+        assert!(said(&file("libonnxruntime.so.1.20.1", b"\x7fELF....")).contains("only a part"));
+        assert!(preflight(&file("libonnxruntime.so.1.20.0", &elf::tests::library(500))).is_ok());
     }
 }

@@ -1,9 +1,9 @@
 //! A model in ONNX Runtime, and the sessions that run it.
 
-use crate::checks::{Said, check_inputs, copy_bools, guarded, unrunnable};
+use crate::checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, unrunnable};
 use bytes::{BufMut, Bytes, BytesMut};
 use kaogong_domain::Problem;
-use kaogong_serving::{DataType, Loaded, Session, Tensor, TensorSpec, tensor::elements_of};
+use kaogong_serving::{DataType, Loaded, Session, Tensor, TensorSpec, pool::sessions_within, tensor::elements_of};
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -24,18 +24,23 @@ pub(super) struct Model {
     inputs: Arc<[TensorSpec]>,
     outputs: Arc<[TensorSpec]>,
     metadata: BTreeMap<String, String>,
+    is_steady: bool,
+    /// The file's size: about what the weights of one session take.
+    size_bytes: u64,
+    /// Threads inside of one run.
+    intra_threads: usize,
     /// The session that the load made, for the first who asks: it holds the weights a second time otherwise.
     first: Mutex<Option<Native>>,
 }
 
 impl Model {
-    pub(super) fn read(environment: &Environment, path: &Path) -> Result<Self, Said> {
-        let path = path.canonicalize().map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
-        if path.metadata().is_ok_and(|it| it.len() == 0) {
-            return Err(Said::new("the file is empty"));
-        }
-        crate::whole::check_file(&path)?;
-        let native = commit(environment, &path)?;
+    pub(super) fn read(environment: &Environment, path: &Path, threads: usize) -> Result<Self, Said> {
+        let unreadable = |error| Said::new(format!("it cannot be read: {error}"));
+        let path = path.canonicalize().map_err(unreadable)?;
+        let survey = crate::whole::survey(&path)?;
+        let size_bytes = path.metadata().map_err(unreadable)?.len();
+        let intra_threads = intra_threads(size_bytes, threads);
+        let native = commit(environment, &path, intra_threads)?;
         let inputs = native.inputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
         let outputs = native.outputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
         if outputs.is_empty() {
@@ -45,6 +50,9 @@ impl Model {
         Ok(Self {
             environment: environment.clone(),
             path,
+            is_steady: survey.is_steady && has_fixed_rows(&inputs),
+            size_bytes,
+            intra_threads,
             inputs: inputs.into(),
             outputs: outputs.into(),
             metadata,
@@ -66,11 +74,19 @@ impl Loaded for Model {
         &self.metadata
     }
 
+    fn is_steady(&self) -> bool {
+        self.is_steady
+    }
+
+    fn session_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
     fn session(&self) -> Result<Box<dyn Session>, Problem> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let native = match first {
             Some(native) => native,
-            None => guarded(|| commit(&self.environment, &self.path)).map_err(|said| {
+            None => guarded(|| commit(&self.environment, &self.path, self.intra_threads)).map_err(|said| {
                 Problem::unavailable(format!(
                     "ONNX Runtime cannot prepare a session of `{}`: {said}",
                     self.path.display()
@@ -107,11 +123,22 @@ impl Session for Run {
     }
 }
 
-/// Makes a session with one thread that waits without spinning: the pool above decides how many run side by side.
-fn commit(environment: &Environment, path: &Path) -> Result<Native, Said> {
+/// One thread for each run where a session fits for every core, because the pool above decides how many run side by
+/// side. Where the weights are too large for that, the cores go to the runs of the few sessions that there are.
+fn intra_threads(session_bytes: u64, wanted: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if sessions_within(session_bytes, cores) >= cores {
+        return 1;
+    }
+    (cores / sessions_within(session_bytes, wanted)).max(1)
+}
+
+/// Makes a session whose threads wait without spinning.
+fn commit(environment: &Environment, path: &Path, intra_threads: usize) -> Result<Native, Said> {
     let builder = Native::builder(environment).map_err(Said::new)?;
     let builder = builder.with_log_level(LogLevel::Error).map_err(Said::new)?;
-    let builder = builder.with_intra_threads(1).map_err(Said::new)?.with_inter_threads(1).map_err(Said::new)?;
+    let builder =
+        builder.with_intra_threads(intra_threads).map_err(Said::new)?.with_inter_threads(1).map_err(Said::new)?;
     let builder = builder.with_intra_op_spinning(false).map_err(Said::new)?;
     let mut builder = builder.with_inter_op_spinning(false).map_err(Said::new)?;
     builder.commit_from_file(path).map_err(Said::new)
@@ -242,6 +269,15 @@ fn bytes_of(texts: &[String]) -> Result<Bytes, Said> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cores_go_into_the_runs_of_large_models_alone() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        assert_eq!(intra_threads(1 << 20, 8), 1);
+        assert_eq!(intra_threads(2 << 30, 1), cores);
+        assert_eq!(intra_threads(2 << 30, 8), cores);
+        assert_eq!(intra_threads(512 << 20, 8), (cores / 2).max(1));
+    }
 
     #[test]
     fn texts_survive_the_way_in_and_out() {

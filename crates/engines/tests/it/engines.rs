@@ -10,7 +10,7 @@ fn spec(name: &str, datatype: DataType, shape: &[i64]) -> TensorSpec {
 }
 
 fn run(engine: &dyn Engine, model: &str, inputs: &[Tensor]) -> Vec<Tensor> {
-    let loaded = engine.load(&fixture(model)).expect("it loads");
+    let loaded = engine.load(&fixture(model), 1).expect("it loads");
     let mut session = loaded.session().expect("a session");
     let outputs = session.run(inputs).expect("it runs");
     for output in &outputs {
@@ -43,17 +43,17 @@ fn names_and_versions_are_told() {
 #[test]
 fn specs_and_metadata_are_read() {
     for engine in both() {
-        let mlp = engine.load(&fixture("mlp.onnx")).expect("it loads");
+        let mlp = engine.load(&fixture("mlp.onnx"), 1).expect("it loads");
         assert_eq!(mlp.inputs(), [spec("x", DataType::Fp32, &[-1, 64])]);
         assert_eq!(mlp.outputs(), [spec("probabilities", DataType::Fp32, &[-1, 10])]);
         assert_eq!(mlp.metadata().get("kaogong.task").map(String::as_str), Some(r#"{"kind":"classification"}"#));
         assert_eq!(mlp.metadata().len(), 2);
 
-        let conv = engine.load(&fixture("conv.onnx")).expect("it loads");
+        let conv = engine.load(&fixture("conv.onnx"), 1).expect("it loads");
         assert_eq!(conv.inputs(), [spec("image", DataType::Fp32, &[-1, 3, 16, 16])]);
         assert!(conv.metadata().is_empty());
 
-        let linear = engine.load(&fixture("linear.onnx")).expect("it loads");
+        let linear = engine.load(&fixture("linear.onnx"), 1).expect("it loads");
         let outputs = [
             spec("y", DataType::Fp32, &[-1, 1]),
             spec("is_positive", DataType::Bool, &[-1, 1]),
@@ -95,7 +95,7 @@ fn a_batch_gives_what_its_rows_give_alone() {
 #[test]
 fn sessions_of_one_model_run_on_threads_of_their_own() {
     for engine in both() {
-        let loaded = engine.load(&fixture("mlp.onnx")).expect("it loads");
+        let loaded = engine.load(&fixture("mlp.onnx"), 1).expect("it loads");
         let input = floats("x", &[1, 64], 5);
         let want = loaded.session().expect("a session").run(std::slice::from_ref(&input)).expect("it runs");
         std::thread::scope(|scope| {
@@ -117,7 +117,7 @@ fn texts_run_in_onnx_runtime_and_are_refused_by_tract() {
     let input = Tensor { name: "words".into(), datatype: DataType::Bytes, shape: vec![3], data: data.into() };
     let output = run(&onnxruntime(), "texts.onnx", std::slice::from_ref(&input));
     assert_eq!(output, [Tensor { name: "same".into(), ..input }]);
-    let problem = Tract.load(&fixture("texts.onnx")).err().expect("refused");
+    let problem = Tract.load(&fixture("texts.onnx"), 1).err().expect("refused");
     assert!(problem.to_string().contains("words"), "{problem}");
 }
 
@@ -134,4 +134,27 @@ fn the_library_is_found_in_a_folder_and_opened_once() {
     std::fs::copy(library(), &other).expect("copied");
     let problem = OnnxRuntime::find(Some(&other), &[]).expect_err("one library for one process");
     assert!(problem.to_string().contains("already runs"), "{problem}");
+}
+
+#[test]
+fn a_library_known_from_elsewhere_is_opened_with_the_first_model() {
+    let found = OnnxRuntime::libraries(Some(&library()), &[]).expect("it can be seen to be a library");
+    let engine = OnnxRuntime::known(found[0].clone(), "1.2.3".to_owned());
+    assert_eq!((engine.version(), engine.path()), ("1.2.3".to_owned(), &*found[0]));
+    assert!(engine.load(&fixture("mlp.onnx"), 1).is_ok());
+    let missing = OnnxRuntime::known("/nonexistent/libonnxruntime.so".into(), "1.2.3".to_owned());
+    assert!(missing.load(&fixture("mlp.onnx"), 1).is_err());
+}
+
+#[test]
+fn engines_tell_what_the_pool_decides_by() {
+    for engine in both() {
+        let mlp = engine.load(&fixture("mlp.onnx"), 4).expect("it loads");
+        assert!(mlp.is_steady(), "{:?}", engine.name());
+        let size = std::fs::metadata(fixture("mlp.onnx")).expect("a file").len();
+        let copies = if engine.name() == EngineName::Tract { 0 } else { size };
+        assert_eq!(mlp.session_bytes(), copies);
+    }
+    let texts = onnxruntime().load(&fixture("texts.onnx"), 1).expect("it loads");
+    assert!(!texts.is_steady(), "a text may be of any length");
 }

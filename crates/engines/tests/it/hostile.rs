@@ -29,14 +29,14 @@ fn broken_models_are_invalid() {
         let path = folder.path().join(name);
         std::fs::write(&path, content).expect("written");
         for engine in both() {
-            let problem = engine.load(&path).err().unwrap_or_else(|| panic!("{:?} took `{name}`", engine.name()));
+            let problem = engine.load(&path, 1).err().unwrap_or_else(|| panic!("{:?} took `{name}`", engine.name()));
             assert_invalid(&problem);
             assert!(problem.to_string().contains(name), "{problem}");
         }
     }
     for engine in both() {
-        assert_invalid(&engine.load(&folder.path().join("none")).err().expect("no file"));
-        assert_invalid(&engine.load(folder.path()).err().expect("a folder is no model"));
+        assert_invalid(&engine.load(&folder.path().join("none"), 1).err().expect("no file"));
+        assert_invalid(&engine.load(folder.path(), 1).err().expect("a folder is no model"));
     }
 }
 
@@ -49,7 +49,7 @@ fn every_cut_of_a_model_is_refused_or_loads_without_a_panic() {
         let mut refused = 0;
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).expect("written");
-            match engine.load(&path) {
+            match engine.load(&path, 1) {
                 Err(problem) => {
                     assert_invalid(&problem);
                     refused += 1;
@@ -66,7 +66,7 @@ fn every_cut_of_a_model_is_refused_or_loads_without_a_panic() {
 fn wrong_inputs_are_invalid_and_the_session_goes_on() {
     let good = floats("x", &[2, 64], 1);
     for engine in both() {
-        let loaded = engine.load(&fixture("mlp.onnx")).expect("it loads");
+        let loaded = engine.load(&fixture("mlp.onnx"), 1).expect("it loads");
         let mut session = loaded.session().expect("a session");
         let want = session.run(std::slice::from_ref(&good)).expect("it runs");
         let wrong = [
@@ -89,7 +89,7 @@ fn wrong_inputs_are_invalid_and_the_session_goes_on() {
 fn an_empty_batch_gives_an_empty_answer_or_a_problem() {
     let empty = floats("x", &[0, 64], 1);
     for engine in both() {
-        let loaded = engine.load(&fixture("mlp.onnx")).expect("it loads");
+        let loaded = engine.load(&fixture("mlp.onnx"), 1).expect("it loads");
         match loaded.session().expect("a session").run(std::slice::from_ref(&empty)) {
             Ok(outputs) => assert_eq!((&outputs[0].shape[..], outputs[0].data.len()), (&[0, 10][..], 0)),
             Err(problem) => assert_invalid(&problem),
@@ -102,7 +102,10 @@ fn an_explicit_library_must_work() {
     let folder = tempfile::tempdir().expect("a folder");
     let not_elf = folder.path().join("libonnxruntime.so");
     std::fs::write(&not_elf, "text").expect("written");
-    for path in [Path::new("/nonexistent/libonnxruntime.so"), folder.path(), &not_elf] {
+    let cut = folder.path().join("libonnxruntime.so.1.99.0");
+    let whole = std::fs::read(crate::library()).expect("read");
+    std::fs::write(&cut, &whole[..whole.len() / 2]).expect("written");
+    for path in [Path::new("/nonexistent/libonnxruntime.so"), folder.path(), &not_elf, &cut] {
         let problem = OnnxRuntime::find(Some(path), &[]).expect_err("refused");
         assert_invalid(&problem);
         assert!(problem.to_string().contains(&path.display().to_string()), "{problem}");

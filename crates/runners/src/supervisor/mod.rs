@@ -53,7 +53,7 @@ pub fn run(folder: &Path) -> ExitCode {
 fn supervise(folder: Folder) -> Result<u8, Fault> {
     let root = folder.root().to_owned();
     let leads_session = detach().on("detach the supervisor of", &root)?;
-    let Some(lock) = folder.try_lock()? else { return Ok(ALREADY_TAKEN) };
+    let Some(lock) = folder.take_lock()? else { return Ok(ALREADY_TAKEN) };
     if folder.state().exists() {
         return Ok(ALREADY_TAKEN);
     }
@@ -86,6 +86,10 @@ fn supervise(folder: Folder) -> Result<u8, Fault> {
     }
     // Temporary files are nobody's any more; what cannot be removed goes with the folder.
     let _ = crate::removal::remove_dir(&folder.tmp());
+    // An attempt that never came to its command still has its secrets there; whoever sees the ending finds none.
+    if let Err(fault) = folder.scrub_order() {
+        tracing::warn!(attempt = %attempt.state.attempt, error = %fault.in_full(), "the launch of {} keeps its values", attempt.state.attempt);
+    }
     folder.record_ending(&attempt.state, &ending)?;
     Ok(0)
 }

@@ -1,7 +1,11 @@
 //! The variables that a supervisor and a job start with: a clean set, never the server's own.
 
 use crate::Launch;
-use std::{collections::BTreeMap, ffi::OsString, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    path::Path,
+};
 
 /// Marks every process of an attempt, so that what is left after a crash can be found.
 pub(crate) const ATTEMPT_VARIABLE: &str = "KAOGONG_ATTEMPT_ID";
@@ -57,6 +61,9 @@ const SHARED: [&str; 22] = [
     "GIT_SSL_CAINFO",
 ];
 
+/// What the usual HTTP clients look at for hosts that need no proxy.
+const PROXY_EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
 /// Where programs are looked for when the server has no `PATH`.
 const PATH_USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -97,6 +104,9 @@ pub(crate) fn for_job(
             usual(name, format!("{}", cpus.ceil()).into());
         }
     }
+    if !PROXY_EXCEPTIONS.iter().any(|it| launch.env.contains_key(*it)) {
+        except_from_proxy(&mut vars, &launch.direct_hosts);
+    }
     vars.extend(launch.env.iter().map(|(name, value)| (name.into(), value.into())));
     if let Some(environment) = environment {
         let mut path = environment.join("bin").into_os_string();
@@ -112,6 +122,26 @@ pub(crate) fn for_job(
     vars.extend(launch.devices.iter().map(|(name, value)| (name.into(), value.into())));
     vars.insert(ATTEMPT_VARIABLE.into(), launch.attempt.to_string().into());
     vars
+}
+
+/// Adds hosts to those that are reached without a proxy. Programs read the one name or the other.
+fn except_from_proxy(vars: &mut BTreeMap<OsString, OsString>, hosts: &[String]) {
+    if hosts.is_empty() {
+        return;
+    }
+    let known: Vec<Option<OsString>> =
+        PROXY_EXCEPTIONS.iter().map(|it| vars.get(OsStr::new(it)).filter(|it| !it.is_empty()).cloned()).collect();
+    let either = known.iter().flatten().next().cloned();
+    for (name, own) in PROXY_EXCEPTIONS.iter().zip(known) {
+        let mut value = own.or_else(|| either.clone()).unwrap_or_default();
+        for host in hosts {
+            if !value.is_empty() {
+                value.push(",");
+            }
+            value.push(host);
+        }
+        vars.insert((*name).into(), value);
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +165,7 @@ mod tests {
             command: vec!["true".into()],
             env: text_pairs(&[("CUDA_VISIBLE_DEVICES", "0,1,2"), ("SEED", "7"), ("OMP_NUM_THREADS", "9")]),
             devices: text_pairs(&[("MLU_VISIBLE_DEVICES", "3")]),
+            direct_hosts: vec!["127.0.0.1".into()],
             environment: None,
             limits: Limits { cpus: Some(1.5), ..Limits::default() },
         }
@@ -154,6 +185,21 @@ mod tests {
         assert_eq!(get("PATH"), Some("/envs/e/bin:/bin"));
         assert_eq!(get("VIRTUAL_ENV"), Some("/envs/e"));
         assert_eq!((get("TZ"), get("SEED"), get("TMPDIR")), (Some("UTC"), Some("7"), Some("/t")));
+    }
+
+    #[test]
+    fn the_server_is_reached_without_a_proxy_unless_the_job_says_otherwise() {
+        let both = |launch: &Launch, server: &[(&str, &str)]| {
+            let vars = for_job(launch, None, Path::new("/t"), pairs(server));
+            PROXY_EXCEPTIONS.map(|it| vars.get(OsStr::new(it)).and_then(|it| it.to_str()).map(str::to_owned))
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(both(&launch(), &[]), [some("127.0.0.1"), some("127.0.0.1")]);
+        let all = some("corp.example,127.0.0.1");
+        assert_eq!(both(&launch(), &[("no_proxy", "corp.example")]), [all.clone(), all]);
+        let mut own = launch();
+        own.env.insert("NO_PROXY".into(), "mine".into());
+        assert_eq!(both(&own, &[]), [some("mine"), None]);
     }
 
     #[test]

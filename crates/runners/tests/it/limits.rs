@@ -151,3 +151,15 @@ async fn the_server_s_variables_and_the_launch_s_secrets_stay_private() {
     fs::write(launch.work_dir.join("go"), "").expect("the sign to go on");
     testing::ending(&runner, launch.attempt).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_leave_the_disk_with_an_attempt_that_never_came_to_its_command() {
+    let place = Place::new();
+    let runner = place.runner();
+    let mut launch = testing::script(&runner, "").await;
+    launch.command = vec!["no-such-program-anywhere".into()];
+    launch.env.insert("TOKEN".into(), "hunter2".into());
+    assert_eq!(testing::run(&runner, &launch).await.reason, EndReason::StartFailed);
+    let order = fs::read_to_string(place.folder(&launch).join("launch.json")).expect("the launch");
+    assert!(!order.contains("hunter2"), "{order}");
+}

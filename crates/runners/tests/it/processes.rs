@@ -35,6 +35,12 @@ impl Place {
             .expect("a runner")
     }
 
+    /// A runner on a machine where no supervisor comes up.
+    pub(crate) fn runner_without_supervisor(&self) -> LocalRunner {
+        let supervisor_command = vec!["false".into()];
+        LocalRunner::new(LocalSettings { supervisor_command, ..settings(self.path(), None) }).expect("a runner")
+    }
+
     pub(crate) fn runner_with_uv(&self) -> LocalRunner {
         let uv = std::env::var_os("KAOGONG_TEST_UV")
             .expect("set KAOGONG_TEST_UV to the path of a uv program, as `make test` does");

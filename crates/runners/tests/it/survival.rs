@@ -78,6 +78,22 @@ async fn a_request_to_cancel_is_heard_without_a_signal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_supervisor_that_comes_late_does_not_run_what_was_cancelled() {
+    let place = Place::new();
+    let early = place.runner_without_supervisor();
+    let mut launch = testing::script(&early, "touch ran").await;
+    launch.env.insert("TOKEN".into(), "hunter2".into());
+    let refused = early.start(&launch).await.expect_err("no supervisor came up");
+    assert_eq!(refused.kind, kaogong_domain::ErrorKind::Unavailable);
+    assert_eq!(early.look(launch.attempt).await.expect("a look"), Seen::Absent);
+    early.cancel(launch.attempt).await.expect("the request");
+    let order = fs::read_to_string(place.folder(&launch).join("launch.json")).expect("the launch");
+    assert!(!order.contains("hunter2"), "{order}");
+    assert_eq!(testing::run(&place.runner(), &launch).await.reason, EndReason::Cancelled);
+    assert!(!launch.work_dir.join("ran").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_boot_means_lost_and_kills_nobody() {
     let place = Place::new();
     let runner = place.runner_without_groups();

@@ -8,7 +8,7 @@ use kaogong_domain::{
     access::{Role, Scopes},
 };
 use kaogong_store::{Actor, ActorKind, ProjectRow, TokenRow, UserRow};
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 /// A caller who proved who they are.
 #[derive(Debug, Clone)]
@@ -18,13 +18,15 @@ pub struct Caller {
     /// The API token, when that is the credential.
     pub token: Option<Arc<TokenRow>>,
     /// What the credential is limited to.
-    pub scopes: Scopes,
+    pub scopes: Arc<Scopes>,
     /// The secret that a browser session sends back with changing calls.
     pub csrf: Option<Arc<str>>,
-    /// The hash of the session, to end it.
+    /// The hash of the token, to look at it again.
+    pub token_hash: Option<Arc<str>>,
+    /// The hash of the session, to end it or to look at it again.
     pub session_hash: Option<Arc<str>>,
     /// Where the call came from.
-    pub address: Option<Arc<str>>,
+    pub address: Option<IpAddr>,
 }
 
 impl Caller {
@@ -35,14 +37,19 @@ impl Caller {
             kind: if is_job { ActorKind::Job } else { ActorKind::User },
             user: Some(self.user.id),
             token: self.token.as_ref().map(|it| it.id),
-            address: self.address.as_deref().map(str::to_owned),
+            address: self.address.map(|it| it.to_string()),
         }
+    }
+
+    /// Whether the credential limits nothing: neither scopes nor a project nor a job.
+    pub fn is_unlimited(&self) -> bool {
+        let is_bound = self.token.as_ref().is_some_and(|it| it.project_id.is_some() || it.job_id.is_some());
+        self.scopes.is_all() && !is_bound
     }
 
     /// Whether this is the platform's administrator with a credential that limits nothing.
     pub fn is_unlimited_admin(&self) -> bool {
-        let is_bound = self.token.as_ref().is_some_and(|it| it.project_id.is_some());
-        self.user.is_admin && self.scopes.is_all() && !is_bound
+        self.user.is_admin && self.is_unlimited()
     }
 }
 

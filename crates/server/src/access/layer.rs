@@ -3,12 +3,12 @@
 use super::{
     Caller, InProject, Rule,
     credentials::{CSRF_HEADER, Credential, find},
-    routes::Pace,
+    routes::{Entry, Pace},
     standings::Known,
 };
 use crate::{
     app::App,
-    http::{error::ApiError, outer::Matched},
+    http::{error::ApiError, outer::Matched, room::is_full},
 };
 use axum::{
     extract::{ConnectInfo, MatchedPath, Request, State},
@@ -26,55 +26,63 @@ use subtle::ConstantTimeEq;
 /// How long a prompt route may take.
 const PROMPT_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Decides about every request, then lets it through within the route's time.
+/// Decides about every request, then lets it through within the route's time and the memory that is left.
 pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Some(matched) = parts.extensions.get::<MatchedPath>().cloned() else {
         return ApiError(not_here()).into_response();
     };
-    let pace = match check(&app, &mut parts, matched.as_str()).await {
-        Ok(pace) => pace,
-        Err(problem) => {
-            let mut response = ApiError(problem).into_response();
-            response.extensions_mut().insert(Matched(matched));
-            return response;
+    let entry = match app.rules().find(&parts.method, matched.as_str()) {
+        Some(entry) => entry.clone(),
+        // Deny by default: a route that the rule book does not list is not there.
+        None if app.rules().knows_path(matched.as_str()) => {
+            let problem = Problem::invalid(format!("{} is not a method of this address", parts.method));
+            return ApiError(problem).into_response();
+        }
+        None => return ApiError(not_here()).into_response(),
+    };
+    let mut response = match check(&app, &mut parts, matched.as_str(), entry.rule).await {
+        Ok(()) => run(&app, &entry, Request::from_parts(parts, body), next).await,
+        Err(problem) => ApiError(problem).into_response(),
+    };
+    response.extensions_mut().insert(Matched(entry));
+    response
+}
+
+async fn run(app: &App, entry: &Entry, request: Request, next: Next) -> Response {
+    // Streams and uploads bound themselves, and strangers' bodies are small.
+    let (request, held) = match (entry.pace, entry.rule) {
+        (Pace::Unhurried, _) => return next.run(request).await,
+        (Pace::Prompt, Rule::Public) => (request, None),
+        (Pace::Prompt, _) => {
+            let (parts, body) = request.into_parts();
+            match app.room().admit(body) {
+                Ok((body, held)) => (Request::from_parts(parts, body), Some(held)),
+                Err(problem) => return ApiError(problem).into_response(),
+            }
         }
     };
-    let request = Request::from_parts(parts, body);
-    let mut response = match pace {
-        Pace::Unhurried => next.run(request).await,
-        Pace::Prompt => match tokio::time::timeout(PROMPT_TIME_MAX, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                let problem = Problem::unavailable("the call took longer than a minute").hint("try again");
-                ApiError(problem).into_response()
-            }
-        },
-    };
-    response.extensions_mut().insert(Matched(matched));
-    response
+    let response = tokio::time::timeout(PROMPT_TIME_MAX, next.run(request)).await;
+    if held.is_some_and(|it| it.is_refused()) {
+        return ApiError(is_full()).into_response();
+    }
+    response.unwrap_or_else(|_| {
+        ApiError(Problem::unavailable("the call took longer than a minute").hint("try again")).into_response()
+    })
 }
 
 fn not_here() -> Problem {
     Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json")
 }
 
-async fn check(app: &Arc<App>, request: &mut Parts, path: &str) -> Result<Pace, Problem> {
-    // Deny by default: a route that the rule book does not list is not there.
-    let Some((rule, pace)) = app.rules().find(&request.method, path) else {
-        return Err(if app.rules().knows_path(path) {
-            Problem::invalid(format!("{} is not a method of this address", request.method))
-        } else {
-            not_here()
-        });
-    };
+async fn check(app: &Arc<App>, request: &mut Parts, path: &str, rule: Rule) -> Result<(), Problem> {
     let caller = identify(app, request).await;
     if rule == Rule::Public {
         // A stale cookie must not lock anybody out of the sign-in page.
         if let Ok(Some(caller)) = caller {
             request.extensions.insert(caller);
         }
-        return Ok(pace);
+        return Ok(());
     }
     let caller = caller?.ok_or_else(|| {
         Problem::new(ErrorKind::Unauthenticated, "this call needs a sign-in")
@@ -93,7 +101,7 @@ async fn check(app: &Arc<App>, request: &mut Parts, path: &str) -> Result<Pace, 
         }
     }
     request.extensions.insert(caller);
-    Ok(pace)
+    Ok(())
 }
 
 async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {
@@ -104,7 +112,7 @@ async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Pro
         Credential::None if app.trusts(address, &request.headers) => Some(app.standings().local_admin(app).await?),
         Credential::None => None,
     };
-    Ok(known.map(|it: Known| Caller { address: address.map(|it| it.ip().to_string().into()), ..it.caller }))
+    Ok(known.map(|it: Known| Caller { address: address.map(|it| it.ip()), ..it.caller }))
 }
 
 /// A browser sends its cookie along with calls that other sites make it do, so a changing call must also carry
@@ -148,7 +156,7 @@ async fn stand(
     let standing = Standing {
         role,
         is_platform_admin: caller.user.is_admin,
-        scopes: caller.scopes.clone(),
+        scopes: &caller.scopes,
         is_bound_elsewhere: caller.token.as_ref().is_some_and(|it| it.project_id.is_some_and(|id| id != project.id)),
     };
     match decide(&standing, needed) {

@@ -7,6 +7,7 @@ pub mod caller;
 pub mod credentials;
 pub mod layer;
 pub mod passwords;
+pub mod recheck;
 pub mod routes;
 pub mod standings;
 

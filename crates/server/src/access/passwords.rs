@@ -6,7 +6,7 @@ use argon2::{
 };
 use kaogong_domain::{ErrorKind, Problem, Secret};
 use std::sync::{Arc, LazyLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The shortest password, in characters (NIST SP 800-63B asks for at least eight).
 pub const PASSWORD_CHARS_MIN: usize = 10;
@@ -28,12 +28,26 @@ fn hash_now(password: &str) -> Result<String, Problem> {
     Ok(hash.to_string())
 }
 
-async fn in_a_place<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+/// How many may wait for a place; one more is refused.
+static WAITING: Semaphore = Semaphore::const_new(64);
+
+/// The right to do password work now.
+pub struct Place(OwnedSemaphorePermit);
+
+/// Waits for a place.
+///
+/// # Errors
+/// `TooMany` when many wait already.
+pub async fn place() -> Result<Place, Problem> {
     let busy = || Problem::new(ErrorKind::TooMany, "too many sign-ins at once").hint("try again in a moment");
-    let place = PLACES.clone().acquire_owned().await.map_err(|_| busy())?;
+    let _waiting = WAITING.try_acquire().map_err(|_| busy())?;
+    PLACES.clone().acquire_owned().await.map(Place).map_err(|_| busy())
+}
+
+async fn work_in<T: Send + 'static>(place: Place, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(move || {
         let answer = work();
-        drop(place);
+        drop(place.0);
         answer
     })
     .await
@@ -56,15 +70,15 @@ pub fn check_strength(password: &Secret) -> Result<(), Problem> {
 
 /// The argon2id hash of a password, in PHC form.
 pub async fn hash(password: Secret) -> Result<String, Problem> {
-    in_a_place(move || hash_now(password.expose())).await?
+    work_in(place().await?, move || hash_now(password.expose())).await?
 }
 
 /// Whether the password is the one behind `hash`; `None` takes as long and says no.
-pub async fn verify(password: Secret, hash: Option<String>) -> Result<bool, Problem> {
+pub async fn verify(place: Place, password: Secret, hash: Option<String>) -> Result<bool, Problem> {
     if password.expose().len() > PASSWORD_BYTES_MAX {
         return Ok(false);
     }
-    in_a_place(move || {
+    work_in(place, move || {
         let is_known = hash.is_some();
         let Some(hash) = hash.or_else(|| NOBODY.clone()) else { return false };
         let matches = PasswordHash::new(&hash)
@@ -82,9 +96,12 @@ mod tests {
     async fn only_the_right_password_opens() {
         let stored = hash(Secret::new("correct horse")).await.expect("a hash");
         assert!(stored.starts_with("$argon2id$"));
-        assert!(verify(Secret::new("correct horse"), Some(stored.clone())).await.expect("an answer"));
-        assert!(!verify(Secret::new("battery staple"), Some(stored)).await.expect("an answer"));
-        assert!(!verify(Secret::new("nobody has this password"), None).await.expect("an answer"));
+        let opens = async |password: &str, hash: Option<String>| {
+            verify(place().await.expect("a place"), Secret::new(password), hash).await.expect("an answer")
+        };
+        assert!(opens("correct horse", Some(stored.clone())).await);
+        assert!(!opens("battery staple", Some(stored)).await);
+        assert!(!opens("nobody has this password", None).await);
     }
 
     #[test]

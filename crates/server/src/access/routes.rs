@@ -1,6 +1,6 @@
 //! The route table: path, rule, pace and description of every route in one place.
 
-use crate::app::App;
+use crate::{app::App, http::meter::Meter};
 use axum::{
     handler::Handler,
     routing::{MethodFilter, MethodRouter, on},
@@ -226,33 +226,38 @@ pub fn parameters_of(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter_map(|it| it.strip_prefix('{')?.strip_suffix('}')).map(|it| it.trim_start_matches('*'))
 }
 
+/// What is known of a route when a call reaches it.
+#[derive(Debug)]
+pub struct Entry {
+    /// Who may call it.
+    pub rule: Rule,
+    /// Its bounds.
+    pub pace: Pace,
+    /// Its counters.
+    pub meter: Meter,
+}
+
 /// The rules by method and path: what the access layer looks up. What is not here is refused.
 #[derive(Debug, Default)]
 pub struct RuleBook {
-    rules: HashMap<String, HashMap<Method, (Rule, Pace)>>,
+    rules: HashMap<String, HashMap<Method, Arc<Entry>>>,
 }
 
 impl RuleBook {
     /// Adds a route.
     pub fn add(&mut self, method: Method, path: &str, rule: Rule, pace: Pace) {
-        self.rules.entry(path.to_owned()).or_default().insert(method, (rule, pace));
+        let entry = Entry { rule, pace, meter: Meter::new(&method, path) };
+        self.rules.entry(path.to_owned()).or_default().insert(method, Arc::new(entry));
     }
 
-    /// The rule of a matched path. HEAD follows GET.
-    pub fn find(&self, method: &Method, path: &str) -> Option<(Rule, Pace)> {
+    /// What is known of a matched path. HEAD follows GET.
+    pub fn find(&self, method: &Method, path: &str) -> Option<&Arc<Entry>> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.rules.get(path)?.get(method).copied()
+        self.rules.get(path)?.get(method)
     }
 
     /// Whether the path exists with any method.
     pub fn knows_path(&self, path: &str) -> bool {
         self.rules.contains_key(path)
-    }
-
-    /// All rules, for the test that walks them.
-    pub fn iter(&self) -> impl Iterator<Item = (&Method, &str, Rule)> {
-        self.rules
-            .iter()
-            .flat_map(|(path, methods)| methods.iter().map(move |(method, (rule, _))| (method, path.as_str(), *rule)))
     }
 }

@@ -13,7 +13,10 @@ use kaogong_store::ProjectRow;
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -21,6 +24,8 @@ use std::{
 const KEPT: Duration = Duration::from_secs(5);
 /// The most entries of each kind.
 const ENTRIES_MAX: usize = 10_000;
+/// How long a call waits for the note that its token was used. A busy or full disk refuses nobody.
+const TOUCH_TIME_MAX: Duration = Duration::from_millis(200);
 /// The project of callers whose token names none.
 const USUAL_PROJECT: &str = "default";
 
@@ -34,20 +39,32 @@ pub struct Known {
 type Place = Option<(Arc<ProjectRow>, Option<Role>)>;
 
 /// A small map whose entries grow old.
-struct Memory<K, V>(RwLock<HashMap<K, (Instant, V)>>);
+struct Memory<K, V> {
+    entries: RwLock<HashMap<K, (Instant, V)>>,
+    /// Grows whenever everything is forgotten.
+    epoch: AtomicU64,
+}
 
 impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     fn new() -> Self {
-        Self(RwLock::new(HashMap::new()))
+        Self { entries: RwLock::new(HashMap::new()), epoch: AtomicU64::new(0) }
     }
 
     fn get(&self, key: &K) -> Option<V> {
-        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let map = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         map.get(key).filter(|it| it.0.elapsed() < KEPT).map(|it| it.1.clone())
     }
 
-    fn put(&self, key: K, value: V) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
+    /// When a look into the database begins; what it finds is kept only if nothing was forgotten meanwhile.
+    fn begin(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn put(&self, begun: u64, key: K, value: V) {
+        let mut map = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if self.epoch.load(Ordering::Acquire) != begun {
+            return;
+        }
         if map.len() >= ENTRIES_MAX {
             map.clear();
         }
@@ -55,7 +72,9 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     }
 
     fn clear(&self) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut map = self.entries.write().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        map.clear();
     }
 }
 
@@ -65,11 +84,18 @@ pub struct Standings {
     sessions: Memory<String, Known>,
     places: Memory<(UserId, String), Place>,
     names: Memory<ProjectId, Arc<ProjectRow>>,
+    local: Memory<(), Known>,
 }
 
 impl Default for Standings {
     fn default() -> Self {
-        Self { tokens: Memory::new(), sessions: Memory::new(), places: Memory::new(), names: Memory::new() }
+        Self {
+            tokens: Memory::new(),
+            sessions: Memory::new(),
+            places: Memory::new(),
+            names: Memory::new(),
+            local: Memory::new(),
+        }
     }
 }
 
@@ -85,6 +111,7 @@ impl Standings {
         self.sessions.clear();
         self.places.clear();
         self.names.clear();
+        self.local.clear();
     }
 
     /// The caller behind a token.
@@ -96,7 +123,7 @@ impl Standings {
         if let Some(known) = self.tokens.get(&hash) {
             return Ok(known);
         }
-        let now = app.now();
+        let (begun, now) = (self.tokens.begin(), app.now());
         let Some((token, user)) = app.store.find_token(&hash, now).await? else {
             let is_dead = app.store.is_dead_token(&hash).await?;
             return Err(refused(if is_dead {
@@ -106,19 +133,22 @@ impl Standings {
             }));
         };
         if token.last_used_at.is_none_or(|it| now.since_ms(it) > 60_000) {
-            app.store.touch_token(token.id, now).await?;
+            let touch = app.store.touch_token(token.id, now);
+            if let Ok(Err(problem)) = tokio::time::timeout(TOUCH_TIME_MAX, touch).await {
+                tracing::warn!("the use of token {} was not noted: {problem}", token.id);
+            }
         }
-        let scopes = token.scopes.clone();
         let caller = Caller {
             user: Arc::new(user),
+            scopes: Arc::new(token.scopes.clone()),
             token: Some(Arc::new(token)),
-            scopes,
             csrf: None,
+            token_hash: Some(hash.as_str().into()),
             session_hash: None,
             address: None,
         };
         let known = Known { caller };
-        self.tokens.put(hash, known.clone());
+        self.tokens.put(begun, hash, known.clone());
         Ok(known)
     }
 
@@ -131,18 +161,20 @@ impl Standings {
         if let Some(known) = self.sessions.get(&hash) {
             return Ok(known);
         }
+        let begun = self.sessions.begin();
         let found = app.store.find_session(&hash, app.now()).await?;
         let (session, user) = found.ok_or_else(|| refused("this session is over"))?;
         let caller = Caller {
             user: Arc::new(user),
             token: None,
-            scopes: Scopes::all(),
+            scopes: Arc::new(Scopes::all()),
             csrf: Some(session.csrf.into()),
+            token_hash: None,
             session_hash: Some(hash.clone().into()),
             address: None,
         };
         let known = Known { caller };
-        self.sessions.put(hash, known.clone());
+        self.sessions.put(begun, hash, known.clone());
         Ok(known)
     }
 
@@ -151,16 +183,23 @@ impl Standings {
     /// # Errors
     /// `Unauthenticated` when there is no administrator any more.
     pub async fn local_admin(&self, app: &App) -> Result<Known, Problem> {
+        if let Some(known) = self.local.get(&()) {
+            return Ok(known);
+        }
+        let begun = self.local.begin();
         let user = app.store.first_admin().await?.ok_or_else(|| refused("there is no administrator"))?;
         let caller = Caller {
             user: Arc::new(user),
             token: None,
-            scopes: Scopes::all(),
+            scopes: Arc::new(Scopes::all()),
             csrf: None,
+            token_hash: None,
             session_hash: None,
             address: None,
         };
-        Ok(Known { caller })
+        let known = Known { caller };
+        self.local.put(begun, (), known.clone());
+        Ok(known)
     }
 
     /// The project that a call names (else its token's own, else `default`), and what the caller is in it.
@@ -176,9 +215,10 @@ impl Standings {
         if let Some(place) = self.places.get(&key) {
             return Ok(place);
         }
+        let begun = self.places.begin();
         let found = app.store.find_project(&parsed, caller.user.id).await?;
         let place = found.map(|(project, role)| (Arc::new(project), role));
-        self.places.put(key, place.clone());
+        self.places.put(begun, key, place.clone());
         Ok(place)
     }
 
@@ -186,8 +226,25 @@ impl Standings {
         if let Some(project) = self.names.get(&id) {
             return Ok(project);
         }
+        let begun = self.names.begin();
         let project = Arc::new(app.store.project(id).await?);
-        self.names.put(id, project.clone());
+        self.names.put(begun, id, project.clone());
         Ok(project)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_looked_up_before_a_change_is_not_kept_after_it() {
+        let memory = Memory::new();
+        let begun = memory.begin();
+        memory.clear();
+        memory.put(begun, "token", 1);
+        assert_eq!(memory.get(&"token"), None);
+        memory.put(memory.begin(), "token", 2);
+        assert_eq!(memory.get(&"token"), Some(2));
     }
 }

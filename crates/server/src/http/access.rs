@@ -1,25 +1,22 @@
 //! Sessions, users, organisations, projects, members and tokens.
 
+mod sessions;
+mod tokens;
 mod views;
 
 use super::{
     error::Answer,
-    extract::{Json, Params, Peer, created},
+    extract::{Json, Params, created},
 };
 use crate::{
-    access::{
-        Caller, InProject, Route, Rule,
-        credentials::{SESSION_COOKIE, TOKEN_PREFIX, hash_secret, make_secret},
-        layer::is_same_origin,
-        passwords,
-    },
+    access::{Caller, InProject, Route, Rule, credentials::make_secret, passwords},
     app::App,
 };
 use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
+    extract::{DefaultBodyLimit, State},
+    response::Response,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::StatusCode;
 use kaogong_api::{
     Page,
     access::{
@@ -30,33 +27,29 @@ use kaogong_api::{
 };
 use kaogong_domain::{
     ErrorKind, Problem, Secret,
-    access::{Permission, Role, Scope, Scopes},
-    ids::{TokenId, UserId},
+    access::{Permission, Role},
+    ids::UserId,
     names::Name,
 };
-use kaogong_store::{Actor, NewSessionRow, NewTokenRow, NewUserRow, UserRow};
+use kaogong_store::{NewUserRow, UserRow};
+use sessions::{change_password, make_link, sign_in, sign_in_with_code, sign_out};
 use std::{str::FromStr, sync::Arc};
-use views::{member_view, project_view, token_view, user_view};
+use tokens::{create_token, list_tokens, revoke_token};
+use views::{member_view, project_view, user_view};
 
-/// A browser stays signed in for this long.
-const SESSION_MS: i64 = 14 * 24 * 3600 * 1000;
-/// A one-time link can be opened for this long.
-const LINK_MS: i64 = 24 * 3600 * 1000;
-/// Wrong passwords for one name from one address, within the window, before the next is refused unread.
-const WRONG_PASSWORDS_MAX: u64 = 10;
-/// The window for wrong passwords.
-const WRONG_PASSWORDS_WINDOW_MS: i64 = 15 * 60 * 1000;
-const DAY_MS: i64 = 24 * 3600 * 1000;
+/// The most bytes that a stranger may send: a name and a password, or a code.
+const SIGN_IN_BYTES_MAX: usize = 16 << 10;
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
     let own = Rule::Project(Permission::Own);
+    let small = |it: Route| Route { handler: it.handler.layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX)), ..it };
     vec![
-        Route::post("/api/v1/session", Rule::Public, sign_in)
+        small(Route::post("/api/v1/session", Rule::Public, sign_in))
             .doc("session_create", "Sign in with a password; sets the session cookie.")
             .body::<SignIn>()
             .answers::<MeView>(),
-        Route::post("/api/v1/session/code", Rule::Public, sign_in_with_code)
+        small(Route::post("/api/v1/session/code", Rule::Public, sign_in_with_code))
             .doc("session_create_with_code", "Sign in with the code of a one-time link.")
             .body::<SignInWithCode>()
             .answers::<MeView>(),
@@ -119,97 +112,6 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn sign_in(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    peer: Peer,
-    Json(ask): Json<SignIn>,
-) -> Answer<Response> {
-    refuse_other_origins(&headers)?;
-    let address = peer.text();
-    let now = app.now();
-    let since = now.plus_ms(-WRONG_PASSWORDS_WINDOW_MS);
-    if app.store.count_wrong_passwords(&ask.name, &address, since).await? >= WRONG_PASSWORDS_MAX {
-        return Err(Problem::new(ErrorKind::TooMany, "too many wrong passwords for this name")
-            .hint("wait a quarter of an hour, or ask an administrator for a sign-in link")
-            .into());
-    }
-    let user = match ask.name.parse::<Name>() {
-        Ok(name) => app.store.find_user_by_name(&name).await?,
-        Err(_) => None,
-    };
-    let hash = user.as_ref().filter(|it| it.disabled_at.is_none()).and_then(|it| it.password_hash.clone());
-    let is_right = passwords::verify(Secret::new(ask.password), hash).await?;
-    let Some(user) = user.filter(|_| is_right) else {
-        app.store.note_wrong_password(&ask.name, &address, now).await?;
-        return Err(Problem::new(ErrorKind::Unauthenticated, "the name or the password is wrong").into());
-    };
-    open_session(&app, user, &headers, address).await
-}
-
-async fn sign_in_with_code(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    peer: Peer,
-    Json(ask): Json<SignInWithCode>,
-) -> Answer<Response> {
-    refuse_other_origins(&headers)?;
-    let address = peer.text();
-    let hash = hash_secret(&Secret::new(ask.code));
-    let user = app.store.consume_sign_in_link(&hash, app.now()).await?;
-    let user = user.filter(|it| it.disabled_at.is_none()).ok_or_else(|| {
-        Problem::new(ErrorKind::Unauthenticated, "this link was already used or has expired")
-            .hint("`kaogong open` makes a new one")
-    })?;
-    open_session(&app, user, &headers, address).await
-}
-
-/// Another site must not be able to sign a browser in as somebody of its choice.
-fn refuse_other_origins(headers: &HeaderMap) -> Result<(), Problem> {
-    if is_same_origin(headers) {
-        return Ok(());
-    }
-    Err(Problem::new(ErrorKind::Forbidden, "this sign-in was sent by another site"))
-}
-
-async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, address: String) -> Answer<Response> {
-    let secret = make_secret("")?;
-    let csrf = make_secret("")?;
-    let now = app.now();
-    let agent = headers.get(header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or_default();
-    let session = NewSessionRow {
-        user_id: user.id,
-        hash: hash_secret(&secret),
-        csrf: csrf.expose().to_owned(),
-        expires_at: now.plus_ms(SESSION_MS),
-        address: address.clone(),
-        user_agent: agent.chars().take(200).collect(),
-    };
-    let actor = Actor::user(user.id, Some(address));
-    app.store.create_session(session, &actor, now).await?;
-    let caller = app.standings().by_session(app, &secret).await?.caller;
-    let cookie =
-        format!("{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", secret.expose(), SESSION_MS / 1000);
-    let mut response = Json(me_of(app, &caller).await?).into_response();
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
-    }
-    Ok(response)
-}
-
-async fn sign_out(State(app): State<Arc<App>>, caller: Caller) -> Answer<Response> {
-    if let Some(hash) = &caller.session_hash {
-        app.store.delete_session(hash, &caller.actor(), app.now()).await?;
-        app.standings().forget_all();
-    }
-    let cookie = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
-    }
-    Ok(response)
-}
-
 async fn me(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<MeView>> {
     Ok(Json(me_of(&app, &caller).await?))
 }
@@ -245,18 +147,6 @@ async fn projects_of(app: &App, caller: &Caller) -> Result<Vec<ProjectView>, Pro
     Ok(visible.map(|(it, role)| project_view(&it, role)).collect())
 }
 
-async fn make_link(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<SignInLink>> {
-    if !caller.scopes.is_all() || caller.token.as_ref().is_some_and(|it| it.project_id.is_some()) {
-        return Err(Problem::new(ErrorKind::Forbidden, "a limited token cannot make a sign-in link").into());
-    }
-    let secret = make_secret("")?;
-    let expires_at = app.now().plus_ms(LINK_MS);
-    app.store
-        .create_sign_in_link(&hash_secret(&secret), caller.user.id, expires_at, &caller.actor(), app.now())
-        .await?;
-    Ok(Json(SignInLink { path: format!("/sign-in?code={}", secret.expose()), expires_at: expires_at.as_ms() }))
-}
-
 async fn list_users(State(app): State<Arc<App>>) -> Answer<Json<Page<UserView>>> {
     Ok(Json(whole(app.store.list_users().await?.iter().map(user_view).collect())))
 }
@@ -288,33 +178,6 @@ async fn disable_user(State(app): State<Arc<App>>, caller: Caller, params: Param
         return Err(Problem::conflict("you cannot disable yourself").hint("ask another administrator").into());
     }
     app.store.disable_user(user.id, &caller.actor(), app.now()).await?;
-    app.standings().forget_all();
-    Ok(StatusCode::NO_CONTENT)
-}
-
-async fn change_password(
-    State(app): State<Arc<App>>,
-    caller: Caller,
-    params: Params,
-    Json(ask): Json<PasswordChange>,
-) -> Answer<StatusCode> {
-    let text = params.text("user");
-    let is_self = text == caller.user.name.as_str() || text == caller.user.id.to_string() || text == "me";
-    if !caller.scopes.is_all() || (!is_self && !caller.is_unlimited_admin()) {
-        return Err(
-            Problem::new(ErrorKind::Forbidden, "only a platform administrator may change another's password").into()
-        );
-    }
-    let user = if is_self { (*caller.user).clone() } else { find_user(&app, text).await? };
-    if is_self {
-        let current = Secret::new(ask.current.unwrap_or_default());
-        if !passwords::verify(current, user.password_hash.clone()).await? {
-            return Err(Problem::new(ErrorKind::Forbidden, "the present password is wrong").into());
-        }
-    }
-    let new = Secret::new(ask.new);
-    passwords::check_strength(&new)?;
-    app.store.set_password(user.id, passwords::hash(new).await?, &caller.actor(), app.now()).await?;
     app.standings().forget_all();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -383,59 +246,12 @@ async fn remove_member(State(app): State<Arc<App>>, inside: InProject, params: P
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn list_tokens(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<Page<TokenView>>> {
-    let tokens = app.store.list_tokens(caller.user.id, app.now()).await?;
-    let projects = app.store.list_projects().await?;
-    Ok(Json(whole(tokens.iter().map(|it| token_view(it, &projects)).collect())))
-}
-
-async fn create_token(State(app): State<Arc<App>>, caller: Caller, Json(ask): Json<NewToken>) -> Answer<Response> {
-    let scopes = Scopes(ask.scopes.iter().map(|it| parse::<Scope>(it)).collect::<Result<_, _>>()?);
-    if scopes.0.is_empty() {
-        return Err(Problem::invalid("a token needs at least one scope").hint("read, infer, write or admin").into());
+fn refuse_limited(caller: &Caller, what: &str) -> Result<(), Problem> {
+    if caller.is_unlimited() {
+        return Ok(());
     }
-    if caller.token.is_some() && !caller.scopes.is_all() {
-        return Err(Problem::new(ErrorKind::Forbidden, "a limited token cannot make tokens").into());
-    }
-    if ask.name.trim().is_empty() || ask.name.len() > 200 {
-        return Err(Problem::invalid("a token needs a name of 1 to 200 bytes that says what it is for").into());
-    }
-    let days = ask.days.unwrap_or(90);
-    if !(1..=366).contains(&days) {
-        return Err(Problem::invalid("a token lives 1 to 366 days").into());
-    }
-    let bound = caller.token.as_ref().and_then(|it| it.project_id);
-    let wanted = match &ask.project {
-        None => None,
-        Some(name) => {
-            let visible = projects_of(&app, &caller).await?;
-            let found = visible.into_iter().find(|it| it.name == *name);
-            let found =
-                found.ok_or_else(|| Problem::not_found(format!("there is no project `{name}` that you may see")))?;
-            Some(found.id.parse().map_err(|it| Problem::bug("a project's id is not one", it))?)
-        }
-    };
-    let secret = make_secret(TOKEN_PREFIX)?;
-    let row = NewTokenRow {
-        user_id: caller.user.id,
-        project_id: wanted.or(bound),
-        name: ask.name,
-        scopes,
-        hash: hash_secret(&secret),
-        job_id: None,
-        attempt_id: None,
-        expires_at: Some(app.now().plus_ms(i64::from(days) * DAY_MS)),
-    };
-    let token = app.store.create_token(row, &caller.actor(), app.now()).await?;
-    let projects = app.store.list_projects().await?;
-    Ok(created(NewTokenView { token: token_view(&token, &projects), secret: secret.expose().to_owned() }))
-}
-
-async fn revoke_token(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Answer<StatusCode> {
-    let id = params.get::<TokenId>("token")?;
-    app.store.revoke_token(caller.user.id, id, &caller.actor(), app.now()).await?;
-    app.standings().forget_all();
-    Ok(StatusCode::NO_CONTENT)
+    Err(Problem::new(ErrorKind::Forbidden, format!("a limited token cannot {what}"))
+        .hint("use a token with the scope `admin` that is bound to no project, or sign in"))
 }
 
 async fn find_user(app: &App, text: &str) -> Result<UserRow, Problem> {

@@ -108,7 +108,7 @@ async fn versions(
     let (versions, total) = app.store.list_versions(row.id, page.offset, page.limit()).await?;
     let mut items = Vec::with_capacity(versions.len());
     for it in versions {
-        items.push(version_view(&app, &row, it).await?);
+        items.extend(view_if_possible(&app, &row, it).await);
     }
     Ok(Json(Page { items, total }))
 }
@@ -163,8 +163,10 @@ async fn picture(
 ) -> Answer<Response> {
     let (dataset, version) = find_version(&app, &inside, &params).await?;
     let side = query.side.unwrap_or(128).clamp(16, 512);
-    let bytes = app.tables.content(&at(&dataset, &version)?, params.get::<ItemId>("item")?).await?;
+    let (at, id) = (at(&dataset, &version)?, params.get::<ItemId>("item")?);
+    // The place first: who waits for one holds no picture in memory.
     let place = app.picture_place().await?;
+    let bytes = app.tables.content(&at, id).await?;
     let small = tokio::task::spawn_blocking(move || {
         let made = thumbnail(&bytes, side, ThumbnailFormat::Png);
         drop(place);
@@ -256,7 +258,7 @@ pub(super) fn parse_split(word: &str) -> Result<Split, Problem> {
 async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem> {
     let (newest, versions) = app.store.list_versions(row.id, 0, 1).await?;
     let latest = match newest.into_iter().next() {
-        Some(it) => Some(version_view(app, &row, it).await?),
+        Some(it) => view_if_possible(app, &row, it).await,
         None => None,
     };
     Ok(DatasetView {
@@ -271,8 +273,33 @@ async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem
     })
 }
 
+/// A version in a list: one that is damaged on the disk must not hide the others, so it is shown with what the
+/// store knows, and left out when not even that can be read. Asked for by itself, it says what is wrong.
+async fn view_if_possible(app: &App, dataset: &DatasetRow, row: VersionRow) -> Option<VersionView> {
+    let (id, counted) = (row.id, counted_classes(app, dataset, &row).await);
+    let classes = counted.unwrap_or_else(|problem| {
+        tracing::error!(dataset = %dataset.id, version = %id, "version {id} of dataset {} is damaged: {problem}", dataset.name);
+        BTreeMap::new()
+    });
+    match view_with(app, dataset, row, classes).await {
+        Ok(view) => Some(view),
+        Err(problem) => {
+            tracing::error!(dataset = %dataset.id, version = %id, "version {id} of dataset {} is left out: {problem}", dataset.name);
+            None
+        }
+    }
+}
+
 pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRow) -> Result<VersionView, Problem> {
-    let histogram = app.histogram(row.id, &at(dataset, &row)?).await?;
+    let classes = counted_classes(app, dataset, &row).await?;
+    view_with(app, dataset, row, classes).await
+}
+
+/// Items by class, then by split.
+type Classes = BTreeMap<String, BTreeMap<String, u64>>;
+
+async fn counted_classes(app: &App, dataset: &DatasetRow, row: &VersionRow) -> Result<Classes, Problem> {
+    let histogram = app.histogram(row.id, &at(dataset, row)?).await?;
     let mut classes = BTreeMap::new();
     for it in &histogram.rows {
         let counts: BTreeMap<String, u64> =
@@ -285,6 +312,10 @@ pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRo
             classes.insert(label.clone(), counts);
         }
     }
+    Ok(classes)
+}
+
+async fn view_with(app: &App, dataset: &DatasetRow, row: VersionRow, classes: Classes) -> Result<VersionView, Problem> {
     let summary = summary_view(&summary_of(&row)?, classes, row.split_seed);
     Ok(VersionView {
         id: row.id.to_string(),
@@ -300,11 +331,7 @@ pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRo
     })
 }
 
-fn summary_view(
-    it: &VersionSummary,
-    classes: BTreeMap<String, BTreeMap<String, u64>>,
-    split_seed: Option<u64>,
-) -> SummaryView {
+fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) -> SummaryView {
     SummaryView {
         kind: it.kind.as_str().to_owned(),
         classes,
@@ -340,7 +367,7 @@ fn column_view(it: &kaogong_data::tables::Column) -> ColumnView {
         ColumnKind::Other => "other",
     };
     ColumnView {
-        name: it.name.clone(),
+        name: it.shown_name().to_owned(),
         kind: kind.to_owned(),
         nulls: it.nulls,
         distinct: it.distinct,
@@ -365,7 +392,7 @@ fn item_view(row: RowRead, summary: &VersionSummary) -> ItemView {
             values: None,
         },
         RowRead::Table(it) => {
-            let names = summary.columns.iter().map(|it| it.name.clone());
+            let names = summary.columns.iter().map(|it| it.shown_name().to_owned());
             ItemView {
                 id: it.item.to_string(),
                 name: format!("row {}", it.row + 1),

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     access::{InProject, Route, Rule},
     app::App,
-    serving::{Live, file_of},
+    serving::Live,
 };
 use axum::{
     body::Bytes,
@@ -96,7 +96,8 @@ async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
     let name: Name = ask.name.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
     let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref()).await?;
     let row = app.store.create_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
-    load(&app, &row).await?;
+    // A model that cannot be loaded is the caller's to know now, and stays visible as failed.
+    app.serving.load(&row).await?;
     Ok(created(endpoint_view(&app, row).await?))
 }
 
@@ -110,16 +111,8 @@ async fn change(
     let engine = ask.engine.as_deref().unwrap_or(before.engine.as_str());
     let new = wanted(&app, &inside, before.name, &ask.model, Some(engine)).await?;
     let row = app.store.update_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
-    load(&app, &row).await?;
+    app.serving.load(&row).await?;
     Ok(Json(endpoint_view(&app, row).await?))
-}
-
-/// A model that cannot be loaded is the caller's to know now, and stays visible as failed.
-async fn load(app: &App, row: &EndpointRow) -> Result<(), Problem> {
-    if app.serving.is_settled(row) && app.serving.failure_of(row.id).is_none() {
-        return Ok(());
-    }
-    app.serving.load(row, file_of(&app.blobs, row)?).await.map(drop)
 }
 
 async fn wanted(

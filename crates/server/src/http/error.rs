@@ -42,7 +42,7 @@ pub fn status_of(kind: ErrorKind) -> StatusCode {
 }
 
 /// What the caller may read: text and hint. The text of a bug stays in the log.
-fn words_of(problem: &Problem, request_id: &str) -> (String, Option<String>) {
+pub fn words_of(problem: &Problem, request_id: &str) -> (String, Option<String>) {
     match problem.kind {
         ErrorKind::Bug => (
             "something went wrong in the server".to_owned(),
@@ -103,7 +103,13 @@ pub fn render(mut response: Response, problem: &Problem, request_id: &str) -> Re
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    match problem.kind {
+    tell_what_next(problem.kind, headers);
+    response.map(|_| axum::body::Body::from(bytes))
+}
+
+/// Tells programs when to try again, and how to prove who they are.
+pub fn tell_what_next(kind: ErrorKind, headers: &mut HeaderMap) {
+    match kind {
         ErrorKind::TooMany | ErrorKind::Unavailable => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -112,7 +118,6 @@ pub fn render(mut response: Response, problem: &Problem, request_id: &str) -> Re
         }
         _ => {}
     }
-    response.map(|_| axum::body::Body::from(bytes))
 }
 
 /// Writes a failed call to the log, once.

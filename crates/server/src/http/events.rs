@@ -6,7 +6,7 @@ use super::{
     jobs::job_view,
 };
 use crate::{
-    access::{InProject, Route, Rule},
+    access::{InProject, Route, Rule, recheck::Recheck},
     app::App,
 };
 use axum::{
@@ -20,12 +20,28 @@ use kaogong_api::{
     events::{AttentionView, Counts, EventQuery, EventView, OverviewView},
     paging::PAGE_LIMIT_MAX,
 };
-use kaogong_domain::{Problem, access::Permission, ids::ProjectId, jobs::State as JobState};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    ids::{ProjectId, RunId},
+    jobs::State as JobState,
+};
 use kaogong_store::{EventFilter, EventRow};
-use std::{collections::VecDeque, convert::Infallible, sync::Arc};
+use serde_json::json;
+use std::{
+    collections::{HashMap, VecDeque},
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::broadcast;
 
 /// Events read together for a live stream.
 const STREAM_BATCH: u32 = 100;
+/// How often the access of an open stream is looked at when nothing happens.
+const ACCESS_ROUND: Duration = Duration::from_secs(15);
+/// How often a stream tells of new values of the same run.
+const METRICS_ROUND: Duration = Duration::from_secs(1);
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 
 /// The routes of the log.
@@ -40,7 +56,7 @@ pub fn routes() -> Vec<Route> {
             .query::<EventQuery>()
             .answers_page::<EventView>(),
         Route::get("/api/v1/projects/{project}/events/stream", read, live)
-            .doc("event_stream", "Changes as server-sent events; `Last-Event-ID` resumes.")
+            .doc("event_stream", "Changes as server-sent events (`change`), and notes that a run has new values (`metrics`); `Last-Event-ID` resumes.")
             .answers_bytes("text/event-stream")
             .unhurried(),
         Route::get("/api/v1/audit", Rule::PlatformAdmin, audit)
@@ -115,7 +131,16 @@ async fn live(
         Some(seq) => seq,
         None => app.store.newest_event().await?,
     };
-    let live = Live { news: app.store.watch_events(), app, project: inside.project.id, after, ready: VecDeque::new() };
+    let live = Live {
+        news: app.store.watch_events(),
+        metrics: app.watch_metrics(),
+        told: HashMap::new(),
+        app,
+        project: inside.project.id,
+        access: Recheck::new(inside, Permission::Read),
+        after,
+        ready: VecDeque::new(),
+    };
     let events = stream::unfold(live, |mut it| async move {
         let event = it.next().await?;
         Some((Ok(event), it))
@@ -125,17 +150,34 @@ async fn live(
     Ok(Sse::new(hello.chain(events)).keep_alive(KeepAlive::default()))
 }
 
+/// Why a waiting stream goes on.
+enum Woken {
+    /// Something may have changed.
+    Look,
+    /// This is to be told.
+    Tell(sse::Event),
+    /// The server goes down.
+    End,
+}
+
 struct Live {
     app: Arc<App>,
     project: ProjectId,
+    access: Recheck,
     after: i64,
     ready: VecDeque<EventRow>,
     news: tokio::sync::watch::Receiver<i64>,
+    metrics: broadcast::Receiver<(ProjectId, RunId)>,
+    /// When a run was last told of.
+    told: HashMap<RunId, Instant>,
 }
 
 impl Live {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
+            if !self.access.holds(&self.app).await {
+                return None;
+            }
             if let Some(row) = self.ready.pop_front() {
                 self.after = row.seq;
                 let view = event_view(&self.app, row).await.ok()?;
@@ -153,13 +195,46 @@ impl Live {
             let mut rows = self.app.store.list_events(&filter).await.ok()?;
             rows.sort_by_key(|it| it.seq);
             self.ready = rows.into();
-            if self.ready.is_empty() {
-                tokio::select! {
-                    changed = self.news.changed() => changed.ok()?,
-                    () = self.app.wait_for_stop() => return None,
-                }
+            if !self.ready.is_empty() {
+                continue;
+            }
+            match self.wait().await {
+                Woken::Look => {}
+                Woken::Tell(event) => return Some(event),
+                Woken::End => return None,
             }
         }
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let until = tokio::time::Instant::now() + ACCESS_ROUND;
+        loop {
+            tokio::select! {
+                changed = self.news.changed() => return if changed.is_ok() { Woken::Look } else { Woken::End },
+                // Most notes are of others: they are passed over without a look into the store.
+                logged = self.metrics.recv() => {
+                    if let Some(event) = self.logged(logged) {
+                        return Woken::Tell(event);
+                    }
+                }
+                () = tokio::time::sleep_until(until) => return Woken::Look,
+                () = self.app.wait_for_stop() => return Woken::End,
+            }
+        }
+    }
+
+    /// Tells that a run has new values, at most once a second each. What is left out is told with the next value, or
+    /// seen when the run ends.
+    fn logged(&mut self, logged: Result<(ProjectId, RunId), broadcast::error::RecvError>) -> Option<sse::Event> {
+        // Who fell behind has missed notes only: the values themselves are in the store.
+        let (project, run) = logged.ok()?;
+        let now = Instant::now();
+        if project != self.project || self.told.get(&run).is_some_and(|it| now.duration_since(*it) < METRICS_ROUND) {
+            return None;
+        }
+        self.told.retain(|_, it| now.duration_since(*it) < METRICS_ROUND);
+        self.told.insert(run, now);
+        Some(sse::Event::default().event("metrics").data(json!({"run_id": run}).to_string()))
     }
 }
 

@@ -65,6 +65,17 @@ impl Peer {
     pub fn text(&self) -> String {
         self.0.map(|it| it.ip().to_string()).unwrap_or_default()
     }
+
+    /// The network that one guest has to himself: an IPv4 address, or the first half of an IPv6 one.
+    pub fn network(&self) -> String {
+        match self.0.map(|it| it.ip().to_canonical()) {
+            None => String::new(),
+            Some(std::net::IpAddr::V4(it)) => it.to_string(),
+            Some(std::net::IpAddr::V6(it)) => {
+                std::net::Ipv6Addr::from_bits(it.to_bits() & !u128::from(u64::MAX)).to_string()
+            }
+        }
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Peer {

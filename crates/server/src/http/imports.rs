@@ -1,5 +1,8 @@
 //! Imports: the body is spooled to disk first, so that a broken upload leaves nothing, then read into tables.
 
+pub(crate) mod archive;
+mod pictures;
+
 use super::{
     datasets::{find_version_number, version_view},
     error::Answer,
@@ -11,33 +14,25 @@ use crate::{
     app::App,
 };
 use axum::{body::Body, extract::State, response::Response};
-use bytes::Bytes;
 use kaogong_api::{
     datasets::{ImportQuery, VersionView},
     jobs::UploadView,
 };
 use kaogong_data::{
-    folder::{self, LabelsFrom},
+    folder::FolderPlan,
     tables::{
-        BadFiles, Change, Committed, CsvOptions, ImageImport, ImageImportPlan, ItemIn, OriginalFile, Progress,
-        SplitPlan, TableFormat, TableImportPlan, Warning,
+        BadFiles, Change, Committed, CsvOptions, ImageImportPlan, OriginalFile, Progress, SplitPlan, TableFormat,
+        TableImportPlan,
     },
 };
 use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, names::Name};
 use kaogong_store::{DatasetRow, NewVersion};
-use std::{io::Read, sync::Arc};
-use tokio::sync::mpsc;
+use std::sync::Arc;
 
 /// The most bytes of one import.
 const IMPORT_BYTES_MAX: u64 = 4 << 40;
-/// The most files of one import.
-const FILES_MAX: usize = 20_000_000;
-/// The most bytes of one picture.
-const PICTURE_BYTES_MAX: u64 = 64 << 20;
 /// The most bytes of one upload.
 const UPLOAD_BYTES_MAX: u64 = 16 << 30;
-/// Files read ahead of the table engine.
-const READ_AHEAD: usize = 256;
 
 /// The routes that take data in.
 pub fn routes() -> Vec<Route> {
@@ -76,24 +71,142 @@ async fn import(
     if let Some(done) = already_done(&app, &inside, &name, &query).await? {
         return Ok(done);
     }
+    // Before the body is taken, which may be hours of sending.
+    check_kind(&app, &inside, &name, plan.kind()).await?;
     let spooled = spool(&app, body, IMPORT_BYTES_MAX).await?;
-    let kind = if plan.format == Format::Images { DatasetKind::Images } else { DatasetKind::Table };
-    let dataset = app.store.ensure_dataset(inside.project.id, &name, kind, &inside.actor(), app.now()).await?;
-    // One import at a time for one dataset: the versions of its tables follow each other.
-    let turn = app.import_turn(dataset.id).await;
-    if let Some(done) = already_done(&app, &inside, &name, &query).await? {
-        return Ok(done);
+    // A task of its own: a client who goes away now has sent everything, and when it asks again with the same key it
+    // finds this import going on, not a half of it in its way.
+    let import = Import { app, inside, name, plan, query };
+    let running = tokio::spawn(import.run(spooled));
+    Ok(running.await.map_err(|it| Problem::bug("an import did not end", it))??)
+}
+
+/// Refuses what another kind of dataset cannot take. Without versions a dataset may become of any kind.
+async fn check_kind(app: &App, inside: &InProject, name: &Name, kind: DatasetKind) -> Result<(), Problem> {
+    let Some(row) = app.store.find_dataset(inside.project.id, name).await? else { return Ok(()) };
+    if row.kind == kind || app.store.latest_version(row.id).await?.is_none() {
+        return Ok(());
     }
-    let change = change_for(&app, &dataset, &query).await?;
-    let committed = match plan.format {
-        Format::Images => import_images(&app, &inside, &dataset, &plan, change, spooled).await?,
-        Format::Table(format) => import_table(&app, &dataset, &plan, change, format, &query, spooled).await?,
-    };
-    let version =
-        app.store.commit_version(new_version(&dataset, &committed, &plan, &query)?, &inside.actor(), app.now()).await?;
-    drop(turn);
-    tracing::info!(dataset = %dataset.id, "dataset {} has version {} with {} items", dataset.name, version.number, version.items);
-    Ok(created(version_view(&app, &dataset, version).await?))
+    Err(Problem::conflict(format!(
+        "dataset `{name}` holds {}, this import brings {}",
+        row.kind.as_str(),
+        kind.as_str()
+    ))
+    .hint("import under another name"))
+}
+
+/// A body that was looked at.
+enum Content {
+    Table(TableFormat, Spooled),
+    Images(FolderPlan, Arc<Spooled>),
+}
+
+/// An import whose body has arrived.
+struct Import {
+    app: Arc<App>,
+    inside: InProject,
+    name: Name,
+    plan: Plan,
+    query: ImportQuery,
+}
+
+impl Import {
+    async fn run(self, spooled: Spooled) -> Result<Response, Problem> {
+        let Self { app, inside, name, plan, query } = &self;
+        // An archive that cannot be read leaves no dataset behind.
+        let content = match plan.format {
+            Format::Table(format) => Content::Table(format, spooled),
+            Format::Images => {
+                let spooled = Arc::new(spooled);
+                Content::Images(pictures::look(&spooled).await?, spooled)
+            }
+        };
+        let project = inside.project.id;
+        let found = match app.store.find_dataset(project, name).await? {
+            Some(found) => found,
+            None => app.store.ensure_dataset(project, name, plan.kind(), &inside.actor(), app.now()).await?,
+        };
+        // One import at a time for one dataset: the versions of its tables follow each other.
+        let turn = app.import_turn(found.id).await;
+        if let Some(done) = already_done(app, inside, name, query).await? {
+            return Ok(done);
+        }
+        // The kind may change in one's turn only: nobody else writes now.
+        let dataset = app.store.ensure_dataset(project, name, plan.kind(), &inside.actor(), app.now()).await?;
+        if dataset.id != found.id {
+            return Err(
+                Problem::conflict(format!("dataset `{name}` was deleted while the import waited")).hint("import again")
+            );
+        }
+        let change = change_for(app, &dataset, plan.mode).await?;
+        let committed = match content {
+            Content::Table(format, spooled) => self.table(&dataset, change, format, spooled).await?,
+            Content::Images(folder, spooled) => self.images(&dataset, change, folder, spooled).await?,
+        };
+        let version = app
+            .store
+            .commit_version(new_version(&dataset, &committed, plan, query)?, &inside.actor(), app.now())
+            .await?;
+        drop(turn);
+        tracing::info!(dataset = %dataset.id, "dataset {} has version {} with {} items", dataset.name, version.number, version.items);
+        Ok(created(version_view(app, &dataset, version).await?))
+    }
+
+    async fn table(
+        &self,
+        dataset: &DatasetRow,
+        change: Change,
+        format: TableFormat,
+        spooled: Spooled,
+    ) -> Result<Committed, Problem> {
+        // After an append no single file is what the version holds: it is not kept.
+        let is_whole = change == Change::Replace;
+        let original = is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format });
+        let plan = TableImportPlan {
+            dataset: dataset.id,
+            change,
+            path: spooled.path().to_owned(),
+            format,
+            csv: CsvOptions::default(),
+            target: self.query.target.clone(),
+            split: Some(self.plan.split.clone()),
+            original,
+            now: self.app.now(),
+            progress: Progress::default(),
+        };
+        let committed = self.app.tables.import_table(plan).await?;
+        // Only now, so that a refused file does not stay on the disk; before the row, which names it.
+        if committed.summary.original.is_some() {
+            spooled.keep(&self.app).await?;
+        }
+        Ok(committed)
+    }
+
+    async fn images(
+        &self,
+        dataset: &DatasetRow,
+        change: Change,
+        folder: FolderPlan,
+        spooled: Arc<Spooled>,
+    ) -> Result<Committed, Problem> {
+        let plan = ImageImportPlan {
+            dataset: dataset.id,
+            change,
+            split: Some(self.plan.split.clone()),
+            bad_files: BadFiles::Skip,
+            author: self.inside.caller.user.id.to_string(),
+            now: self.app.now(),
+        };
+        let mut import = self.app.tables.begin_images(plan).await?;
+        import.skip_all(folder.skipped);
+        match pictures::send(spooled, folder.files, import.as_mut()).await {
+            Ok(()) => import.finish().await,
+            Err(problem) => {
+                import.abort().await;
+                Err(problem)
+            }
+        }
+    }
 }
 
 async fn already_done(
@@ -114,8 +227,15 @@ enum Format {
     Table(TableFormat),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Replace,
+    Append,
+}
+
 struct Plan {
     format: Format,
+    mode: Mode,
     split: SplitPlan,
     seed: u64,
 }
@@ -133,6 +253,14 @@ impl Plan {
                 );
             }
         };
+        let mode = match query.mode.as_deref() {
+            None | Some("replace") => Mode::Replace,
+            Some("append") => Mode::Append,
+            Some(other) => {
+                let shown: String = other.chars().take(32).collect();
+                return Err(Problem::invalid(format!("`{shown}` is not a way to import")).hint("replace or append"));
+            }
+        };
         let test_percent = query.test_percent.unwrap_or(20);
         if test_percent > 90 {
             return Err(Problem::invalid(format!(
@@ -145,23 +273,23 @@ impl Plan {
         }
         let seed = query.seed.unwrap_or(0);
         let split = SplitPlan { seed, train_percent: 100 - test_percent, validation_percent: 0, test_percent };
-        Ok(Self { format, split, seed })
+        Ok(Self { format, mode, split, seed })
+    }
+
+    fn kind(&self) -> DatasetKind {
+        match self.format {
+            Format::Images => DatasetKind::Images,
+            Format::Table(_) => DatasetKind::Table,
+        }
     }
 }
 
-async fn change_for(app: &App, dataset: &DatasetRow, query: &ImportQuery) -> Result<Change, Problem> {
-    match query.mode.as_deref() {
-        None | Some("replace") => Ok(Change::Replace),
-        Some("append") if app.store.latest_version(dataset.id).await?.is_none() => Ok(Change::Replace),
-        Some("append") => {
-            let base = find_version_number(app, dataset, None).await?;
-            Ok(Change::Append { base: super::datasets::at(dataset, &base)?.pins })
-        }
-        Some(other) => {
-            let shown: String = other.chars().take(32).collect();
-            Err(Problem::invalid(format!("`{shown}` is not a way to import")).hint("replace or append"))
-        }
+async fn change_for(app: &App, dataset: &DatasetRow, mode: Mode) -> Result<Change, Problem> {
+    if mode == Mode::Replace || app.store.latest_version(dataset.id).await?.is_none() {
+        return Ok(Change::Replace);
     }
+    let base = find_version_number(app, dataset, None).await?;
+    Ok(Change::Append { base: super::datasets::at(dataset, &base)?.pins })
 }
 
 fn new_version(
@@ -183,174 +311,4 @@ fn new_version(
         split_seed: Some(plan.seed),
         request_key: query.request_key.clone(),
     })
-}
-
-async fn import_table(
-    app: &Arc<App>,
-    dataset: &DatasetRow,
-    plan: &Plan,
-    change: Change,
-    format: TableFormat,
-    query: &ImportQuery,
-    spooled: Spooled,
-) -> Result<Committed, Problem> {
-    let path = spooled.path().to_owned();
-    let (hash, size) = spooled.keep_copy(app).await?;
-    let committed = app
-        .tables
-        .import_table(TableImportPlan {
-            dataset: dataset.id,
-            change,
-            path,
-            format,
-            csv: CsvOptions::default(),
-            target: query.target.clone(),
-            split: Some(plan.split.clone()),
-            original: Some(OriginalFile { hash, size, format }),
-            now: app.now(),
-            progress: Progress::default(),
-        })
-        .await?;
-    drop(spooled);
-    Ok(committed)
-}
-
-async fn import_images(
-    app: &Arc<App>,
-    inside: &InProject,
-    dataset: &DatasetRow,
-    plan: &Plan,
-    change: Change,
-    spooled: Spooled,
-) -> Result<Committed, Problem> {
-    let spooled = Arc::new(spooled);
-    let reader = spooled.clone();
-    let names = tokio::task::spawn_blocking(move || names_of(&reader))
-        .await
-        .map_err(|it| Problem::bug("reading an archive did not end", it))??;
-    let folder = folder::plan(&names, LabelsFrom::Auto)?;
-    if folder.files.is_empty() {
-        let why = folder
-            .skipped
-            .first()
-            .map(|it| format!("; the first of {} left out: `{}`: {}", folder.skipped.len(), it.source_name, it.reason));
-        return Err(Problem::invalid(format!("the import has no picture{}", why.unwrap_or_default()))
-            .hint("import a folder of PNG, JPEG, GIF, BMP, TIFF or WebP files, one folder a class"));
-    }
-    let mut import = app
-        .tables
-        .begin_images(ImageImportPlan {
-            dataset: dataset.id,
-            change,
-            split: Some(plan.split.clone()),
-            bad_files: BadFiles::Skip,
-            author: inside.caller.user.id.to_string(),
-            now: app.now(),
-        })
-        .await?;
-    for warning in folder.skipped {
-        import.skip(warning);
-    }
-    let (sender, files) = mpsc::channel(READ_AHEAD);
-    let reading = tokio::task::spawn_blocking(move || send_files(&spooled, folder.files, &sender));
-    let fed = feed(import.as_mut(), files).await;
-    let read = reading.await.map_err(|it| Problem::bug("reading an archive did not end", it));
-    match fed.and(read.and_then(|it| it)) {
-        Ok(()) => import.finish().await,
-        Err(problem) => {
-            import.abort().await;
-            Err(problem)
-        }
-    }
-}
-
-enum Found {
-    File(ItemIn),
-    Skipped(Warning),
-}
-
-async fn feed(import: &mut dyn ImageImport, mut files: mpsc::Receiver<Vec<Found>>) -> Result<(), Problem> {
-    while let Some(batch) = files.recv().await {
-        for found in batch {
-            match found {
-                Found::File(item) => import.push(item).await?,
-                Found::Skipped(warning) => import.skip(warning),
-            }
-        }
-    }
-    Ok(())
-}
-
-fn broken(it: std::io::Error) -> Problem {
-    Problem::invalid(format!("the body is not a complete tar archive: {it}"))
-        .hint("send what `tar --create` writes, uncompressed")
-}
-
-/// The names of all files, in the archive's order. Only headers are read.
-fn names_of(spooled: &Spooled) -> Result<Vec<Vec<u8>>, Problem> {
-    let mut archive = tar::Archive::new(spooled.reader()?);
-    let mut names = vec![];
-    for entry in archive.entries_with_seek().map_err(broken)? {
-        let entry = entry.map_err(broken)?;
-        names.push(name_of(&entry));
-        if names.len() > FILES_MAX {
-            return Err(Problem::invalid(format!("the import has more than {FILES_MAX} files"))
-                .hint("import in parts, with mode=append"));
-        }
-    }
-    Ok(names)
-}
-
-/// Folders, links and devices get a name that the plan passes over.
-fn name_of<R: Read>(entry: &tar::Entry<'_, R>) -> Vec<u8> {
-    let name = entry.path_bytes().into_owned();
-    match entry.header().entry_type() {
-        tar::EntryType::Regular | tar::EntryType::Continuous => name,
-        tar::EntryType::Directory if name.ends_with(b"/") => name,
-        _ => [name.as_slice(), b"/"].concat(),
-    }
-}
-
-/// Second pass: the planned files with their bytes, a batch at a time.
-fn send_files(
-    spooled: &Spooled,
-    planned: Vec<folder::PlannedFile>,
-    sender: &mpsc::Sender<Vec<Found>>,
-) -> Result<(), Problem> {
-    let mut archive = tar::Archive::new(spooled.reader()?);
-    let mut planned = planned.into_iter().peekable();
-    let mut batch = Vec::new();
-    let mut batch_bytes = 0u64;
-    for (index, entry) in archive.entries_with_seek().map_err(broken)?.enumerate() {
-        let mut entry = entry.map_err(broken)?;
-        let Some(plan) = planned.next_if(|it| it.index == index) else { continue };
-        let name = name_of(&entry);
-        let size = entry.size();
-        if size > PICTURE_BYTES_MAX {
-            let reason = format!("larger than {} MiB", PICTURE_BYTES_MAX >> 20);
-            batch.push(Found::Skipped(Warning { source_name: folder::text_of(&name), reason }));
-            continue;
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-        entry.read_to_end(&mut bytes).map_err(broken)?;
-        batch_bytes += size;
-        batch.push(Found::File(ItemIn {
-            source_name: name,
-            label: plan.label,
-            split: plan.split,
-            bytes: Bytes::from(bytes),
-        }));
-        if (batch.len() >= 128 || batch_bytes > 4 << 20) && sender.blocking_send(std::mem::take(&mut batch)).is_err() {
-            return Ok(());
-        }
-        if batch.is_empty() {
-            batch_bytes = 0;
-        }
-    }
-    if planned.peek().is_some() {
-        return Err(Problem::invalid("the archive changed while it was read"));
-    }
-    // A closed channel means that the import has failed, and says so itself.
-    let _ = sender.blocking_send(batch);
-    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Jobs: submit, look, follow the log, stop.
 
+mod checks;
+
 use super::{
     access::whole,
     error::Answer,
@@ -7,7 +9,7 @@ use super::{
     extract::{Json, Params, Query, created},
 };
 use crate::{
-    access::{InProject, Route, Rule},
+    access::{InProject, Route, Rule, recheck::Recheck},
     app::App,
 };
 use axum::{
@@ -19,7 +21,7 @@ use axum::{
     },
 };
 use futures::{Stream, stream};
-use http::{HeaderName, header};
+use http::{HeaderMap, HeaderName, header};
 use kaogong_api::{
     Page,
     jobs::{
@@ -30,13 +32,15 @@ use kaogong_api::{
 };
 use kaogong_data::BlobHash;
 use kaogong_domain::{
-    Problem,
+    ErrorKind, Problem,
     access::Permission,
     ids::{AttemptId, JobId},
-    jobs::{Event, State as JobState},
+    jobs::{Effect, Event, State as JobState},
     names::VersionRef,
 };
-use kaogong_store::{ArtifactOwner, JobRow, NewJobInput, NewJobRow};
+use kaogong_runners::{EnvironmentSpec, LOG_CHUNK_BYTES_MAX, LogChunk};
+use kaogong_store::{ArtifactOwner, AttemptRow, JobRow, NewJobInput, NewJobRow};
+use serde_json::json;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 /// The most bytes of one piece of a live log.
@@ -64,7 +68,7 @@ pub fn routes() -> Vec<Route> {
             .doc("job_cancel", "Ask a job to stop. Asking twice is not an error.")
             .answers::<JobView>(),
         Route::get("/api/v1/projects/{project}/jobs/{job}/log", read, log)
-            .doc("job_log", "The log from a byte on; `x-next-offset` is where to go on.")
+            .doc("job_log", "The log from a byte on. With `length`, `x-next-offset` is where to go on.")
             .query::<LogQuery>()
             .answers_bytes("text/plain"),
         Route::get("/api/v1/projects/{project}/jobs/{job}/log/stream", read, log_stream)
@@ -110,7 +114,7 @@ async fn list(
 }
 
 async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewJob>) -> Answer<Response> {
-    check_spec(&ask.spec, app.machine().cpus)?;
+    checks::check_spec(&ask.spec, app.machine().cpus)?;
     if let Some(code) = &ask.spec.code {
         let is_ours = code.parse::<BlobHash>().is_ok() && app.store.project_has_blob(inside.project.id, code).await?;
         if !is_ours {
@@ -151,36 +155,16 @@ async fn pin(app: &App, inside: &InProject, alias: &str, reference: &str) -> Res
     Ok(NewJobInput { alias: alias.to_owned(), version_id: version.id })
 }
 
-fn check_spec(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem> {
-    let resources = &spec.resources;
-    if spec.name.trim().is_empty() || spec.name.len() > 200 {
-        return Err(Problem::invalid("a job needs a name of 1 to 200 bytes"));
-    }
-    if spec.command.first().is_none_or(String::is_empty) {
-        return Err(Problem::invalid("a job needs a command").hint("command = [\"python\", \"train.py\"]"));
-    }
-    if spec.retries > 10 {
-        return Err(Problem::invalid(format!("{} retries are more than 10", spec.retries)));
-    }
-    if !resources.cpus.is_finite() || resources.cpus <= 0.0 {
-        return Err(Problem::invalid(format!("{} is not a number of cores", resources.cpus))
-            .hint(format!("this machine has {cpus_total}")));
-    }
-    if resources.memory_mib == 0 || resources.log_bytes_max == 0 {
-        return Err(Problem::invalid("a job needs some memory and some room for its log"));
-    }
-    if resources.time_limit_s == 0 || resources.time_limit_s > 30 * 24 * 3600 || resources.grace_s > 3600 {
-        return Err(Problem::invalid("a job's time limit is 1 s to 30 days, its grace at most an hour"));
-    }
-    if let Some(name) = spec.env.keys().find(|it| it.starts_with("KAOGONG_") || it.starts_with("MLFLOW_TRACKING_")) {
-        return Err(Problem::invalid(format!("variable `{name}` is set by the platform")).hint("take it out of `env`"));
-    }
-    Ok(())
-}
-
 /// The spec of a stored job.
 pub(crate) fn spec_of(job: &JobRow) -> Result<JobSpec, Problem> {
     serde_json::from_str(&job.spec).map_err(|it| Problem::bug(format!("job {} has an unreadable spec", job.id), it))
+}
+
+/// The environment that a spec asks for, as the runner knows it.
+pub(crate) fn environment_of(spec: &JobSpec) -> Option<EnvironmentSpec> {
+    let asked = spec.environment.as_ref()?;
+    let python = asked.python.clone().unwrap_or_else(|| "3".to_owned());
+    Some(EnvironmentSpec { lock: asked.lock.clone(), python })
 }
 
 /// What a stored job asked for; the usual amounts when its spec cannot be read.
@@ -203,21 +187,46 @@ async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 
 async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
     let job = find_job(&app, &inside, &params).await?;
-    app.store.apply_job_event(inside.project.id, job.id, Event::CancelAsked, &inside.actor(), app.now()).await?;
+    let asked = Event::CancelAsked;
+    let (_, effects) = app.store.apply_job_event(inside.project.id, job.id, asked, &inside.actor(), app.now()).await?;
+    for effect in effects {
+        if let Effect::Stop(attempt) = effect {
+            stop(&app, attempt).await;
+        }
+    }
     app.ring_jobs_bell();
     let job = find_job(&app, &inside, &params).await?;
     Ok(Json(job_view(&app, job).await?))
 }
 
+/// Tells the runner at once, whatever the loop is busy with. The loop tells it again until it is seen.
+async fn stop(app: &App, attempt: AttemptId) {
+    match app.runner.cancel(attempt).await {
+        // Not handed over yet.
+        Err(problem) if problem.kind == ErrorKind::NotFound => {}
+        Err(problem) => {
+            let causes = super::error::causes_of(&problem);
+            tracing::warn!(%attempt, causes, "attempt {attempt} could not be asked to stop yet: {problem}");
+        }
+        Ok(()) => {}
+    }
+}
+
 /// The attempt that a query names, or the newest; `None` while there is none.
-async fn attempt_of(app: &App, job: &JobRow, number: Option<u32>) -> Result<Option<AttemptId>, Problem> {
-    let attempts = app.store.attempts(job.id).await?;
-    match number {
-        None => Ok(attempts.last().map(|it| it.id)),
-        Some(number) => match attempts.iter().find(|it| it.number == number) {
-            Some(it) => Ok(Some(it.id)),
-            None => Err(Problem::not_found(format!("job {} has no attempt {number}", job.id))),
-        },
+async fn attempt_of(app: &App, job: &JobRow, number: Option<u32>) -> Result<Option<AttemptRow>, Problem> {
+    let mut attempts = app.store.attempts(job.id).await?;
+    let Some(number) = number else { return Ok(attempts.pop()) };
+    let found = attempts.into_iter().find(|it| it.number == number);
+    found.map(Some).ok_or_else(|| Problem::not_found(format!("job {} has no attempt {number}", job.id)))
+}
+
+/// A piece of an attempt's log. One that never began has an empty log.
+async fn read_log(app: &App, attempt: AttemptId, offset: u64, bytes_max: u32) -> Result<LogChunk, Problem> {
+    match app.runner.log(attempt, offset, bytes_max).await {
+        Err(problem) if problem.kind == ErrorKind::NotFound => {
+            Ok(LogChunk { bytes: vec![], next_offset: 0, end: false })
+        }
+        read => read,
     }
 }
 
@@ -228,28 +237,45 @@ async fn log(
     Query(query): Query<LogQuery>,
 ) -> Answer<Response> {
     let job = find_job(&app, &inside, &params).await?;
-    let (bytes, next) = match attempt_of(&app, &job, query.attempt).await? {
-        None => (vec![], 0),
-        Some(attempt) => {
-            let chunk = app.runner.log(attempt, query.offset, kaogong_runners::LOG_CHUNK_BYTES_MAX).await?;
-            (chunk.bytes, chunk.next_offset)
-        }
+    let plain = (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned());
+    let Some(attempt) = attempt_of(&app, &job, query.attempt).await?.map(|it| it.id) else {
+        return Ok(([plain, next_offset(0)], Body::empty()).into_response());
     };
-    let headers = [
-        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
-        (HeaderName::from_static("x-next-offset"), next.to_string()),
-    ];
-    Ok((headers, bytes).into_response())
+    if let Some(length) = query.length {
+        let most = u32::try_from(length).unwrap_or(u32::MAX).min(LOG_CHUNK_BYTES_MAX);
+        let chunk = read_log(&app, attempt, query.offset, most).await?;
+        return Ok(([plain, next_offset(chunk.next_offset)], chunk.bytes).into_response());
+    }
+    // The first piece is read before the answer begins, so that a log that cannot be read is a failure and no cut.
+    let first = read_log(&app, attempt, query.offset, LOG_CHUNK_BYTES_MAX).await?;
+    let rest = stream::try_unfold(Some(first), move |chunk| {
+        let app = app.clone();
+        async move {
+            let Some(chunk) = chunk.filter(|it| !it.bytes.is_empty()) else { return Ok::<_, Problem>(None) };
+            let next = read_log(&app, attempt, chunk.next_offset, LOG_CHUNK_BYTES_MAX).await?;
+            Ok(Some((chunk.bytes, Some(next))))
+        }
+    });
+    Ok(([plain], Body::from_stream(rest)).into_response())
+}
+
+fn next_offset(offset: u64) -> (HeaderName, String) {
+    (HeaderName::from_static("x-next-offset"), offset.to_string())
 }
 
 async fn log_stream(
     State(app): State<Arc<App>>,
     inside: InProject,
     params: Params,
+    headers: HeaderMap,
     Query(query): Query<LogQuery>,
 ) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
     let job = find_job(&app, &inside, &params).await?;
-    let follow = Follow { app, job, attempt: query.attempt, offset: query.offset, is_over: false, carry: vec![] };
+    // A reader that lost its connection names what it has; its address still says where it began.
+    let resumed = headers.get("last-event-id").and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
+    let offset = resumed.unwrap_or(query.offset);
+    let access = Recheck::new(inside, Permission::Read);
+    let follow = Follow { app, job, attempt: query.attempt, offset, access, is_over: false, carry: vec![] };
     let pieces = stream::unfold(follow, |mut it| async move {
         let event = it.next().await?;
         Some((Ok(event), it))
@@ -263,6 +289,7 @@ struct Follow {
     job: JobRow,
     attempt: Option<u32>,
     offset: u64,
+    access: Recheck,
     is_over: bool,
     /// The beginning of a character whose rest has not arrived.
     carry: Vec<u8>,
@@ -274,7 +301,7 @@ impl Follow {
             return None;
         }
         loop {
-            if self.app.is_stopping() {
+            if self.app.is_stopping() || !self.access.holds(&self.app).await {
                 return None;
             }
             match self.look().await {
@@ -282,7 +309,9 @@ impl Follow {
                 Ok(None) => tokio::time::sleep(LOG_ROUND).await,
                 Err(problem) => {
                     self.is_over = true;
-                    return Some(sse::Event::default().event("error").data(problem.text));
+                    return Some(
+                        sse::Event::default().event("problem").data(json!({"message": problem.text}).to_string()),
+                    );
                 }
             }
         }
@@ -291,18 +320,18 @@ impl Follow {
     async fn look(&mut self) -> Result<Option<sse::Event>, Problem> {
         let job = self.app.store.find_job(self.job.project_id, self.job.id).await?;
         let state = job.map_or(JobState::Lost, |it| it.life.state);
+        // States before bytes: what was written before an ending is then surely read.
         let attempt = attempt_of(&self.app, &self.job, self.attempt).await?;
+        let mut is_over = state.is_final();
         if let Some(attempt) = attempt {
-            let chunk = self.app.runner.log(attempt, self.offset, PIECE_BYTES_MAX).await?;
+            let chunk = read_log(&self.app, attempt.id, self.offset, PIECE_BYTES_MAX).await?;
             if !chunk.bytes.is_empty() {
                 return Ok(Some(self.piece(chunk.bytes, chunk.next_offset)));
             }
             // A named attempt ends with its own log, the job's log with the job.
-            if chunk.end && self.attempt.is_some() {
-                return Ok(Some(self.end(state)));
-            }
+            is_over |= self.attempt.is_some() && (chunk.end || attempt.state.is_final());
         }
-        Ok(state.is_final().then(|| self.end(state)))
+        Ok(is_over.then(|| self.end(state)))
     }
 
     fn end(&mut self, state: JobState) -> sse::Event {
@@ -352,7 +381,11 @@ async fn usage(
     let job = find_job(&app, &inside, &params).await?;
     let samples = match attempt_of(&app, &job, query.attempt).await? {
         None => vec![],
-        Some(attempt) => app.runner.usage(attempt).await?,
+        Some(attempt) => match app.runner.usage(attempt.id).await {
+            // It never began.
+            Err(problem) if problem.kind == ErrorKind::NotFound => vec![],
+            samples => samples?,
+        },
     };
     Ok(Json(UsageView {
         at: samples.iter().map(|it| it.at.as_ms()).collect(),
@@ -395,11 +428,13 @@ pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem>
     let spec = spec_of(&row)?;
     let attempts = app.store.attempts(row.id).await?;
     let inputs = app.store.job_inputs(row.id).await?;
+    // What the loop cannot get done now says more than why the job is where it is.
+    let trouble = if row.life.state.is_final() { None } else { crate::loops::jobs::trouble_of(row.id) };
     Ok(JobView {
         id: row.id.to_string(),
         name: row.name,
         state: row.life.state.as_str().to_owned(),
-        reason: row.life.reason,
+        reason: trouble.or(row.life.reason),
         exit_code: row.life.exit_code,
         cancel_asked: row.life.cancel_asked,
         retries_left: row.life.retries_left,
@@ -445,22 +480,5 @@ mod tests {
         assert_eq!(complete_until(text), 6);
         assert_eq!(complete_until(b"plain"), 5);
         assert_eq!(complete_until(b"\xff\xff"), 2);
-    }
-
-    #[test]
-    fn a_job_that_cannot_run_is_refused_at_the_door() {
-        let spec: JobSpec = serde_json::from_str(r#"{"name":"x","command":["true"]}"#).expect("a spec");
-        assert!(check_spec(&spec, 2.0).is_ok());
-        let refused = |change: fn(&mut JobSpec)| {
-            let mut it = spec.clone();
-            change(&mut it);
-            check_spec(&it, 2.0).is_err()
-        };
-        assert!(refused(|it| it.command.clear()));
-        assert!(refused(|it| it.resources.cpus = f64::NAN));
-        assert!(refused(|it| it.resources.time_limit_s = 0));
-        assert!(refused(|it| {
-            it.env.insert("KAOGONG_TOKEN".into(), "x".into());
-        }));
     }
 }

@@ -9,9 +9,11 @@ pub mod exports;
 pub mod extract;
 pub mod imports;
 pub mod jobs;
+pub mod meter;
 pub mod models;
 pub mod openapi;
 pub mod outer;
+pub mod room;
 pub mod runs;
 pub mod spool;
 pub mod system;
@@ -24,6 +26,7 @@ use crate::{
 use axum::{Router, middleware, response::IntoResponse};
 use kaogong_domain::Problem;
 use std::sync::Arc;
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// Every route of the native API, of the console and of the server itself.
 pub fn native_routes() -> Vec<Route> {
@@ -83,6 +86,7 @@ pub fn router(app: &Arc<App>) -> Router {
     router
         .route_layer(middleware::from_fn_with_state(app.clone(), layer::layer))
         .fallback(unknown)
+        .layer(CatchPanicLayer::custom(outer::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), outer::outer))
         .with_state(app.clone())
 }

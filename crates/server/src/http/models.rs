@@ -22,9 +22,17 @@ use kaogong_api::{
     models::{AliasChange, ModelVersionView, ModelView, NewModelVersion},
 };
 use kaogong_data::BlobHash;
-use kaogong_domain::{Problem, access::Permission, ids::RunId, names::Name};
-use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow};
-use std::sync::Arc;
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    ids::{ModelId, ModelVersionId, ProjectId, RunId, VersionId},
+    names::Name,
+};
+use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow, RunOutcome};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
@@ -60,11 +68,8 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<ModelView>>> {
-    let mut items = vec![];
-    for row in app.store.list_models(inside.project.id).await? {
-        items.push(model_view(&app, &inside, row).await?);
-    }
-    Ok(Json(whole(items)))
+    let rows = app.store.list_models(inside.project.id).await?;
+    Ok(Json(whole(model_views(&app, &inside, rows).await?)))
 }
 
 async fn find_model(app: &App, inside: &InProject, name: &str) -> Result<ModelRow, Problem> {
@@ -82,14 +87,6 @@ async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 
 async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let row = find_model(&app, &inside, params.text("model")).await?;
-    for version in app.store.list_model_versions(row.id).await? {
-        let serving = app.store.endpoints_of_model_version(version.id).await?;
-        if let Some(endpoint) = serving.first() {
-            return Err(Problem::conflict(format!("endpoint `{}` serves {}@{}", endpoint, row.name, version.number))
-                .hint("delete the endpoint first")
-                .into());
-        }
-    }
     app.store.delete_model(inside.project.id, row.id, &inside.actor(), app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -129,7 +126,8 @@ async fn register(
         ..NewModelVersionRow::default()
     };
     let version = app.store.create_model_version(inside.project.id, model.id, row, &inside.actor(), app.now()).await?;
-    Ok(created(version_view(&app, &inside, &model, version).await?))
+    let around = Around::of(&app, inside.project.id, std::slice::from_ref(&version)).await?;
+    Ok(created(version_view(&model.name, version, &around)))
 }
 
 /// Loading proves that a file is a model; a registry full of what cannot be served helps nobody.
@@ -186,42 +184,66 @@ async fn delete_alias(State(app): State<Arc<App>>, inside: InProject, params: Pa
 }
 
 async fn model_view(app: &App, inside: &InProject, row: ModelRow) -> Result<ModelView, Problem> {
-    let mut versions = vec![];
-    for version in app.store.list_model_versions(row.id).await? {
-        versions.push(version_view(app, inside, &row, version).await?);
-    }
-    versions.sort_by_key(|it| std::cmp::Reverse(it.number));
-    let aliases = app.store.model_aliases(row.id).await?;
-    Ok(ModelView {
-        id: row.id.to_string(),
-        name: row.name,
-        description: row.description,
-        aliases: aliases.into_iter().collect(),
-        tags: row.tags.into_iter().collect(),
-        versions,
-        created_at: row.created_at.as_ms(),
-        updated_at: row.updated_at.as_ms(),
-    })
+    let gone = || Problem::not_found("the model is gone");
+    model_views(app, inside, vec![row]).await?.pop().ok_or_else(gone)
 }
 
-async fn version_view(
-    app: &App,
-    inside: &InProject,
-    model: &ModelRow,
-    row: ModelVersionRow,
-) -> Result<ModelVersionView, Problem> {
-    let run = match row.run_id {
-        Some(id) => app.store.find_run(inside.project.id, id).await?,
-        None => None,
+/// Models with all their versions, a few statements for all of them.
+async fn model_views(app: &App, inside: &InProject, rows: Vec<ModelRow>) -> Result<Vec<ModelView>, Problem> {
+    let ids: Vec<ModelId> = rows.iter().map(|it| it.id).collect();
+    let versions = app.store.versions_of_models(&ids).await?;
+    let around = Around::of(app, inside.project.id, &versions).await?;
+    let mut aliases = app.store.aliases_of_models(&ids).await?;
+    let mut by_model: BTreeMap<ModelId, Vec<ModelVersionRow>> = BTreeMap::new();
+    for it in versions {
+        by_model.entry(it.model_id).or_default().push(it);
+    }
+    let view = |row: ModelRow| {
+        let versions = by_model.remove(&row.id).unwrap_or_default();
+        ModelView {
+            id: row.id.to_string(),
+            versions: versions.into_iter().rev().map(|it| version_view(&row.name, it, &around)).collect(),
+            aliases: aliases.remove(&row.id).unwrap_or_default(),
+            name: row.name,
+            description: row.description,
+            tags: row.tags.into_iter().collect(),
+            created_at: row.created_at.as_ms(),
+            updated_at: row.updated_at.as_ms(),
+        }
     };
-    let datasets = match &run {
-        Some(run) => app.store.version_names(&run.row.dataset_versions).await?,
-        None => vec![],
-    };
-    let metrics = run.map(|it| it.metrics).unwrap_or_default();
-    Ok(ModelVersionView {
+    Ok(rows.into_iter().map(view).collect())
+}
+
+/// What versions came from and what serves them, read for all of them together.
+struct Around {
+    runs: BTreeMap<RunId, RunOutcome>,
+    datasets: BTreeMap<VersionId, String>,
+    endpoints: BTreeMap<ModelVersionId, Vec<String>>,
+}
+
+impl Around {
+    async fn of(app: &App, project: ProjectId, versions: &[ModelVersionRow]) -> Result<Self, Problem> {
+        let runs: BTreeSet<RunId> = versions.iter().filter_map(|it| it.run_id).collect();
+        let runs: Vec<RunId> = runs.into_iter().collect();
+        let runs = app.store.run_outcomes(project, &runs).await?;
+        let data: BTreeSet<VersionId> = runs.values().flat_map(|it| it.dataset_versions.iter().copied()).collect();
+        let data: Vec<VersionId> = data.into_iter().collect();
+        let ids: Vec<ModelVersionId> = versions.iter().map(|it| it.id).collect();
+        Ok(Self {
+            runs,
+            datasets: app.store.names_of_versions(&data).await?,
+            endpoints: app.store.endpoints_of_model_versions(&ids).await?,
+        })
+    }
+}
+
+fn version_view(model: &str, row: ModelVersionRow, around: &Around) -> ModelVersionView {
+    let run = row.run_id.and_then(|it| around.runs.get(&it));
+    let data = run.map(|it| it.dataset_versions.as_slice()).unwrap_or_default();
+    let metrics = run.map(|it| it.metrics.as_slice()).unwrap_or_default();
+    ModelVersionView {
         id: row.id.to_string(),
-        model: model.name.clone(),
+        model: model.to_owned(),
         number: row.number,
         status: row.status.as_str().to_owned(),
         source: row.source,
@@ -230,9 +252,9 @@ async fn version_view(
         size: row.size,
         description: row.description,
         tags: row.tags.into_iter().collect(),
-        datasets,
-        metrics: metrics.into_iter().map(|it| (it.key, it.value.is_finite().then_some(it.value))).collect(),
-        endpoints: app.store.endpoints_of_model_version(row.id).await?,
+        datasets: data.iter().filter_map(|it| around.datasets.get(it).cloned()).collect(),
+        metrics: metrics.iter().map(|it| (it.key.clone(), it.value.is_finite().then_some(it.value))).collect(),
+        endpoints: around.endpoints.get(&row.id).cloned().unwrap_or_default(),
         created_at: row.created_at.as_ms(),
-    })
+    }
 }

@@ -1,15 +1,29 @@
 //! The outermost layer: request ids, one log line and one metric per request, security headers, error bodies.
 
-use super::error::{Failed, is_grpc, log, render, render_grpc};
-use crate::{app::App, protocols::mlflow};
+use super::{
+    error::{ApiError, Failed, is_grpc, log, render, render_grpc},
+    meter::Meter,
+};
+use crate::{
+    access::routes::Entry,
+    app::App,
+    protocols::{mlflow, oip},
+};
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{Request, State},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, header};
-use kaogong_domain::{Problem, ids::EventId};
-use std::{sync::Arc, time::Instant};
+use kaogong_domain::{ErrorKind, Problem, Timestamp, ids::EventId};
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 /// Carries the number to quote.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,38 +38,43 @@ pub struct RequestId(pub Arc<str>);
 
 /// What the router matched, reported from inside by the access layer.
 #[derive(Clone)]
-pub struct Matched(pub MatchedPath);
+pub struct Matched(pub Arc<Entry>);
 
 /// Wraps every request.
 pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id: Arc<str> = request_id(&request, &app);
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let uri = request.uri().clone();
     let is_grpc = is_grpc(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     name_host(&mut request);
     let mut response = next.run(request).await;
-    let route = response.extensions().get::<Matched>().map(|it| it.0.as_str().to_owned());
+    let matched = response.extensions_mut().remove::<Matched>();
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
         response = if is_grpc {
-            render_grpc(&failed.0, route.is_some(), &id)
-        } else if mlflow::is_mine(&path) {
+            render_grpc(&failed.0, matched.is_some(), &id)
+        } else if mlflow::is_mine(uri.path()) {
             log(&failed.0, &id);
             mlflow::render(&failed.0)
+        } else if oip::is_mine(uri.path()) {
+            oip::render(&failed.0, &id)
         } else {
             render(response, &failed.0, &id)
         };
-    } else if response.status().is_server_error() && response.headers().get(header::CONTENT_TYPE).is_none() {
-        let problem = Problem::unavailable("the call took too long").hint("try again");
-        response = render(response, &problem, &id);
     }
-    let status = response.status().as_u16();
+    let status = response.status();
     let elapsed = began.elapsed();
-    record(&method, route.as_deref().unwrap_or("none"), status, elapsed);
-    tracing::debug!(request_id = &*id, "{method} {path} answered {status} in {} ms", elapsed.as_millis());
+    matched.as_ref().map_or(Meter::of_unmatched(), |it| &it.0.meter).record(status, elapsed);
+    tracing::debug!(request_id = &*id, "{method} {} answered {status} in {} ms", uri.path(), elapsed.as_millis());
     seal(&mut response, &id);
     response
+}
+
+/// A panic is a bug of one call; the connection and everybody else's calls go on. The panic itself is on standard
+/// error already.
+pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError(Problem::new(ErrorKind::Bug, "the handler panicked")).into_response()
 }
 
 /// HTTP/2 names the host in the request's target; whoever decides by host finds it in one place. A target with a
@@ -75,14 +94,27 @@ fn request_id(request: &Request, app: &App) -> Arc<str> {
     let given = request.headers().get(&REQUEST_ID).and_then(|it| it.to_str().ok()).filter(harmless);
     match given {
         Some(text) => text.into(),
-        None => EventId::generate(app.now()).to_string().replacen("evt_", "req_", 1).into(),
+        None => made_id(app.now()),
     }
 }
 
-fn record(method: &http::Method, route: &str, status: u16, elapsed: std::time::Duration) {
-    let labels = [("method", method.as_str().to_owned()), ("route", route.to_owned()), ("status", status.to_string())];
-    metrics::counter!("kaogong_http_requests_total", &labels).increment(1);
-    metrics::histogram!("kaogong_http_request_seconds", "route" => route.to_owned()).record(elapsed.as_secs_f64());
+/// An id of the usual form. It need not be unguessable, only another one each time: chance of the process and a
+/// count, mixed, instead of a call of the operating system for each request.
+fn made_id(now: Timestamp) -> Arc<str> {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(0));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let low = mixed(SEED.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    let chance = u128::from(mixed(*SEED)) << 64 | u128::from(low);
+    let text = EventId::from_parts(now, chance).to_string();
+    text.replacen("evt_", "req_", 1).into()
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+fn mixed(mut it: u64) -> u64 {
+    it = (it ^ (it >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    it = (it ^ (it >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    it ^ (it >> 31)
 }
 
 fn seal(response: &mut Response, id: &str) {
@@ -92,5 +124,10 @@ fn seal(response: &mut Response, id: &str) {
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CONTENT_POLICY));
+    // Only a page has anything to load; an answer of JSON or bytes is opened as nothing else (`nosniff`), but one
+    // that a browser shows by itself could.
+    let is_data = headers.get(header::CONTENT_TYPE).is_some_and(|it| it == "application/json");
+    if !is_data {
+        headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(CONTENT_POLICY));
+    }
 }

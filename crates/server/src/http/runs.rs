@@ -18,14 +18,19 @@ use kaogong_api::{
     paging::PAGE_LIMIT_MAX,
     runs::{CurveView, ExperimentView, RunQuery, RunView},
 };
-use kaogong_domain::{Problem, access::Permission, ids::RunId, runs::limits::HISTORY_PAGE_MAX};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    ids::{ProjectId, RunId, VersionId},
+};
 use kaogong_store::{ArtifactOwner, RunFull, RunSearch};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The most points of one curve that are sent; longer ones are thinned evenly.
-const CURVE_POINTS_MAX: usize = 5_000;
-/// The most points of one curve that are read for it.
-const CURVE_POINTS_READ_MAX: usize = 1_000_000;
+const CURVE_POINTS_MAX: u32 = 5_000;
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
@@ -90,12 +95,13 @@ async fn list(
     };
     let total = app.store.count_runs(inside.project.id, &search).await?;
     let found = app.store.search_runs(inside.project.id, &search).await?;
-    let mut items = Vec::with_capacity(found.len());
-    for run in found {
-        let experiment = all.iter().find(|(it, _)| it.id == run.row.experiment_id);
-        items.push(run_view(&app, run, experiment.map_or_else(String::new, |(it, _)| it.name.clone())).await?);
-    }
-    Ok(Json(Page { items, total }))
+    let around = Around::of(&app, inside.project.id, &found).await?;
+    let names: BTreeMap<_, _> = all.iter().map(|(it, _)| (it.id, it.name.as_str())).collect();
+    let view = |run: RunFull| {
+        let experiment = names.get(&run.row.experiment_id).copied().unwrap_or_default().to_owned();
+        run_view(run, experiment, &around)
+    };
+    Ok(Json(Page { items: found.into_iter().map(view).collect(), total }))
 }
 
 async fn find_run(app: &App, inside: &InProject, params: &Params) -> Result<RunFull, Problem> {
@@ -109,14 +115,32 @@ async fn find_run(app: &App, inside: &InProject, params: &Params) -> Result<RunF
 async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<RunView>> {
     let run = find_run(&app, &inside, &params).await?;
     let experiment = app.store.find_experiment(inside.project.id, run.row.experiment_id).await?;
-    Ok(Json(run_view(&app, run, experiment.map_or_else(String::new, |it| it.name)).await?))
+    let around = Around::of(&app, inside.project.id, std::slice::from_ref(&run)).await?;
+    Ok(Json(run_view(run, experiment.map_or_else(String::new, |it| it.name), &around)))
 }
 
-async fn run_view(app: &App, run: RunFull, experiment: String) -> Result<RunView, Problem> {
-    let versions = app.store.version_names(&run.row.dataset_versions).await?;
-    let models = app.store.models_of_run(run.row.id).await?;
+/// What runs came from and what became of them, read for all of them together.
+struct Around {
+    datasets: BTreeMap<VersionId, String>,
+    models: BTreeMap<RunId, Vec<String>>,
+}
+
+impl Around {
+    async fn of(app: &App, project: ProjectId, runs: &[RunFull]) -> Result<Self, Problem> {
+        let versions: BTreeSet<VersionId> =
+            runs.iter().flat_map(|it| it.row.dataset_versions.iter().copied()).collect();
+        let versions: Vec<VersionId> = versions.into_iter().collect();
+        let ids: Vec<RunId> = runs.iter().map(|it| it.row.id).collect();
+        Ok(Self {
+            datasets: app.store.names_of_versions(&versions).await?,
+            models: app.store.models_of_runs(project, &ids).await?,
+        })
+    }
+}
+
+fn run_view(run: RunFull, experiment: String, around: &Around) -> RunView {
     let finite = |it: f64| it.is_finite().then_some(it);
-    Ok(RunView {
+    RunView {
         id: run.row.id.to_string(),
         name: run.row.name,
         status: run.row.status.as_str().to_owned(),
@@ -126,12 +150,12 @@ async fn run_view(app: &App, run: RunFull, experiment: String) -> Result<RunView
         started_at: run.row.started_at.as_ms(),
         ended_at: run.row.ended_at.map(|it| it.as_ms()),
         job_id: run.row.job_id.map(|it| it.to_string()),
-        datasets: versions,
+        datasets: run.row.dataset_versions.iter().filter_map(|it| around.datasets.get(it).cloned()).collect(),
         params: run.params.into_iter().collect(),
         metrics: run.metrics.into_iter().map(|it| (it.key, finite(it.value))).collect(),
         tags: run.tags.into_iter().filter(|(key, _)| !key.starts_with("mlflow.")).collect(),
-        models,
-    })
+        models: around.models.get(&run.row.id).cloned().unwrap_or_default(),
+    }
 }
 
 async fn curves(
@@ -166,21 +190,9 @@ fn keys_of(query: &str) -> Vec<String> {
 }
 
 async fn curve(app: &App, run: RunId, key: String) -> Result<CurveView, Problem> {
-    let mut points = vec![];
-    loop {
-        let page = app.store.metric_history(run, &key, points.len() as u64, HISTORY_PAGE_MAX as u32).await?;
-        let is_last = page.len() < HISTORY_PAGE_MAX;
-        points.extend(page);
-        if is_last || points.len() >= CURVE_POINTS_READ_MAX {
-            break;
-        }
-    }
-    points.sort_by_key(|it| (it.step, it.timestamp_ms));
-    let stride = points.len().div_ceil(CURVE_POINTS_MAX).max(1);
-    let last = points.len().saturating_sub(1);
-    let kept = points.iter().enumerate().filter(|(place, _)| place % stride == 0 || *place == last).map(|(_, it)| it);
+    let points = app.store.metric_curve(run, &key, (i64::MIN, i64::MAX), CURVE_POINTS_MAX).await?;
     let mut view = CurveView { key, steps: vec![], at: vec![], values: vec![] };
-    for point in kept {
+    for point in points {
         view.steps.push(point.step);
         view.at.push(point.timestamp_ms);
         view.values.push(point.value.is_finite().then_some(point.value));

@@ -9,7 +9,10 @@ use std::{
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom, Write},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tempfile::NamedTempFile;
@@ -97,35 +100,39 @@ impl Spooled {
     pub fn reader(&self) -> Result<SkippingReader, Problem> {
         let mut file = self.file.reopen().map_err(|it| disk_problem(&it))?;
         file.seek(SeekFrom::Start(0)).map_err(|it| disk_problem(&it))?;
-        Ok(SkippingReader { inner: BufReader::with_capacity(1 << 20, file), position: 0 })
-    }
-
-    /// Moves the bytes into the blob store.
-    pub async fn keep(self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
-        self.keep_copy(app).await
-    }
-
-    /// Copies the bytes into the blob store.
-    pub async fn keep_copy(&self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
-        let blobs = app.blobs.clone();
-        if blobs.exists(&self.hash)? {
-            return Ok((self.hash, self.size));
-        }
-        let mut reader = self.reader()?;
-        let limit = self.size;
-        tokio::task::spawn_blocking(move || {
-            let mut writer = blobs.begin(limit)?;
-            let mut buffer = vec![0u8; 1 << 20];
-            loop {
-                let read = reader.read(&mut buffer).map_err(|it| disk_problem(&it))?;
-                if read == 0 {
-                    return Ok(writer.finish()?);
-                }
-                writer.write(&buffer[..read])?;
-            }
+        Ok(SkippingReader {
+            inner: BufReader::with_capacity(1 << 20, file),
+            position: 0,
+            is_past_end: Arc::new(AtomicBool::new(false)),
         })
-        .await
-        .map_err(|it| Problem::bug("storing an upload did not end", it))?
+    }
+
+    /// What the bytes are known by, should they be kept.
+    pub fn hash(&self) -> BlobHash {
+        self.hash
+    }
+
+    /// How many bytes they are.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Moves the bytes into the blob store. The file gets another name; nothing is written again.
+    pub async fn keep(self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
+        let blobs = app.blobs.clone();
+        let Self { file, hash, size } = self;
+        tokio::task::spawn_blocking(move || blobs.adopt(file, &hash))
+            .await
+            .map_err(|it| Problem::bug("storing an upload did not end", it))??;
+        Ok((hash, size))
+    }
+
+    /// Bytes as if they had been sent.
+    #[cfg(test)]
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut file = NamedTempFile::new().expect("a temporary file");
+        file.write_all(bytes).expect("room on the disk");
+        Self { file, hash: BlobHash::of(bytes), size: bytes.len() as u64 }
     }
 }
 
@@ -134,11 +141,22 @@ impl Spooled {
 pub struct SkippingReader {
     inner: BufReader<File>,
     position: u64,
+    is_past_end: Arc<AtomicBool>,
+}
+
+impl SkippingReader {
+    /// Becomes true when somebody reads behind the last byte. A reader of archives that found an end mark did not.
+    pub fn is_past_end(&self) -> Arc<AtomicBool> {
+        self.is_past_end.clone()
+    }
 }
 
 impl Read for SkippingReader {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let read = self.inner.read(out)?;
+        if read == 0 && !out.is_empty() {
+            self.is_past_end.store(true, Ordering::Relaxed);
+        }
         self.position += read as u64;
         Ok(read)
     }

@@ -1,18 +1,27 @@
 //! The loop of endpoints: what the store wants served is loaded, what it no longer wants is dropped.
 
-use crate::{app::App, serving::file_of};
-use kaogong_domain::{Problem, ids::EndpointId};
+use crate::app::App;
+use futures::{StreamExt, stream};
+use kaogong_domain::{ErrorKind, Problem};
+use kaogong_store::EndpointRow;
 use std::{sync::Arc, time::Duration};
 
 /// Other replicas change endpoints too; their changes are seen at the latest after this.
 const ROUND: Duration = Duration::from_secs(5);
+/// Models loaded side by side, so that a slow one does not keep all others waiting.
+const LOADS_AT_ONCE: usize = 4;
 
-/// Runs until the server stops.
+/// Runs until the server stops. A round that is under way then is left: its loads end by themselves or with the process.
 pub async fn run(app: Arc<App>) {
     while !app.is_stopping() {
-        if let Err(problem) = round(&app).await {
-            let causes = crate::http::error::causes_of(&problem);
-            tracing::warn!(causes, "the endpoints loop could not finish a round: {problem}");
+        tokio::select! {
+            looked = round(&app) => {
+                if let Err(problem) = looked {
+                    let causes = crate::http::error::causes_of(&problem);
+                    tracing::warn!(causes, "the endpoints loop could not finish a round: {problem}");
+                }
+            }
+            () = app.wait_for_stop() => return,
         }
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
@@ -26,18 +35,19 @@ pub async fn run(app: Arc<App>) {
 /// # Errors
 /// When the store cannot be read.
 pub async fn round(app: &Arc<App>) -> Result<(), Problem> {
+    let mark = app.serving.mark();
     let wanted = app.store.all_endpoints().await?;
-    let ids: Vec<EndpointId> = wanted.iter().map(|it| it.id).collect();
-    app.serving.keep_only(&ids);
-    for row in wanted.iter().filter(|it| !app.serving.is_settled(it)) {
-        let loaded = match file_of(&app.blobs, row) {
-            Ok(path) => app.serving.load(row, path).await.map(drop),
-            Err(problem) => Err(problem),
-        };
-        match loaded {
-            Ok(()) => tracing::info!(endpoint = %row.id, "endpoint {} serves {}@{}", row.name, row.model, row.version),
-            Err(problem) => tracing::warn!(endpoint = %row.id, "endpoint {} cannot be served: {problem}", row.name),
-        }
-    }
+    app.serving.keep_only(wanted.iter().map(|it| it.id), mark);
+    let due: Vec<EndpointRow> = wanted.into_iter().filter(|it| !app.serving.is_settled(it)).collect();
+    stream::iter(due).for_each_concurrent(LOADS_AT_ONCE, |row| load(app.clone(), row)).await;
     Ok(())
+}
+
+async fn load(app: Arc<App>, row: EndpointRow) {
+    match app.serving.load(&row).await {
+        Ok(()) => tracing::info!(endpoint = %row.id, "endpoint {} serves {}@{}", row.name, row.model, row.version),
+        // Somebody changed or deleted it meanwhile; the next round sees what is wanted now.
+        Err(problem) if problem.kind == ErrorKind::Conflict => tracing::debug!(endpoint = %row.id, "{problem}"),
+        Err(problem) => tracing::warn!(endpoint = %row.id, "endpoint {} cannot be served: {problem}", row.name),
+    }
 }

@@ -1,31 +1,43 @@
 //! The loop of jobs: look at every unfinished job, decide by the rules in `domain`, act, look again.
 //!
-//! Nothing is remembered between two rounds: a killed server finds everything in the store and with the
-//! runner. Each step may be repeated: launching an attempt twice starts it once.
+//! What must be known is in the store and with the runner, so that a killed server finds everything there. Each step
+//! may be repeated: launching an attempt twice starts it once. Jobs are followed side by side, one look at a time for
+//! each, so that one that stores large outputs holds up nobody else.
 
+mod follow;
 mod launch;
 mod outputs;
+mod troubles;
 
 use crate::app::App;
+use follow::Follower;
 use kaogong_domain::{
-    ErrorKind, Problem,
+    Problem,
     ids::{AttemptId, JobId},
-    jobs::{Effect, Ended, Event, Room, State, Waiting, admit},
+    jobs::{Event, Room, State, Waiting, admit},
 };
-use kaogong_runners::{EndReason, Ending, Seen};
-use kaogong_store::{Actor, JobRow};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use kaogong_store::JobRow;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::task::{AbortHandle, JoinSet};
+use troubles::TROUBLES;
 
 /// How often running jobs are looked at when nothing wakes the loop.
 const ROUND: Duration = Duration::from_millis(500);
 /// Jobs that run at once on this machine, whatever room is left.
 const JOBS_AT_ONCE_MAX: usize = 64;
-/// Attempts handed to the runner again before the job is called failed.
-const START_TRIES_MAX: u32 = 20;
+/// How long steps under way are waited for when the server stops. What is cut off is repeated by the next one.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs until the server stops.
 pub async fn run(app: Arc<App>) {
-    let mut loop_ = Jobs { app: app.clone(), tries: HashMap::new() };
+    let mut loop_ = Jobs::new(app.clone());
     while !app.is_stopping() {
         if let Err(problem) = loop_.round().await {
             let causes = crate::http::error::causes_of(&problem);
@@ -37,106 +49,70 @@ pub async fn run(app: Arc<App>) {
             () = app.wait_for_stop() => {}
         }
     }
+    loop_.end().await;
+}
+
+/// What the loop cannot get done for a job now, for people: storing its outputs on a full disk, say.
+pub(crate) fn trouble_of(job: JobId) -> Option<String> {
+    TROUBLES.why(job)
 }
 
 struct Jobs {
     app: Arc<App>,
-    /// Failed tries to start, by attempt; lost with the server, which only means more tries.
-    tries: HashMap<AttemptId, u32>,
+    follower: Arc<Follower>,
+    steps: JoinSet<()>,
+    under_way: HashMap<JobId, Step>,
+}
+
+/// A job that is being followed right now.
+struct Step {
+    task: AbortHandle,
+    is_unwanted: Arc<AtomicBool>,
 }
 
 impl Jobs {
+    fn new(app: Arc<App>) -> Self {
+        let follower = Arc::new(Follower::new(app.clone()));
+        Self { app, follower, steps: JoinSet::new(), under_way: HashMap::new() }
+    }
+
     async fn round(&mut self) -> Result<(), Problem> {
+        self.reap();
+        // Read after the look at what is under way, so that no row is older than the last step of its job.
         let unfinished = self.app.store.unfinished_jobs().await?;
-        self.tries.retain(|attempt, _| unfinished.iter().any(|it| it.life.attempt == Some(*attempt)));
-        for job in &unfinished {
-            if let Err(problem) = self.follow(job).await {
-                let causes = crate::http::error::causes_of(&problem);
-                tracing::warn!(job = %job.id, causes, "job {} could not be followed: {problem}", job.id);
+        let known: HashSet<JobId> = unfinished.iter().map(|it| it.id).collect();
+        TROUBLES.keep_only(|it| known.contains(&it));
+        for job in unfinished.iter().filter(|it| it.life.attempt.is_some()) {
+            match self.under_way.get(&job.id) {
+                Some(step) => step.is_unwanted.store(job.life.cancel_asked, Ordering::Relaxed),
+                None => self.begin(job),
             }
         }
         self.admit(&unfinished).await
     }
 
-    /// Looks at one attempt and tells the store what is new.
-    async fn follow(&mut self, job: &JobRow) -> Result<(), Problem> {
-        let Some(attempt) = job.life.attempt else { return Ok(()) };
-        let seen = self.app.runner.look(attempt).await?;
-        if job.life.cancel_asked && !matches!(seen, Seen::Absent | Seen::Ended(_) | Seen::Lost { .. }) {
-            self.app.runner.cancel(attempt).await?;
-        }
-        match seen {
-            Seen::Absent if job.life.cancel_asked => {
-                let ended = Ended {
-                    exit_code: None,
-                    was_cancelled: true,
-                    may_retry: false,
-                    message: "cancelled before it started".to_owned(),
-                };
-                self.tell(job, Event::Ended(attempt, ended)).await
-            }
-            Seen::Absent if matches!(job.life.state, State::Admitted) => self.launch(job, attempt).await,
-            Seen::Absent => self.tell(job, Event::Lost(attempt, "the runner has no trace of it".to_owned())).await,
-            Seen::Starting { .. } if job.life.state == State::Admitted => self.tell(job, Event::Started(attempt)).await,
-            Seen::Starting { .. } => Ok(()),
-            Seen::Running { .. } if job.life.state != State::Running => self.tell(job, Event::Running(attempt)).await,
-            Seen::Running { .. } => Ok(()),
-            Seen::Lost { why } => self.tell(job, Event::Lost(attempt, why)).await,
-            Seen::Ended(ending) => self.end(job, attempt, &ending).await,
-        }
+    fn begin(&mut self, job: &JobRow) {
+        let is_unwanted = Arc::new(AtomicBool::new(false));
+        let step = self.follower.clone().follow(job.clone(), is_unwanted.clone());
+        let task = self.steps.spawn(step);
+        self.under_way.insert(job.id, Step { task, is_unwanted });
     }
 
-    async fn launch(&mut self, job: &JobRow, attempt: AttemptId) -> Result<(), Problem> {
-        let started = launch::launch(&self.app, job, attempt).await;
-        match started {
-            Ok(()) => self.tell(job, Event::Started(attempt)).await,
-            Err(problem) => {
-                let tries = self.tries.entry(attempt).or_default();
-                *tries += 1;
-                let is_hopeless =
-                    matches!(problem.kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict);
-                if !is_hopeless && *tries < START_TRIES_MAX {
-                    return Err(problem);
-                }
-                let ended = Ended {
-                    exit_code: None,
-                    was_cancelled: false,
-                    may_retry: false,
-                    message: format!("could not be started: {problem}"),
-                };
-                self.tell(job, Event::Ended(attempt, ended)).await
+    /// Lets go of steps that are done.
+    fn reap(&mut self) {
+        while let Some(ended) = self.steps.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a step of the jobs loop broke off: {error}");
             }
         }
+        self.under_way.retain(|_, it| !it.task.is_finished());
     }
 
-    /// Outputs are kept before the job is called succeeded, so that who sees the one finds the other.
-    async fn end(&mut self, job: &JobRow, attempt: AttemptId, ending: &Ending) -> Result<(), Problem> {
-        if ending.started_at.is_some() && matches!(job.life.state, State::Admitted | State::Starting) {
-            // It was over before anybody looked; it ran all the same.
-            self.tell(job, Event::Running(attempt)).await?;
+    async fn end(mut self) {
+        let all = async { while self.steps.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
+            tracing::info!("steps of the jobs loop are left to the next server");
         }
-        let mut ended = judge(ending);
-        if ending.is_success()
-            && let Err(problem) = outputs::keep(&self.app, job, attempt).await
-        {
-            if problem.kind != ErrorKind::Invalid {
-                return Err(problem);
-            }
-            ended = Ended { exit_code: None, was_cancelled: false, may_retry: false, message: problem.text };
-        }
-        self.tell(job, Event::Ended(attempt, ended)).await
-    }
-
-    async fn tell(&mut self, job: &JobRow, event: Event) -> Result<(), Problem> {
-        let app = &self.app;
-        let (_, effects) =
-            app.store.apply_job_event(job.project_id, job.id, event, &Actor::system(), app.now()).await?;
-        for effect in effects {
-            if let Effect::CleanUp(attempt) = effect {
-                app.store.revoke_attempt_tokens(attempt, &Actor::system(), app.now()).await?;
-            }
-        }
-        Ok(())
     }
 
     async fn admit(&mut self, unfinished: &[JobRow]) -> Result<(), Problem> {
@@ -158,7 +134,7 @@ impl Jobs {
         for id in start {
             let Some(job) = unfinished.iter().find(|it| it.id == id) else { continue };
             let attempt = AttemptId::generate(self.app.now());
-            self.tell(job, Event::Admitted(attempt)).await?;
+            self.follower.tell(job, Event::Admitted(attempt)).await?;
             self.app.ring_jobs_bell();
         }
         for (id, hold) in held {
@@ -184,39 +160,4 @@ fn as_waiting(job: &JobRow) -> Waiting<JobId> {
 /// The room of a machine for jobs.
 pub fn machine_room(cpus: f64, memory_bytes: u64) -> Room {
     Room { cpus, memory_bytes, jobs: JOBS_AT_ONCE_MAX }
-}
-
-/// What an ending means for the job.
-fn judge(ending: &Ending) -> Ended {
-    let reason = match (ending.reason, ending.exit_code, ending.signal) {
-        (EndReason::Exited, Some(0), _) => String::new(),
-        (EndReason::Exited, Some(code), _) => format!("exited with status {code}"),
-        (EndReason::Exited, None, Some(signal)) => format!("ended by signal {signal}"),
-        (EndReason::Exited, None, None) => "ended without a status".to_owned(),
-        (EndReason::TimeLimit, ..) => "stopped at its time limit".to_owned(),
-        (EndReason::MemoryLimit, ..) => "stopped: it used more memory than it asked for".to_owned(),
-        (EndReason::Cancelled, ..) => "cancelled".to_owned(),
-        (EndReason::Interrupted, ..) => "interrupted by the machine".to_owned(),
-        (EndReason::EnvironmentFailed, ..) => "its environment could not be built".to_owned(),
-        (EndReason::StartFailed, ..) => "its command could not be started".to_owned(),
-    };
-    let message = match (reason.is_empty(), ending.message.is_empty()) {
-        (true, _) => ending.message.clone(),
-        (false, true) => reason,
-        (false, false) => format!("{reason}: {}", ending.message),
-    };
-    Ended {
-        // A limit that ended the command counts as a failure even when the command then said 0.
-        exit_code: if ending.reason == EndReason::Exited {
-            ending.exit_code
-        } else {
-            ending.exit_code.filter(|it| *it != 0)
-        },
-        was_cancelled: ending.reason == EndReason::Cancelled,
-        may_retry: !matches!(
-            ending.reason,
-            EndReason::Cancelled | EndReason::EnvironmentFailed | EndReason::StartFailed
-        ),
-        message,
-    }
 }

@@ -1,6 +1,7 @@
 //! The loop of sweeping: table versions that no dataset version pins are removed, an hour after they were written.
 
 use crate::app::App;
+use futures::FutureExt;
 use kaogong_data::tables::{SweepPlan, VersionPins};
 use kaogong_domain::{ErrorKind, Problem, ids::DatasetId};
 use std::{sync::Arc, time::Duration};
@@ -28,11 +29,16 @@ pub async fn run(app: Arc<App>) {
     }
 }
 
-/// Removes what nothing pins in one dataset; how many bytes came free.
+/// Removes what nothing pins in one dataset; how many bytes came free. It takes the turn of an import, so that an
+/// import that comes meanwhile waits for it and is not refused.
 ///
 /// # Errors
-/// `Conflict` while an import writes to it.
+/// `Conflict` while an import has the turn.
 pub async fn sweep(app: &App, dataset: DatasetId) -> Result<u64, Problem> {
+    // Not waiting for the turn: one long import must not hold up the sweep of all others.
+    let Some(_turn) = app.import_turn(dataset).now_or_never() else {
+        return Err(Problem::conflict(format!("an import writes to dataset {dataset}")).hint("sweep it later"));
+    };
     let mut live = vec![];
     for pins in app.store.live_pins(dataset).await? {
         let pins: VersionPins = serde_json::from_str(&pins)

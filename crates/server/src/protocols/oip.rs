@@ -4,20 +4,22 @@ use crate::{
     access::{InProject, Route, Rule},
     app::App,
     http::{
-        error::{causes_of, status_of},
+        error::{ApiError, log, status_of, tell_what_next, words_of},
         extract::Params,
     },
     serving::Live,
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, FromRequestParts, State, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use futures::stream;
-use http::{HeaderMap, HeaderName, StatusCode, header};
-use kaogong_domain::{ErrorKind, Problem, access::Permission, endpoints::EngineName, names::Name};
-use kaogong_serving::oip::{HEADER_LENGTH, ModelName, arrange, model_metadata, read_request, write_answer};
+use http::{HeaderName, StatusCode, header, request::Parts};
+use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
+use kaogong_serving::oip::{
+    HEADER_LENGTH, ModelName, arrange, check_wanted, model_metadata, read_request, write_answer,
+};
 use serde_json::{Value, json};
 use std::{
     convert::Infallible,
@@ -27,6 +29,9 @@ use std::{
 
 /// The most bytes of one call.
 const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The longest body that is read on the thread that received it.
+const READ_HERE_BYTES_MAX: usize = 256 << 10;
 
 /// The routes, without the project's base path.
 pub fn routes() -> Vec<Route> {
@@ -62,19 +67,29 @@ impl From<Problem> for OipError {
 
 impl IntoResponse for OipError {
     fn into_response(self) -> Response {
-        let problem = self.0;
-        let text = if problem.kind == ErrorKind::Bug {
-            let causes = causes_of(&problem);
-            tracing::error!(causes, "an inference call failed: {problem}");
-            "internal error; the server's log has the details".to_owned()
-        } else {
-            match &problem.hint {
-                Some(hint) => format!("{} ({hint})", problem.text),
-                None => problem.text.clone(),
-            }
-        };
-        (status_of(problem.kind), axum::Json(json!({"error": text}))).into_response()
+        // The outermost layer writes the protocol's shape, as it does for what never reached a handler.
+        ApiError(self.0).into_response()
     }
+}
+
+/// Whether an address belongs to this protocol.
+pub fn is_mine(path: &str) -> bool {
+    let below = path.strip_prefix("/p/").and_then(|it| it.split_once('/')).map_or("", |it| it.1);
+    let rest = path.strip_prefix('/').unwrap_or_default();
+    [rest, below].iter().any(|it| *it == "v2" || it.starts_with("v2/"))
+}
+
+/// Writes a failed call in the protocol's shape, and logs it once.
+pub fn render(problem: &Problem, request_id: &str) -> Response {
+    log(problem, request_id);
+    let (message, hint) = words_of(problem, request_id);
+    let text = match hint {
+        Some(hint) => format!("{message} ({hint})"),
+        None => message,
+    };
+    let mut response = (status_of(problem.kind), axum::Json(json!({"error": text}))).into_response();
+    tell_what_next(problem.kind, response.headers_mut());
+    response
 }
 
 type Answer<T> = Result<T, OipError>;
@@ -174,21 +189,48 @@ async fn stats(State(app): State<Arc<App>>, inside: InProject, params: Params) -
     }]})))
 }
 
+/// The length of the JSON part, when tensors follow it as bytes.
+struct HeaderLength(Option<String>);
+
+impl<S: Sync> FromRequestParts<S> for HeaderLength {
+    type Rejection = OipError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, OipError> {
+        let text = parts.headers.get(HEADER_LENGTH).map(|it| it.to_str().map(str::to_owned));
+        let text = text.transpose().map_err(|_| Problem::invalid(format!("{HEADER_LENGTH} is not a number")))?;
+        Ok(Self(text))
+    }
+}
+
 async fn infer(
     State(app): State<Arc<App>>,
     inside: InProject,
     params: Params,
-    headers: HeaderMap,
-    body: Bytes,
+    HeaderLength(header_length): HeaderLength,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<Response> {
     let live = find(&app, &inside, &params)?;
-    let header_length = match headers.get(HEADER_LENGTH) {
-        None => None,
-        Some(it) => Some(it.to_str().map_err(|_| Problem::invalid(format!("{HEADER_LENGTH} is not a number")))?),
+    let body = body.map_err(|it| {
+        Problem::invalid(format!("the body was not taken: {}", it.body_text()))
+            .hint(format!("a call has at most {} MiB", BODY_BYTES_MAX >> 20))
+    })?;
+    // What takes long to read is read where it makes nobody else wait.
+    let is_long = body.len() > READ_HERE_BYTES_MAX;
+    let read = {
+        let live = live.clone();
+        move || {
+            let model = live.pool.model();
+            let mut request = read_request(&body, header_length.as_deref(), model.inputs())?;
+            let inputs = arrange(std::mem::take(&mut request.inputs), model.inputs())?;
+            check_wanted(&request, named(&live), model.outputs())?;
+            Ok::<_, Problem>((request, inputs))
+        }
     };
-    let model = live.pool.model();
-    let mut request = read_request(&body, header_length, model.inputs())?;
-    let inputs = arrange(std::mem::take(&mut request.inputs), model.inputs())?;
+    let (request, inputs) = if is_long {
+        tokio::task::spawn_blocking(read).await.map_err(|it| Problem::bug("reading a call did not end", it))??
+    } else {
+        read()?
+    };
     let reply = live.pool.infer(inputs, request.timeout_us.map(Duration::from_micros)).await?;
     let answer = write_answer(named(&live), &request, &reply.outputs)?;
     if !answer.is_binary() {
@@ -203,4 +245,19 @@ async fn infer(
     ];
     let pieces = std::iter::once(Bytes::from(answer.head)).chain(answer.tail).map(Ok::<_, Infallible>);
     Ok((headers, Body::from_stream(stream::iter(pieces))).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_protocol_are_known_with_and_without_a_project() {
+        for mine in ["/v2", "/v2/models/x/infer", "/p/vision/v2", "/p/vision/v2/models/v2"] {
+            assert!(is_mine(mine), "{mine}");
+        }
+        for other in ["/", "/v2x", "/p/v2/datasets", "/p/vision/models/v2", "/api/v1/projects/v2/jobs"] {
+            assert!(!is_mine(other), "{other}");
+        }
+    }
 }

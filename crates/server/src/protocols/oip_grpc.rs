@@ -1,5 +1,6 @@
 //! The Open Inference Protocol v2 over gRPC, on the same port and behind the same access layer as everything else.
 
+mod bounded;
 mod tensors;
 
 /// Messages and the server's half of the service, made from `proto/open_inference.proto`.
@@ -23,7 +24,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use kaogong_domain::{ErrorKind, Problem, access::Permission};
-use kaogong_serving::{TensorSpec, oip::arrange};
+use kaogong_serving::{
+    TensorSpec,
+    oip::{arrange, check_output_names},
+};
 use pb::{
     ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest,
     ModelReadyResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse,
@@ -38,8 +42,10 @@ use std::{
 use tonic::{Code, Status, metadata::MetadataMap};
 use tower::ServiceExt;
 
-/// The most bytes of one request: as much as over REST.
-const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of one inference call: as much as over REST.
+const INFER_BYTES_MAX: usize = 64 << 20;
+/// The most bytes of any other call, which names a model at most.
+const REQUEST_BYTES_MAX: usize = 16 << 10;
 /// Where a call says how long it may take.
 const TIMEOUT: &str = "grpc-timeout";
 
@@ -72,7 +78,8 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
             .hint("over REST, models are called at /v2/models/{model}/infer");
         return ApiError(problem).into_response();
     }
-    let service = GrpcInferenceServiceServer::new(Service { app }).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let limit = if request.uri().path().ends_with("/ModelInfer") { INFER_BYTES_MAX } else { REQUEST_BYTES_MAX };
+    let service = GrpcInferenceServiceServer::new(Service { app }).max_decoding_message_size(limit);
     match service.oneshot(request.map(tonic::body::Body::new)).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
@@ -175,7 +182,9 @@ impl Service {
         let message = std::mem::take(&mut call.message);
         let live = find_model(&self.app, call.inside()?, &message.model_name, &message.model_version)?;
         let request = tensors::read(message)?;
-        let inputs = arrange(request.inputs, live.pool.model().inputs())?;
+        let model = live.pool.model();
+        let inputs = arrange(request.inputs, model.inputs())?;
+        check_output_names(request.wanted.iter().map(|it| it.name.as_str()), named(&live), model.outputs())?;
         let left = call.until.map(|it| it.saturating_duration_since(Instant::now()));
         // The shorter of the two times holds: the connection's and the request's own.
         let time = [left, request.time].into_iter().flatten().min();

@@ -1,6 +1,7 @@
 //! Tensor data as JSON: flat or nested arrays in, flat arrays out.
 
-use crate::tensor::{DataType, Tensor};
+use super::numbers::floats;
+use crate::tensor::{DataType, TEXTS_MAX, Tensor, detail, shown};
 use bytes::Bytes;
 use kaogong_domain::Problem;
 use serde::{
@@ -11,7 +12,7 @@ use serde::{
 use std::fmt;
 
 /// Arrays inside arrays; a tensor of more dimensions is refused.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// Reads JSON into the little-endian bytes of a type.
 pub(super) struct JsonData<'a> {
@@ -22,15 +23,40 @@ pub(super) struct JsonData<'a> {
 
 impl JsonData<'_> {
     pub(super) fn read(&self, json: &str) -> Result<Bytes, Problem> {
-        // Never more than the text could hold: a shape alone must not take memory.
-        let room = self.elements.min(json.len()) * self.datatype.size().unwrap_or(8);
-        let mut out = Vec::with_capacity(room);
+        if matches!(self.datatype, DataType::Fp16 | DataType::Bf16) {
+            let (name, datatype) = (shown(self.name), self.datatype.as_str());
+            return Err(Problem::invalid(format!("input `{name}` is {datatype}, which JSON does not carry"))
+                .hint("send it as binary data: the parameter binary_data_size, and its bytes after the JSON"));
+        }
+        if self.datatype == DataType::Bytes && self.elements > TEXTS_MAX {
+            let (name, elements) = (shown(self.name), self.elements);
+            let text = format!("input `{name}` has {elements} texts, at most {TEXTS_MAX} are taken");
+            return Err(Problem::invalid(text));
+        }
+        let mut out = self.room(json);
+        let is_read = match self.datatype {
+            DataType::Fp32 => floats::<f32>(json, self.elements, &mut out).is_some(),
+            DataType::Fp64 => floats::<f64>(json, self.elements, &mut out).is_some(),
+            _ => false,
+        };
+        if is_read { Ok(out.into()) } else { self.read_slowly(json, out) }
+    }
+
+    /// Never more than the text could hold: a shape alone must not take memory.
+    fn room(&self, json: &str) -> Vec<u8> {
+        Vec::with_capacity(self.elements.min(json.len() / 2 + 1) * self.datatype.size().unwrap_or(8))
+    }
+
+    /// Reads any type, and finds the words for what is wrong.
+    pub(super) fn read_slowly(&self, json: &str, mut out: Vec<u8>) -> Result<Bytes, Problem> {
+        out.clear();
         let mut count = 0usize;
         let mut reader = serde_json::Deserializer::from_str(json);
         let seed =
             Elements { datatype: self.datatype, limit: self.elements, depth: 0, count: &mut count, out: &mut out };
         seed.deserialize(&mut reader).map_err(|it| {
-            Problem::invalid(format!("data of input `{}` is not {}: {it}", self.name, self.datatype.as_str()))
+            let (name, datatype) = (shown(self.name), self.datatype.as_str());
+            Problem::invalid(format!("data of input `{name}` is not {datatype}: {}", detail(&it)))
         })?;
         Ok(out.into())
     }
@@ -149,16 +175,32 @@ impl<'de> Visitor<'de> for Elements<'_> {
     }
 }
 
+/// An output whose type JSON has no numbers for.
+pub(super) fn not_in_json(name: &str, datatype: DataType) -> Problem {
+    let text = format!("output `{}` is {}, which JSON does not carry", shown(name), datatype.as_str());
+    Problem::invalid(text).hint("ask for it with the parameter binary_data = true")
+}
+
 /// A tensor's elements as a flat JSON array.
 pub(super) struct Shown<'a>(&'a Tensor);
 
 impl<'a> Shown<'a> {
     pub(super) fn new(tensor: &'a Tensor) -> Result<Self, Problem> {
         if matches!(tensor.datatype, DataType::Fp16 | DataType::Bf16) {
-            let text = format!("output `{}` is {}, which JSON does not carry", tensor.name, tensor.datatype.as_str());
-            return Err(Problem::invalid(text).hint("ask for it with the parameter binary_data = true"));
+            return Err(not_in_json(&tensor.name, tensor.datatype));
         }
         Ok(Self(tensor))
+    }
+
+    /// About how many bytes the array takes as text.
+    pub(super) fn room(&self) -> usize {
+        let size = match self.0.datatype {
+            DataType::Bool => 6,
+            DataType::Int8 | DataType::Uint8 => 4,
+            DataType::Bytes => 2,
+            _ => 3,
+        };
+        self.0.data.len() * size + 2
     }
 }
 

@@ -38,6 +38,8 @@ struct Doubler {
     inputs: Vec<TensorSpec>,
     /// Adds the sum of all rows to each, as a model does that takes a sequence.
     mixes_rows: bool,
+    is_steady: bool,
+    session_bytes: u64,
     metadata: BTreeMap<String, String>,
     gate: Arc<Gate>,
     runs: Arc<AtomicU64>,
@@ -54,6 +56,14 @@ impl Loaded for Doubler {
 
     fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    fn is_steady(&self) -> bool {
+        self.is_steady
+    }
+
+    fn session_bytes(&self) -> u64 {
+        self.session_bytes
     }
 
     fn session(&self) -> Result<Box<dyn Session>, Problem> {
@@ -88,10 +98,22 @@ fn pool() -> (Pool, Arc<Gate>, Arc<AtomicU64>) {
     pool_of(false)
 }
 
-fn pool_of(mixes_rows: bool) -> (Pool, Arc<Gate>, Arc<AtomicU64>) {
-    let (gate, runs) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)));
+fn doubler(mixes_rows: bool) -> Doubler {
     let inputs = vec![TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 2] }];
-    let model = Doubler { mixes_rows, inputs, metadata: BTreeMap::new(), gate: gate.clone(), runs: runs.clone() };
+    Doubler {
+        mixes_rows,
+        is_steady: true,
+        session_bytes: 0,
+        inputs,
+        metadata: BTreeMap::new(),
+        gate: Arc::default(),
+        runs: Arc::default(),
+    }
+}
+
+fn pool_of(mixes_rows: bool) -> (Pool, Arc<Gate>, Arc<AtomicU64>) {
+    let model = doubler(mixes_rows);
+    let (gate, runs) = (model.gate.clone(), model.runs.clone());
     let pool = Pool::start(Arc::new(model), 1).expect("a pool");
     runs.store(0, Ordering::SeqCst);
     (pool, gate, runs)
@@ -178,7 +200,8 @@ async fn a_full_queue_refuses_at_once_and_a_late_call_is_dropped() {
             let (reply, caller) = oneshot::channel();
             callers.push(caller);
             let now = Instant::now();
-            queue.calls.push_back(Call { inputs: row(0.0), since: now, deadline: now, rows: Some(1), reply });
+            let claim = Arc::default();
+            queue.calls.push_back(Call { inputs: row(0.0), since: now, deadline: now, rows: Some(1), claim, reply });
         }
     }
     assert_eq!(pool.infer(row(1.0), None).await.expect_err("a refusal").kind, ErrorKind::TooMany);
@@ -250,6 +273,91 @@ async fn many_rows_of_a_quick_model_do_not_hold_up_the_caller_s_thread() {
     pool.shared.row_ns.store(1000, Ordering::Relaxed);
     assert!(pool.quick_session(&row(1.0)).is_some());
     assert!(pool.quick_session(&[Tensor::f32("x", vec![500, 2], &[1.0; 1000])]).is_none());
+}
+
+#[tokio::test]
+async fn what_a_caller_can_make_expensive_never_runs_on_the_caller_s_thread() {
+    let (steady, _, _) = pool();
+    steady.shared.row_ns.store(1, Ordering::Relaxed);
+    assert!(steady.quick_session(&row(1.0)).is_some());
+    let rows = QUICK_ROWS_MAX as i64 + 1;
+    assert!(steady.quick_session(&[Tensor::f32("x", vec![rows, 2], &vec![1.0; 2 * rows as usize])]).is_none());
+    // Two inputs that disagree about the rows: nobody has measured that.
+    let uneven = [Tensor::f32("x", vec![1, 2], &[1.0; 2]), Tensor::f32("y", vec![4, 2], &[1.0; 8])];
+    assert!(steady.quick_session(&uneven).is_none());
+
+    let unsteady = Pool::start(Arc::new(Doubler { is_steady: false, ..doubler(false) }), 1).expect("a pool");
+    unsteady.shared.row_ns.store(1, Ordering::Relaxed);
+    assert!(unsteady.quick_session(&row(1.0)).is_none());
+    assert_eq!(unsteady.infer(row(3.0), None).await.expect("a reply").outputs[0].to_f64(), Some(vec![6.0, 6.0]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_has_begun_is_waited_for() {
+    let (pool, gate, runs) = pool();
+    slow(&pool);
+    let pool = Arc::new(pool);
+    let held = gate.close();
+    let call = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.infer(row(9.0), Some(Duration::from_millis(20))).await }
+    });
+    while runs.load(Ordering::SeqCst) < 1 {
+        // A slow machine may be past the deadline before the run begins; then there is nothing to see here.
+        if call.is_finished() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    // Behind it, a call whose time is over before its turn is refused while the other one still runs.
+    let behind = pool.infer(row(1.0), Some(Duration::from_millis(40))).await.expect_err("too late");
+    assert_eq!(behind.kind, ErrorKind::Unavailable);
+    assert!(!call.is_finished());
+    drop(held);
+    assert_eq!(call.await.expect("a task").expect("a reply").outputs[0].to_f64(), Some(vec![18.0, 18.0]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_a_pool_waits_for_nothing_and_its_thread_frees_the_model() {
+    let (pool, gate, runs) = pool();
+    slow(&pool);
+    let held = gate.close();
+    let since = Instant::now();
+    let (reply, answer) = oneshot::channel();
+    let deadline = since + Duration::from_secs(60);
+    locked(&pool.shared.queue).calls.push_back(Call {
+        inputs: row(9.0),
+        since,
+        deadline,
+        rows: Some(1),
+        claim: Arc::default(),
+        reply,
+    });
+    pool.shared.bell.notify_all();
+    while runs.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let shared = Arc::downgrade(&pool.shared);
+    drop(pool);
+    assert!(shared.upgrade().is_some(), "the run still holds the model");
+    drop(held);
+    answer.await.expect("an answer").expect("a reply");
+    while shared.upgrade().is_some() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[test]
+fn copies_of_the_weights_stay_within_their_bound() {
+    assert_eq!(sessions_within(0, 8), 8);
+    assert_eq!(sessions_within(1 << 20, 8), 8);
+    assert_eq!(sessions_within(300 << 20, 8), 3);
+    assert_eq!(sessions_within(4 << 30, 8), 1);
+    let model = Doubler { session_bytes: 400 << 20, ..doubler(false) };
+    let pool = Pool::start(Arc::new(model), 4).expect("a pool");
+    assert_eq!(locked(&pool.shared.spare).len(), 0);
+    let small = Pool::start(Arc::new(doubler(false)), 2).expect("a pool");
+    assert!(locked(&small.shared.spare).len() <= 2);
 }
 
 #[tokio::test]

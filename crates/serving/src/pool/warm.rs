@@ -10,8 +10,8 @@ use std::time::Instant;
 
 /// Timed runs after the first; the quickest counts.
 const TIMED_RUNS: usize = 3;
-/// Two answers are the same when no number differs by more than this, relative to its size plus one.
-const SAME: f64 = 1e-3;
+/// Made-up rows that must give the same apart and together.
+const ROWS_TRIED: usize = 3;
 /// The most elements of one row of an input: more would not fit a request.
 const ROW_ELEMENTS_MAX: usize = 1 << 26;
 
@@ -23,7 +23,7 @@ pub(super) struct Warm {
     pub can_batch: bool,
 }
 
-/// Runs the model on zeros, then on two made-up rows apart and together.
+/// Runs the model on zeros, then on made-up rows apart and together.
 ///
 /// # Errors
 /// `Invalid` when the model fails on zeros of its own input shapes, or gives other outputs than it declares. A model
@@ -61,8 +61,8 @@ fn check_outputs(specs: &[TensorSpec], outputs: &[Tensor]) -> Result<(), Problem
     outputs.iter().try_for_each(Tensor::check)
 }
 
-/// Whether two rows together give what they give apart. A free leading dimension alone does not promise that: it may
-/// be the length of a sequence, or a row may be compared with its neighbours.
+/// Whether rows together give what they give apart. A free leading dimension alone does not promise that: it may be
+/// the length of a sequence, or a row may be compared with its neighbours.
 fn can_batch(model: &dyn Loaded, session: &mut dyn Session) -> Option<bool> {
     let batched = |specs: &[TensorSpec]| {
         !specs.is_empty() && specs.iter().all(|it| it.is_batched() && it.datatype != DataType::Bytes)
@@ -70,20 +70,50 @@ fn can_batch(model: &dyn Loaded, session: &mut dyn Session) -> Option<bool> {
     if !batched(model.inputs()) || !batched(model.outputs()) {
         return Some(false);
     }
-    let rows = [made_up(model.inputs(), Some(1)).ok()?, made_up(model.inputs(), Some(2)).ok()?];
-    let apart = [session.run(&rows[0]).ok()?, session.run(&rows[1]).ok()?];
-    let together = session.run(&batch::join(&[&rows[0], &rows[1]], 2)).ok()?;
-    let parts = batch::split(&together, &[1, 1])?;
-    Some(parts.iter().zip(&apart).all(|(part, alone)| part.iter().zip(alone).all(|(a, b)| is_same(a, b))))
+    let mut rows = vec![];
+    let mut apart = vec![];
+    for seed in 1..=ROWS_TRIED {
+        let row = made_up(model.inputs(), Some(seed)).ok()?;
+        apart.push(session.run(&row).ok()?);
+        rows.push(row);
+    }
+    if apart.iter().all(|it| *it == apart[0]) {
+        // Rows that all give the same tell nothing about whether they see each other.
+        return Some(false);
+    }
+    let joined: Vec<&[Tensor]> = rows.iter().map(Vec::as_slice).collect();
+    let together = session.run(&batch::join(&joined, ROWS_TRIED)).ok()?;
+    let parts = batch::split(&together, &[1; ROWS_TRIED])?;
+    Some((0..together.len()).all(|output| {
+        let alone: Vec<&Tensor> = apart.iter().map(|it| &it[output]).collect();
+        let shared: Vec<&Tensor> = parts.iter().map(|it| &it[output]).collect();
+        is_same(&alone, &shared)
+    }))
 }
 
-fn is_same(a: &Tensor, b: &Tensor) -> bool {
-    let close = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= SAME * (1.0 + b.abs());
-    a.shape == b.shape
-        && match (a.to_f64(), b.to_f64()) {
-            (Some(a), Some(b)) => a.len() == b.len() && a.iter().zip(&b).all(close),
-            _ => a.data == b.data,
-        }
+/// How far numbers may differ, relative to the largest of their tensor: what another order of additions costs in that
+/// type. Whole numbers may not differ at all.
+fn tolerance(datatype: DataType) -> f64 {
+    match datatype {
+        DataType::Fp32 | DataType::Fp64 => 3e-4,
+        DataType::Fp16 => 1e-2,
+        DataType::Bf16 => 5e-2,
+        _ => 0.0,
+    }
+}
+
+/// Whether one output is the same in both runs. What counts as a small difference is told by the numbers that the rows
+/// gave alone: a fixed size would call every answer of a model the same whose answers are tiny.
+fn is_same(alone: &[&Tensor], shared: &[&Tensor]) -> bool {
+    let numbers = |it: &[&Tensor]| -> Option<Vec<f64>> {
+        it.iter().map(|it| it.to_f64()).collect::<Option<Vec<_>>>().map(|it| it.concat())
+    };
+    let (Some(a), Some(b)) = (numbers(alone), numbers(shared)) else { return false };
+    let scale = a.iter().filter(|it| it.is_finite()).fold(0.0, |most: f64, it| most.max(it.abs()));
+    let allowed = scale * tolerance(alone[0].datatype);
+    let close = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= allowed;
+    let shapes = alone.iter().zip(shared).all(|(a, b)| a.shape == b.shape);
+    shapes && a.len() == b.len() && a.iter().zip(&b).all(close)
 }
 
 /// One row for each input: zeros, or small values that differ by `seed`. Free dimensions are 1.
@@ -99,21 +129,39 @@ fn made_up_input(spec: &TensorSpec, seed: Option<usize>) -> Result<Tensor, Probl
             format!("input `{}` has {elements} elements in one row, at most {ROW_ELEMENTS_MAX} are served", spec.name);
         return Err(Problem::invalid(text));
     }
-    // Whole numbers are 0 or 1, which fit every table that they may be looked up in.
+    // Whole numbers are 0 or 1, which fit every table that they may be looked up in. Others are eighths, which every
+    // type has exactly; odd rows are positive, the others negative.
     let whole = |place: usize| seed.map_or(0, |seed| (place + seed) % 2);
-    let real = |place: usize| seed.map_or(0.0, |seed| ((place * 7 + seed * 5) % 11) as f32 / 11.0);
+    let real = |place: usize| {
+        seed.map_or(0.0, |seed| {
+            let size = (1 + (place * 7 + seed * 5) % 11) as f32 / 8.0;
+            if seed % 2 == 0 { -size } else { size }
+        })
+    };
     let mut data = Vec::new();
     for place in 0..elements {
         match (spec.datatype, spec.datatype.size()) {
             (DataType::Fp32, _) => data.extend_from_slice(&real(place).to_le_bytes()),
             (DataType::Fp64, _) => data.extend_from_slice(&f64::from(real(place)).to_le_bytes()),
-            (DataType::Fp16 | DataType::Bf16, _) => data.extend_from_slice(&[0; 2]),
+            (DataType::Fp16, _) => data.extend_from_slice(&half_of(real(place)).to_le_bytes()),
+            (DataType::Bf16, _) => data.extend_from_slice(&((real(place).to_bits() >> 16) as u16).to_le_bytes()),
             // An empty text is its length alone.
             (DataType::Bytes, _) | (_, None) => data.extend_from_slice(&[0; 4]),
             (_, Some(size)) => data.extend_from_slice(&(whole(place) as u64).to_le_bytes()[..size]),
         }
     }
     Ok(Tensor { name: spec.name.clone(), datatype: spec.datatype, shape, data: data.into() })
+}
+
+/// A half-precision float; what is too small for one becomes zero, and digits that it lacks are cut.
+fn half_of(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = ((bits >> 16) & 0x8000) as u16;
+    match ((bits >> 23) & 0xff) as i32 - 127 + 15 {
+        ..=0 => sign,
+        31.. => sign | 0x7c00,
+        exponent => sign | ((exponent as u16) << 10) | ((bits >> 13) & 0x3ff) as u16,
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +177,72 @@ mod tests {
                 assert_eq!(made[0].shape, [1, 3]);
                 made[0].check().expect("data as promised");
             }
+        }
+    }
+
+    #[test]
+    fn made_up_rows_are_the_same_numbers_in_every_float() {
+        let row = |datatype, seed| {
+            let specs = [TensorSpec { name: "x".into(), datatype, shape: vec![-1, 11] }];
+            made_up(&specs, Some(seed)).expect("a row")[0].to_f64().expect("numbers")
+        };
+        for seed in 1..=ROWS_TRIED {
+            let want = row(DataType::Fp64, seed);
+            assert!(want.iter().all(|it| *it != 0.0), "{want:?}");
+            for datatype in [DataType::Fp16, DataType::Bf16, DataType::Fp32] {
+                assert_eq!(row(datatype, seed), want, "{datatype:?}");
+            }
+        }
+    }
+
+    /// Subtracts from each element the mean of its column over all rows, and makes the answer small.
+    struct MinusMean(DataType);
+
+    impl Session for MinusMean {
+        fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem> {
+            let (values, width) = (inputs[0].to_f64().expect("numbers"), 2);
+            let rows = values.len() / width;
+            let mean = |column: usize| (0..rows).map(|row| values[row * width + column]).sum::<f64>() / rows as f64;
+            let each = |place: usize| (values[place] - mean(place % width) + values[place] * 0.01) as f32 / 1024.0;
+            let values: Vec<f32> = (0..values.len()).map(each).collect();
+            let data = match self.0 {
+                DataType::Fp32 => Tensor::f32("x", vec![], &values).data,
+                DataType::Fp16 => values.iter().flat_map(|it| half_of(*it).to_le_bytes()).collect::<Vec<u8>>().into(),
+                _ => {
+                    values.iter().flat_map(|it| ((it.to_bits() >> 16) as u16).to_le_bytes()).collect::<Vec<u8>>().into()
+                }
+            };
+            Ok(vec![Tensor { data, ..inputs[0].clone() }])
+        }
+    }
+
+    /// A model with one input and one output alike.
+    struct Alike([TensorSpec; 1], std::collections::BTreeMap<String, String>);
+
+    impl Loaded for Alike {
+        fn inputs(&self) -> &[TensorSpec] {
+            &self.0
+        }
+
+        fn outputs(&self) -> &[TensorSpec] {
+            &self.0
+        }
+
+        fn metadata(&self) -> &std::collections::BTreeMap<String, String> {
+            &self.1
+        }
+
+        fn session(&self) -> Result<Box<dyn Session>, Problem> {
+            Ok(Box::new(MinusMean(self.0[0].datatype)))
+        }
+    }
+
+    #[test]
+    fn rows_with_tiny_answers_that_see_each_other_are_told_apart() {
+        for datatype in [DataType::Fp32, DataType::Fp16, DataType::Bf16] {
+            let model = Alike([TensorSpec { name: "x".into(), datatype, shape: vec![-1, 2] }], Default::default());
+            let mut session = model.session().expect("a session");
+            assert_eq!(can_batch(&model, &mut *session), Some(false), "{datatype:?}");
         }
     }
 

@@ -22,8 +22,8 @@ async fn artifacts_are_put_replaced_listed_and_deleted() {
         assert_eq!((found.size, found.media_type.as_deref()), (9_000_000_000, Some("text/plain")));
         assert_eq!(w.store.find_artifact(w.other, owner, "plain").await.expect("it reads"), None);
         assert!(w.store.list_artifacts(w.other, owner).await.expect("a list").is_empty());
-        assert_eq!(w.store.delete_artifacts(w.other, owner, "model").await.expect("nothing"), 0);
-        assert_eq!(w.store.delete_artifacts(w.project, owner, "model").await.expect("deleted"), 2);
+        assert_eq!(w.store.delete_artifacts(w.other, owner, "model", &w.actor, NOW).await.expect("nothing"), 0);
+        assert_eq!(w.store.delete_artifacts(w.project, owner, "model", &w.actor, NOW).await.expect("deleted"), 2);
         let left = w.store.list_artifacts(w.project, owner).await.expect("a list");
         assert_eq!(left.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["M/a", "model_", "modelx", "plain"]);
         assert!(w.store.project_has_blob(w.project, "hash1").await.expect("it reads"));

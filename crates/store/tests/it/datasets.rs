@@ -12,7 +12,6 @@ async fn a_dataset_is_made_once_and_keeps_its_kind() {
         let again =
             w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, w.later(5)).await.expect("the same");
         assert_eq!(made, again);
-        refused(w.store.ensure_dataset(w.project, &it, DatasetKind::Table, &w.actor, NOW).await, ErrorKind::Conflict);
         assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), Some(made.clone()));
         assert_eq!(w.store.find_dataset(w.other, &it).await.expect("it reads"), None);
         w.store
@@ -22,6 +21,20 @@ async fn a_dataset_is_made_once_and_keeps_its_kind() {
         let (page, total) = w.store.list_datasets(w.project, 1, 5).await.expect("a page");
         assert_eq!((page, total), (vec![made], 2));
         assert_eq!(w.store.list_datasets(w.other, 0, 5).await.expect("a page"), (vec![], 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dataset_without_versions_may_become_of_another_kind() {
+    on_both("kinds of datasets", async |w| {
+        let it = name("d");
+        let made = w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, NOW).await.expect("a dataset");
+        let other = w.store.ensure_dataset(w.project, &it, DatasetKind::Table, &w.actor, NOW).await.expect("changed");
+        assert_eq!((other.id, other.kind), (made.id, DatasetKind::Table));
+        assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), Some(other));
+        w.store.commit_version(w.new_version(made.id), &w.actor, NOW).await.expect("a version");
+        refused(w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, NOW).await, ErrorKind::Conflict);
     })
     .await;
 }

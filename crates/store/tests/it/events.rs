@@ -61,7 +61,7 @@ async fn checking_beside_a_writer_finds_nothing() {
     on_both("verify beside a writer", async |w| {
         let write = async {
             for at in 0..40 {
-                w.store.note_wrong_password("ada", "::1", w.later(at)).await.expect("noted");
+                w.store.note_wrong_password("admin", "::1", w.later(at)).await.expect("noted");
             }
         };
         let check = async {

@@ -8,9 +8,8 @@ use kaogong_domain::{
     jobs::Event,
 };
 use kaogong_store::{
-    Lifecycle, ModelVersionPatch, NewEndpointRow, NewJobInput, NewJobRow, NewLoggedModel, NewModelVersionRow, RunPatch,
+    Lifecycle, NewEndpointRow, NewJobInput, NewJobRow, NewLoggedModel, NewModelVersionRow, OthersInStage, RunLog,
 };
-use std::collections::BTreeMap;
 
 #[tokio::test]
 async fn runs_and_experiments_of_another_project_cannot_be_touched() {
@@ -25,9 +24,13 @@ async fn runs_and_experiments_of_another_project_cannot_be_touched() {
         refused(gone, ErrorKind::NotFound);
         let model = NewLoggedModel { name: "m".to_owned(), ..NewLoggedModel::default() };
         refused(store.create_logged_model(w.other, experiment, model, actor, NOW).await, ErrorKind::NotFound);
-        refused(store.update_run(w.other, run, RunPatch::default(), actor, NOW).await, ErrorKind::NotFound);
+        refused(store.change_run(w.other, run, |_| Ok(()), actor, NOW).await, ErrorKind::NotFound);
+        refused(store.change_run_tag(w.other, run, "a", |_| Ok(String::new())).await, ErrorKind::NotFound);
+        refused(store.delete_run_tag(w.other, run, "a", actor, NOW).await, ErrorKind::NotFound);
+        refused(store.set_experiment_tag(w.other, experiment, "a", "b", actor, NOW).await, ErrorKind::NotFound);
+        refused(store.delete_experiment_tag(w.other, experiment, "a", actor, NOW).await, ErrorKind::NotFound);
         refused(store.set_run_lifecycle(w.other, run, Lifecycle::Deleted, actor, NOW).await, ErrorKind::NotFound);
-        refused(store.log_batch(w.other, run, &[], &BTreeMap::new(), &[]).await, ErrorKind::NotFound);
+        refused(store.log_batch(w.other, run, &RunLog::default(), actor, NOW).await, ErrorKind::NotFound);
         assert_eq!(store.find_run(w.other, run).await.expect("it reads"), None);
         assert_eq!(store.find_experiment(w.other, experiment).await.expect("it reads"), None);
     })
@@ -40,12 +43,21 @@ async fn models_and_endpoints_of_another_project_cannot_be_touched() {
         let (store, actor) = (&w.store, &w.actor);
         let version = w.model_version(w.project, "ours").await;
         let model = store.find_model(w.project, "ours").await.expect("it reads").expect("a model");
-        refused(store.save_model(w.other, &model, actor, NOW).await, ErrorKind::NotFound);
+        refused(store.change_model(w.other, model.id, |_| Ok(()), actor, NOW).await, ErrorKind::NotFound);
         refused(store.delete_model(w.other, model.id, actor, NOW).await, ErrorKind::NotFound);
         let new = NewModelVersionRow::default();
         refused(store.create_model_version(w.other, model.id, new, actor, NOW).await, ErrorKind::NotFound);
-        let patch = ModelVersionPatch { stage: Some("Production".to_owned()), ..ModelVersionPatch::default() };
-        refused(store.update_model_version(w.other, version, patch, actor, NOW).await, ErrorKind::NotFound);
+        refused(store.change_model_version(w.other, version, |_| Ok(()), actor, NOW).await, ErrorKind::NotFound);
+        let moved =
+            store.set_model_version_stage(w.other, version, "Production", OthersInStage::Stay, actor, NOW).await;
+        refused(moved, ErrorKind::NotFound);
+        let their_run = w.run(w.other, "theirs").await;
+        let new = NewModelVersionRow { run_id: Some(their_run), ..NewModelVersionRow::default() };
+        refused(store.create_model_version(w.project, model.id, new, actor, NOW).await, ErrorKind::NotFound);
+        let our_model = w.logged_model("ours").await;
+        let theirs = store.ensure_model(w.other, "theirs", actor, NOW).await.expect("a model");
+        let new = NewModelVersionRow { logged_model_id: Some(our_model), ..NewModelVersionRow::default() };
+        refused(store.create_model_version(w.other, theirs.id, new, actor, NOW).await, ErrorKind::NotFound);
         refused(store.delete_model_version(w.other, version, actor, NOW).await, ErrorKind::NotFound);
         refused(store.set_model_alias(w.other, model.id, "best", 1, actor, NOW).await, ErrorKind::NotFound);
         store.set_model_alias(w.project, model.id, "best", 1, actor, NOW).await.expect("our own");
@@ -70,7 +82,7 @@ async fn a_model_that_is_served_is_kept() {
         let new = NewEndpointRow { name: name("ep"), model_version_id: version, engine: EngineName::Tract };
         let endpoint = store.create_endpoint(w.project, new, actor, NOW).await.expect("an endpoint");
         let told = refused(store.delete_model(w.project, model, actor, NOW).await, ErrorKind::Conflict);
-        assert!(told.text.contains("`ep`") && told.hint.is_some(), "{told:?}");
+        assert!(told.text.contains("`ep` serves served@1") && told.hint.is_some(), "{told:?}");
         refused(store.delete_model_version(w.project, version, actor, NOW).await, ErrorKind::Conflict);
         store.delete_endpoint(w.project, endpoint.id, actor, NOW).await.expect("deleted");
         store.delete_model_version(w.project, version, actor, NOW).await.expect("no longer served");

@@ -2,11 +2,14 @@
 
 mod access;
 mod artifacts;
+mod audit;
+mod curves;
 mod datasets;
 mod endpoints;
 mod events;
 mod foreign;
 mod jobs;
+mod logged_metrics;
 mod migrations;
 mod models;
 mod portable;

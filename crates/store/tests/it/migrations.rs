@@ -2,7 +2,7 @@
 
 use crate::support::{NOW, behind, on_both_empty, refused};
 use kaogong_domain::ErrorKind;
-use kaogong_store::Store;
+use kaogong_store::{Store, StoreUrl};
 
 #[tokio::test]
 async fn opening_again_changes_nothing() {
@@ -46,4 +46,19 @@ async fn two_first_opens_at_once_make_one_database() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_files_of_sqlite_are_for_this_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(&StoreUrl::Sqlite(folder.path().join("it.db"))).await.expect("it opens");
+    store.first_start("hash", NOW).await.expect("it starts");
+    let files: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").flatten().collect();
+    assert!(files.len() >= 2, "the database and its log");
+    for file in files {
+        let mode = file.metadata().expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.file_name());
+    }
+    store.close().await;
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{NOW, World, on_both, refused};
 use kaogong_domain::{ErrorKind, Problem, ids::JobId, runs::MetricPoint};
-use kaogong_store::{ArtifactOwner, Comparator, Field, NewArtifact, NewJobRow, Operand, RunFilter, RunSearch};
+use kaogong_store::{ArtifactOwner, Comparator, Field, NewArtifact, NewJobRow, Operand, RunFilter, RunLog, RunSearch};
 use std::collections::BTreeMap;
 
 async fn names(w: &World, field: Field, comparator: Comparator, operand: Operand) -> Result<Vec<String>, Problem> {
@@ -74,7 +74,7 @@ async fn a_text_that_postgresql_cannot_hold_is_refused_by_both() {
     on_both("nul", async |w| {
         let run = w.run(w.project, "run").await;
         let tags = BTreeMap::from([("a".to_owned(), "b".to_owned()), ("k".to_owned(), "x\0y".to_owned())]);
-        refused(w.store.log_batch(w.project, run, &[], &tags, &[]).await, ErrorKind::Invalid);
+        refused(w.log(run, RunLog { tags, ..RunLog::default() }).await, ErrorKind::Invalid);
         let run = w.store.find_run(w.project, run).await.expect("it reads").expect("a run");
         assert!(run.tags.is_empty(), "half of the batch stayed");
     })
@@ -86,7 +86,7 @@ async fn numbers_at_the_edge_come_back() {
     on_both("edges", async |w| {
         let run = w.run(w.project, "run").await;
         let point = |key: &str, value, step| MetricPoint { key: key.to_owned(), value, timestamp_ms: 5, step };
-        let points = [
+        let points = vec![
             point("nan", f64::NAN, 0),
             point("inf", f64::INFINITY, 0),
             point("small", f64::MIN_POSITIVE, 0),
@@ -99,7 +99,7 @@ async fn numbers_at_the_edge_come_back() {
             point("won", 1.0, 0),
         ];
         for _ in 0..2 {
-            w.store.log_batch(w.project, run, &[], &BTreeMap::new(), &points).await.expect("it logs");
+            w.log(run, RunLog { metrics: points.clone(), ..RunLog::default() }).await.expect("it logs");
         }
         let newest = w.store.find_run(w.project, run).await.expect("it reads").expect("a run").metrics;
         let value = |key: &str| newest.iter().find(|it| it.key == key).expect("a metric").value;
@@ -108,7 +108,7 @@ async fn numbers_at_the_edge_come_back() {
             [value("inf"), value("small"), value("steps"), value("won")],
             [f64::MAX, f64::MIN_POSITIVE, 2.0, 1.0]
         );
-        assert_eq!(w.store.metric_history(run, "steps", 0, 10).await.expect("it reads").len(), 2);
+        assert_eq!(w.store.metric_history(run, "steps", None, 10).await.expect("it reads").len(), 2);
     })
     .await;
 }
@@ -120,7 +120,7 @@ async fn a_thousand_metrics_go_in_one_batch() {
         let points: Vec<MetricPoint> = (0..1000)
             .map(|it| MetricPoint { key: format!("m{it:04}"), value: f64::from(it), timestamp_ms: 1, step: 0 })
             .collect();
-        w.store.log_batch(w.project, run, &[], &BTreeMap::new(), &points).await.expect("it logs");
+        w.log(run, RunLog { metrics: points.clone(), ..RunLog::default() }).await.expect("it logs");
         assert_eq!(w.store.find_run(w.project, run).await.expect("it reads").expect("a run").metrics, points);
     })
     .await;
@@ -129,7 +129,7 @@ async fn a_thousand_metrics_go_in_one_batch() {
 #[tokio::test]
 async fn searching_jobs_takes_letters_as_they_are() {
     on_both("job names", async |w| {
-        for name in ["train_digits", "trainXdigits", "50% off", "a\\b", "Train_Digits"] {
+        for name in ["train_digits", "trainXdigits", "50% off", "a\\b", "Train_Digits", "École", "ДАННЫЕ"] {
             let new = NewJobRow {
                 project_id: w.project,
                 name: name.to_owned(),
@@ -140,7 +140,17 @@ async fn searching_jobs_takes_letters_as_they_are() {
             };
             w.store.submit_job(new, &w.actor, NOW).await.expect("a job");
         }
-        for (text, expected) in [("train_d", 2), ("%", 1), ("\\", 1), ("_", 2), ("", 5)] {
+        for (text, expected) in [
+            ("train_d", 2),
+            ("%", 1),
+            ("\\", 1),
+            ("_", 2),
+            ("École", 1),
+            ("éCOLE", 0),
+            ("ÉCOLE", 1),
+            ("ДАН", 1),
+            ("", 7),
+        ] {
             let (rows, total) = w.store.list_jobs(w.project, None, Some(text), 0, 10).await.expect("it searches");
             assert_eq!((rows.len(), total), (expected, expected as u64), "{text:?}");
         }
@@ -156,11 +166,13 @@ async fn deleting_a_folder_of_artifacts_takes_its_own_and_no_others() {
             let new = NewArtifact { path: path.to_owned(), hash: "h".to_owned(), size: 1, media_type: None };
             w.store.put_artifact(w.project, owner, new, &w.actor, NOW).await.expect("an artifact");
         }
-        assert_eq!(w.store.delete_artifacts(w.project, owner, "model").await.expect("it deletes"), 3);
-        assert_eq!(w.store.delete_artifacts(w.other, owner, "models").await.expect("it deletes"), 0);
-        assert_eq!(w.store.delete_artifacts(w.project, owner, "模型").await.expect("it deletes"), 1);
+        assert_eq!(w.store.delete_artifacts(w.project, owner, "model", &w.actor, NOW).await.expect("it deletes"), 3);
+        assert_eq!(w.store.delete_artifacts(w.other, owner, "models", &w.actor, NOW).await.expect("it deletes"), 0);
+        assert_eq!(w.store.delete_artifacts(w.project, owner, "模型", &w.actor, NOW).await.expect("it deletes"), 1);
         let left = w.store.list_artifacts(w.project, owner).await.expect("it lists");
         assert_eq!(left.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["mod_l/e", "models/d"]);
+        assert_eq!(w.store.delete_artifacts(w.project, owner, "", &w.actor, NOW).await.expect("all of them"), 2);
+        assert!(w.store.list_artifacts(w.project, owner).await.expect("it lists").is_empty());
     })
     .await;
 }

@@ -1,12 +1,12 @@
 //! Searching runs: every field, comparator and order, alike on both databases.
 
-use crate::support::{NOW, World, on_both, refused};
+use crate::support::{NOW, World, behind, on_both, refused};
 use kaogong_domain::{
     ErrorKind,
     runs::{MetricPoint, RunStatus},
 };
 use kaogong_store::{
-    Comparator as C, Direction, Field, Lifecycle, NewRunRow, Operand, RunFilter, RunOrder, RunPatch, RunSearch,
+    Comparator as C, Direction, Field, Lifecycle, NewRunRow, Operand, RunFilter, RunLog, RunOrder, RunRow, RunSearch,
 };
 use std::collections::BTreeMap;
 
@@ -27,14 +27,16 @@ async fn three_runs(w: &World) {
         if name == "c" {
             continue;
         }
-        let params = [("opt".to_owned(), optimizer.to_owned())];
+        let params = vec![("opt".to_owned(), optimizer.to_owned())];
         let tags = BTreeMap::from([("kind".to_owned(), name.repeat(2))]);
-        let points = [MetricPoint { key: "acc".to_owned(), value: acc, timestamp_ms: 1, step: 1 }];
-        w.store.log_batch(w.project, run, &params, &tags, &points).await.expect("logged");
+        let points = vec![MetricPoint { key: "acc".to_owned(), value: acc, timestamp_ms: 1, step: 1 }];
+        w.log(run, RunLog { params, tags, metrics: points, ..RunLog::default() }).await.expect("logged");
         if name == "a" {
-            let ended_at = Some(w.later(50));
-            let patch = RunPatch { status: Some(RunStatus::Finished), ended_at, ..RunPatch::default() };
-            w.store.update_run(w.project, run, patch, &w.actor, NOW).await.expect("ended");
+            let end = |it: &mut RunRow| {
+                (it.status, it.ended_at) = (RunStatus::Finished, Some(w.later(50)));
+                Ok(())
+            };
+            w.store.change_run(w.project, run, end, &w.actor, NOW).await.expect("ended");
         }
     }
 }
@@ -153,6 +155,68 @@ async fn pages_lifecycles_and_projects() {
         assert!(w.store.search_runs(w.other, &all).await.expect("a page").is_empty());
         assert_eq!(w.store.count_runs(w.other, &all).await.expect("a count"), 0);
         assert_eq!(names(w, RunSearch { experiments: vec![], ..all }).await, "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_run_more_than_a_page_is_found() {
+    on_both("the largest page", async |w| {
+        three_runs(w).await;
+        let limit = u32::try_from(kaogong_domain::runs::limits::SEARCH_RUNS_MAX).expect("small") + 1;
+        let rows = w.store.search_runs(w.project, &RunSearch { limit, ..search(w).await }).await.expect("a page");
+        assert_eq!(rows.len(), 3);
+        // The limit itself cannot be seen with three runs: with 50,001 it can, made in one statement.
+        let sql = "INSERT INTO runs (id, experiment_id, project_id, name, status, user_name, started_at, lifecycle, \
+            dataset_versions, inputs, outputs, created_at) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+            WHERE i < 50001) SELECT 'run_' || LPAD_I, r.experiment_id, r.project_id, 'x', 'RUNNING', '', 0, 'active', '[]', \
+            '[]', '[]', 0 FROM n, runs r WHERE r.name = 'a'";
+        let place = match w.store.dialect() {
+            kaogong_store::Dialect::Sqlite => "printf('%026d', i)",
+            kaogong_store::Dialect::Postgres => "lpad(CAST(i AS TEXT), 26, '0')",
+        };
+        behind(&w.url, &[&sql.replace("LPAD_I", place)]).await;
+        let filters = vec![RunFilter { field: Field::Name, comparator: C::Equal, operand: text("x") }];
+        let many = RunSearch { limit, filters, ..search(w).await };
+        let found = w.store.search_runs(w.project, &many).await.expect("a page");
+        assert_eq!(found.len(), limit as usize, "the last one tells that there is another page");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_like_pattern_has_a_limit() {
+    on_both("long patterns", async |w| {
+        three_runs(w).await;
+        for comparator in [C::Like, C::ILike] {
+            let filter = |length| RunFilter { field: Field::Name, comparator, operand: text(&"*".repeat(length)) };
+            let with = async |length| RunSearch { filters: vec![filter(length)], ..search(w).await };
+            assert_eq!(names(w, with(8_000).await).await, "");
+            refused(w.store.search_runs(w.project, &with(8_001).await).await, ErrorKind::Invalid);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn letters_of_any_language_are_found_as_they_are() {
+    on_both("letters", async |w| {
+        for name in ["École A", "Straße", "ДАННЫЕ", "数据"] {
+            w.run(w.project, name).await;
+        }
+        for (comparator, pattern, expected) in [
+            (C::ILike, "École%", "École A"),
+            (C::ILike, "École a", "École A"),
+            (C::ILike, "éCOLE%", ""),
+            (C::ILike, "STRAßE", "Straße"),
+            (C::ILike, "ДАН%", "ДАННЫЕ"),
+            (C::ILike, "дан%", ""),
+            (C::ILike, "%数据%", "数据"),
+            (C::Like, "École%", "École A"),
+        ] {
+            let filters = vec![RunFilter { field: Field::Name, comparator, operand: text(pattern) }];
+            assert_eq!(names(w, RunSearch { filters, ..search(w).await }).await, expected, "{comparator:?} {pattern}");
+        }
     })
     .await;
 }

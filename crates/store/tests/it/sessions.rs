@@ -1,12 +1,12 @@
 //! Tokens, sessions, one-time links and wrong passwords.
 
-use crate::support::{NOW, World, on_both, refused};
+use crate::support::{NOW, World, behind, on_both, refused};
 use kaogong_domain::{
     ErrorKind, Timestamp,
     access::Scopes,
     ids::{AttemptId, JobId, UserId},
 };
-use kaogong_store::{Actor, NewSessionRow, NewTokenRow};
+use kaogong_store::{Actor, EventFilter, NewSessionRow, NewTokenRow};
 
 fn token(w: &World, hash: &str) -> NewTokenRow {
     NewTokenRow {
@@ -101,10 +101,16 @@ async fn a_link_works_once() {
         assert!(w.store.consume_sign_in_link("x", w.later(2)).await.expect("it reads").is_none());
         w.store.create_sign_in_link("y", w.admin, w.later(10), &w.actor, NOW).await.expect("a link");
         assert!(w.store.consume_sign_in_link("y", w.later(10)).await.expect("it reads").is_none());
+        w.store.create_sign_in_link("p", w.admin, w.later(10), &w.actor, NOW).await.expect("a link");
+        w.store.set_password(w.admin, "new".to_owned(), &w.actor, NOW).await.expect("a password");
+        assert!(w.store.consume_sign_in_link("p", NOW).await.expect("it reads").is_none(), "another password voids it");
         w.store.create_sign_in_link("z", w.admin, w.later(10), &w.actor, NOW).await.expect("a link");
         let (a, b) = tokio::join!(w.store.consume_sign_in_link("z", NOW), w.store.consume_sign_in_link("z", NOW));
         let taken = [a, b].into_iter().filter(|it| it.as_ref().expect("it reads").is_some()).count();
         assert_eq!(taken, 1, "one of two takers at once");
+        w.store.create_sign_in_link("d", w.admin, w.later(10), &w.actor, NOW).await.expect("a link");
+        w.store.disable_user(w.admin, &w.actor, NOW).await.expect("disabled");
+        assert!(w.store.consume_sign_in_link("d", NOW).await.expect("it reads").is_none(), "disabling voids it");
     })
     .await;
 }
@@ -121,8 +127,55 @@ async fn wrong_passwords_are_counted_by_name_and_address() {
         };
         assert_eq!((count("ada", "::1", 0).await, count("ada", "::1", 2).await), (3, 1));
         assert_eq!((count("ada", "::2", 0).await, count("bob", "::1", 0).await), (1, 0));
+        w.store.note_wrong_password("bob", "::1", w.later(4)).await.expect("noted");
+        let of = async |address: &str, since: i64| {
+            w.store.count_wrong_passwords_of_address(address, w.later(since)).await.expect("counted")
+        };
+        assert_eq!((of("::1", 0).await, of("::1", 3).await, of("::3", 0).await), (4, 1, 0));
         w.store.note_wrong_password("ada", "::1", w.later(48 * 3600 * 1000)).await.expect("noted");
         assert_eq!(count("ada", "::1", 0).await, 1, "the old ones are forgotten");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_of_nobody_are_told_of_once_and_never_written_down() {
+    on_both("unknown names", async |w| {
+        let before = w.store.newest_event().await.expect("a number");
+        for at in 1..20 {
+            w.store.note_wrong_password(&format!("hunter{at}"), "::1", w.later(at)).await.expect("noted");
+        }
+        let told = async |after| {
+            let filter = EventFilter { after: Some(after), limit: 100, ..EventFilter::default() };
+            w.store.list_events(&filter).await.expect("events")
+        };
+        let events = told(before).await;
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].action.as_str(), events[0].object_name.as_deref()), ("sign_in.refused", None));
+        assert!(!format!("{events:?}").contains("hunter"), "it may be a password: {events:?}");
+        w.store.note_wrong_password("hunter", "::2", w.later(30)).await.expect("noted");
+        w.store.note_wrong_password("hunter", "::1", w.later(2 * 3600 * 1000)).await.expect("noted");
+        assert_eq!(told(before).await.len(), 3, "another address, and later again");
+        for at in 1..4 {
+            w.store.note_wrong_password("admin", "::1", w.later(at)).await.expect("noted");
+        }
+        assert_eq!(told(before).await.len(), 6, "those of users that are there are all told");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_passwords_do_not_fill_the_disk() {
+    on_both("many wrong passwords", async |w| {
+        let sql = format!(
+            "INSERT INTO wrong_passwords (name, address, at) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 \
+             FROM n WHERE i < 21000) SELECT 'x', 'many', {} + i FROM n",
+            NOW.as_ms()
+        );
+        behind(&w.url, &[&sql]).await;
+        w.store.note_wrong_password("x", "many", w.later(30_000)).await.expect("noted");
+        let left = w.store.count_wrong_passwords_of_address("many", NOW).await.expect("counted");
+        assert!((20_000..=20_002).contains(&left), "{left}");
     })
     .await;
 }

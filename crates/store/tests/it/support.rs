@@ -3,10 +3,10 @@
 use kaogong_domain::{
     ErrorKind, Problem, Secret, Timestamp,
     datasets::DatasetKind,
-    ids::{ExperimentId, ModelVersionId, ProjectId, RunId, UserId, VersionId},
+    ids::{ExperimentId, LoggedModelId, ModelVersionId, ProjectId, RunId, UserId, VersionId},
     names::Name,
 };
-use kaogong_store::{Actor, NewModelVersionRow, NewRunRow, NewVersion, Store, StoreUrl};
+use kaogong_store::{Actor, NewLoggedModel, NewModelVersionRow, NewRunRow, NewVersion, RunLog, Store, StoreUrl};
 use sqlx::{AnyConnection, Connection};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -16,6 +16,7 @@ pub(crate) const NOW: Timestamp = Timestamp(1_750_000_000_000);
 /// A started store.
 pub(crate) struct World {
     pub(crate) store: Store,
+    pub(crate) url: StoreUrl,
     pub(crate) admin: UserId,
     pub(crate) actor: Actor,
     /// The project `default`.
@@ -95,7 +96,7 @@ pub(crate) async fn on_both(name_of_story: &str, story: impl AsyncFn(&World)) {
         let (first, _) = store.find_project(&name("default"), admin).await.expect("it reads").expect("it is there");
         let other = store.create_project(&name("default"), &name("other"), "Other", admin, &actor, NOW).await;
         let other = other.expect("a second project").id;
-        let world = World { store, admin, actor, project: first.id, other };
+        let world = World { store, url: url.clone(), admin, actor, project: first.id, other };
         eprintln!("{name_of_story} on {:?}", world.store.dialect());
         story(&world).await;
         world.store.verify_events().await.expect("the event chain is whole");
@@ -150,6 +151,19 @@ impl World {
     pub(crate) async fn run(&self, project: ProjectId, name: &str) -> RunId {
         let new = self.new_run(project, name).await;
         self.store.create_run(project, new, &self.actor, NOW).await.expect("a run").row.id
+    }
+
+    /// What a run logs in one call.
+    pub(crate) async fn log(&self, run: RunId, log: RunLog) -> Result<(), Problem> {
+        self.store.log_batch(self.project, run, &log, &self.actor, NOW).await
+    }
+
+    /// A logged model of the project's default experiment.
+    pub(crate) async fn logged_model(&self, name: &str) -> LoggedModelId {
+        let new = NewLoggedModel { name: name.to_owned(), ..NewLoggedModel::default() };
+        let experiment = self.experiment(self.project).await;
+        let made = self.store.create_logged_model(self.project, experiment, new, &self.actor, NOW).await;
+        made.expect("a logged model").id
     }
 
     /// Version 1 of a new model.

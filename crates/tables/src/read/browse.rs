@@ -15,6 +15,10 @@ use lance::dataset::ProjectionRequest;
 use std::collections::HashSet;
 
 const DOING: &str = "read a dataset version";
+/// Rows of long values read first, until it is known how long they are.
+const FIRST_ROWS: usize = 8;
+/// What is read together of long values, in bytes.
+const READ_BYTES: usize = 16 << 20;
 
 /// One page.
 pub(crate) async fn page(index: &VersionIndex, query: &BrowseQuery) -> Result<Page, Problem> {
@@ -80,7 +84,7 @@ async fn keep_with_text(index: &VersionIndex, places: &mut Vec<u32>, text: &str)
     }
     let failed = lance_errors::lance(DOING);
     let mut scan = index.items.scan();
-    scan.project(&columns).map_err(&failed)?;
+    scan.project(&columns).map_err(&failed)?.batch_size_bytes(READ_BYTES as u64);
     let mut batches = scan.try_into_stream().await.map_err(&failed)?;
     let (mut first, mut found) = (0u32, HashSet::new());
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {
@@ -108,17 +112,36 @@ fn text_columns(index: &VersionIndex) -> Vec<String> {
 }
 
 async fn rows_at(index: &VersionIndex, places: &[u32]) -> Result<Rows, Problem> {
-    let batch = match index.kind {
-        DatasetKind::Images => take(index, places, &layout::FACTS).await?,
-        DatasetKind::Table => {
-            let names: Vec<_> = index.items.schema().fields.iter().map(|it| it.name.as_str()).collect();
-            take(index, places, &names).await?
-        }
-    };
     match index.kind {
-        DatasetKind::Images => image_rows(index, places, &batch).map(Rows::Images),
-        DatasetKind::Table => table_rows(index, places, &batch).map(Rows::Table),
+        DatasetKind::Images => {
+            let batch = take(index, places, &layout::FACTS).await?;
+            image_rows(index, places, &batch).map(Rows::Images)
+        }
+        DatasetKind::Table => table_rows_at(index, places).await.map(Rows::Table),
     }
+}
+
+/// Rows of a table, read a few at a time while their values turn out to be long: a page shows little of each.
+async fn table_rows_at(index: &VersionIndex, places: &[u32]) -> Result<Vec<TableRow>, Problem> {
+    let fields = &index.items.schema().fields;
+    let names: Vec<_> = fields.iter().map(|it| it.name.as_str()).collect();
+    let is_short = fields.iter().skip(1).all(|it| it.data_type().is_primitive() || it.data_type() == DataType::Boolean);
+    let (mut step, mut begin) = (if is_short { places.len().max(1) } else { FIRST_ROWS }, 0);
+    let mut rows = Vec::with_capacity(places.len());
+    while begin < places.len() {
+        let end = (begin + step).min(places.len());
+        let some = &places[begin..end];
+        let batch = take(index, some, &names).await?;
+        let bytes = batch.get_array_memory_size();
+        rows.extend(table_rows(index, some, &batch)?);
+        begin = end;
+        step = match bytes {
+            it if it > READ_BYTES => (step / 4).max(1),
+            it if it <= READ_BYTES / 4 => step * 4,
+            _ => step,
+        };
+    }
+    Ok(rows)
 }
 
 /// Reads rows by position.
@@ -133,12 +156,19 @@ fn table_rows(index: &VersionIndex, places: &[u32], batch: &RecordBatch) -> Resu
     let columns = batch.columns().iter().skip(1);
     let columns: Result<Vec<_>, _> = columns.map(|it| values::json(it.as_ref())).collect();
     let mut columns = columns.map_err(lance_errors::arrow(DOING))?;
+    for value in columns.iter_mut().flatten() {
+        if let serde_json::Value::String(text) = value {
+            values::cut(text);
+        }
+    }
     let target = index.target.as_deref().and_then(|it| batch.column_by_name(it));
     let labels = target.map(|it| values::texts(it.as_ref())).transpose().map_err(lance_errors::arrow(DOING))?;
+    let mut labels = labels.unwrap_or_default();
+    labels.iter_mut().flatten().for_each(values::cut);
     let rows = places.iter().enumerate().map(|(row, place)| TableRow {
         item: index.id(*place as usize),
         row: u64::from(*place),
-        label: labels.as_ref().and_then(|it| it[row].clone()),
+        label: labels.get(row).cloned().flatten(),
         split: index.split(*place as usize),
         values: columns.iter_mut().map(|it| std::mem::take(&mut it[row])).collect(),
     });

@@ -24,6 +24,8 @@ use tokio::{runtime::Handle, sync::mpsc};
 /// Pieces between the writer and whoever sends them on.
 const PIECES: usize = 4;
 const PIECE_BYTES: usize = 256 << 10;
+/// What is read together, in bytes.
+const BATCH_BYTES: u64 = 16 << 20;
 const DOING: &str = "export a table";
 
 /// Starts the export on a blocking thread; dropping the stream ends it.
@@ -36,7 +38,7 @@ pub(crate) async fn stream(index: Arc<VersionIndex>, query: ExportQuery) -> Resu
     let stored: Vec<_> = columns.iter().map(|it| it.name().as_str()).collect();
     let failed = lance_errors::lance(DOING);
     let mut scan = index.items.scan();
-    scan.project(&stored).map_err(&failed)?;
+    scan.project(&stored).map_err(&failed)?.batch_size_bytes(BATCH_BYTES);
     let rows = scan.try_into_stream().await.map_err(&failed)?;
     let fields = columns.iter().map(|it| Field::new(layout::file_name_of(it), it.data_type().clone(), true));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));

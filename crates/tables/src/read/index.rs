@@ -266,7 +266,7 @@ pub(crate) async fn each_batch(
 ) -> Result<(), Problem> {
     let failed = lance_errors::lance("read a dataset version");
     let mut scan = dataset.scan();
-    scan.project(columns).map_err(&failed)?;
+    scan.project(columns).map_err(&failed)?.batch_size_bytes(16 << 20);
     let mut batches = scan.try_into_stream().await.map_err(&failed)?;
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {
         act(&batch).map_err(lance_errors::arrow("read a dataset version"))?;

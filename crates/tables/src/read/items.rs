@@ -112,7 +112,9 @@ pub(crate) async fn verify(index: Arc<VersionIndex>) -> Result<VerifyReport, Pro
     let mut report = VerifyReport::default();
     if index.kind == DatasetKind::Table {
         let failed = lance_errors::lance("read a dataset version");
-        let mut batches = index.items.scan().try_into_stream().await.map_err(&failed)?;
+        let mut scan = index.items.scan();
+        scan.batch_size_bytes(BATCH_BYTES);
+        let mut batches = scan.try_into_stream().await.map_err(&failed)?;
         while let Some(batch) = batches.try_next().await.map_err(&failed)? {
             report.items += batch.num_rows() as u64;
             report.bytes += batch.get_array_memory_size() as u64;

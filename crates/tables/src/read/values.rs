@@ -10,6 +10,7 @@ use arrow_cast::{
     display::{ArrayFormatter, FormatOptions},
 };
 use arrow_schema::{ArrowError, DataType};
+use kaogong_data::tables::TableRow;
 use serde_json::Value;
 
 /// Whole numbers up to here are the same in JavaScript.
@@ -43,6 +44,17 @@ pub(crate) fn json(column: &dyn Array) -> Result<Vec<Value>, ArrowError> {
     })
 }
 
+/// Cuts a text that is too long for a page, and marks it.
+pub(crate) fn cut(text: &mut String) {
+    if text.len() > TableRow::CELL_CHARS_MAX
+        && let Some((end, _)) = text.char_indices().nth(TableRow::CELL_CHARS_MAX)
+    {
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+}
+
 /// A whole number, as text where JavaScript would round it.
 pub(crate) fn whole(number: i128) -> Value {
     match i64::try_from(number) {
@@ -68,6 +80,15 @@ pub(crate) fn texts(column: &dyn Array) -> Result<Vec<Option<String>>, ArrowErro
 mod tests {
     use super::*;
     use arrow_array::{BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
+
+    #[test]
+    fn long_texts_are_cut_and_marked() {
+        for (text, chars, marked) in [("é".repeat(2000), 2000, false), ("é".repeat(2001), 2001, true)] {
+            let mut shown = text.clone();
+            cut(&mut shown);
+            assert_eq!((shown.chars().count(), shown.ends_with('…'), shown == text), (chars, marked, !marked));
+        }
+    }
 
     #[test]
     fn every_kind_of_value_becomes_json_without_loss() {

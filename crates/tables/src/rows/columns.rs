@@ -2,11 +2,14 @@
 
 use crate::layout;
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_cast::{CastOptions, cast, cast_with_options};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use kaogong_data::tables::ColumnKind;
 use kaogong_domain::Problem;
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// The most columns of a table.
 const COLUMNS_MAX: usize = 10_000;
@@ -60,15 +63,45 @@ fn plain(data_type: &DataType) -> DataType {
     }
 }
 
+/// A batch without encodings that only save space in memory, so that its size is what it will take in the table.
+pub(super) fn unpacked(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    if batch.columns().iter().all(|it| plain(it.data_type()) == *it.data_type()) {
+        return Ok(batch);
+    }
+    let columns: Result<Vec<_>, _> = batch.columns().iter().map(|it| cast(it, &plain(it.data_type()))).collect();
+    let columns = columns?;
+    let fields = batch.schema_ref().fields().iter().zip(&columns);
+    let fields: Vec<_> = fields.map(|(it, column)| Field::new(it.name(), column.data_type().clone(), true)).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
+/// What tells the columns of a file apart: their names, and for nameless ones which of these it is.
+fn keys(fields: &[Field]) -> Vec<(String, usize)> {
+    let mut nameless = 0;
+    let key = |it: &Field| {
+        let name = layout::file_name_of(it).trim().to_owned();
+        nameless += usize::from(name.is_empty());
+        let which = if name.is_empty() { nameless } else { 0 };
+        (name, which)
+    };
+    fields.iter().map(key).collect()
+}
+
 /// Where each table column lies in the file, after checking that the file has the base version's columns.
 pub(super) fn matched(file: &[Field], base: &[Field]) -> Result<Vec<usize>, Problem> {
-    let name = |it: &Field| layout::file_name_of(it).trim().to_owned();
-    let (file, base): (Vec<_>, Vec<_>) = (file.iter().map(name).collect(), base.iter().map(name).collect());
-    let missing: Vec<_> = base.iter().filter(|it| !file.contains(it)).map(|it| format!("`{it}`")).collect();
-    let extra: Vec<_> = file.iter().filter(|it| !base.contains(it)).map(|it| format!("`{it}`")).collect();
-    if missing.is_empty() && extra.is_empty() {
-        return Ok(base.iter().filter_map(|it| file.iter().position(|other| other == it)).collect());
+    let (file, base) = (keys(file), keys(base));
+    let places: HashMap<_, _> = file.iter().enumerate().map(|(at, it)| (it, at)).collect();
+    let found: Vec<_> = base.iter().filter_map(|it| places.get(it).copied()).collect();
+    if found.len() == base.len() && base.len() == file.len() {
+        return Ok(found);
     }
+    let wanted: HashSet<_> = base.iter().collect();
+    let shown = |it: &(String, usize)| match it.1 {
+        0 => format!("`{}`", it.0),
+        which => format!("nameless column {which}"),
+    };
+    let missing: Vec<_> = base.iter().filter(|it| !places.contains_key(it)).map(shown).collect();
+    let extra: Vec<_> = file.iter().filter(|it| !wanted.contains(it)).map(shown).collect();
     let mut parts = Vec::new();
     if !missing.is_empty() {
         parts.push(format!("it lacks {}", missing.join(", ")));
@@ -83,7 +116,7 @@ pub(super) fn matched(file: &[Field], base: &[Field]) -> Result<Vec<usize>, Prob
 /// A batch of the file as the table's columns, without the id.
 pub(super) fn conform(batch: &RecordBatch, places: &[usize], columns: &[Field]) -> Result<Vec<ArrayRef>, Problem> {
     let strict = CastOptions { safe: false, ..CastOptions::default() };
-    let cast = |(place, column): (&usize, &Field)| {
+    let conformed = |(place, column): (&usize, &Field)| {
         let values = batch.column(*place);
         if values.data_type() == column.data_type() {
             return Ok(values.clone());
@@ -93,7 +126,7 @@ pub(super) fn conform(batch: &RecordBatch, places: &[usize], columns: &[Field]) 
                 .hint(format!("the dataset keeps it as {}; convert the file", column.data_type()))
         })
     };
-    places.iter().zip(columns).map(cast).collect()
+    places.iter().zip(columns).map(conformed).collect()
 }
 
 /// The columns of a table version, without the id.
@@ -176,5 +209,15 @@ mod tests {
             matched(&other, &base).expect_err("other columns").text,
             "the file's columns are not those of the dataset: it lacks `b.c`; it has also `d`"
         );
+    }
+
+    #[test]
+    fn nameless_columns_are_matched_one_by_one() {
+        let base = stored(&fields(&["", "a", ""])).expect("columns");
+        let file = stored(&fields(&["a", "", ""])).expect("columns");
+        assert_eq!(matched(&file, &base).expect("the same columns"), [1, 0, 2]);
+        let fewer = stored(&fields(&["a", ""])).expect("columns");
+        let problem = matched(&fewer, &base).expect_err("one is missing");
+        assert!(problem.text.ends_with("it lacks nameless column 2"), "{}", problem.text);
     }
 }

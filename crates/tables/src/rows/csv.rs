@@ -1,10 +1,15 @@
 //! CSV files: separator, types over the whole file, and errors that name line and column.
 
-use super::{columns, source::Opened};
-use crate::write::BATCH_ROWS;
+use super::{
+    columns,
+    source::{BATCH_BYTES, Opened, check_rows},
+};
 use arrow_csv::{ReaderBuilder, reader::Format};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
-use kaogong_data::tables::CsvOptions;
+use kaogong_data::{
+    csv::{Seen, Watch},
+    tables::CsvOptions,
+};
 use kaogong_domain::Problem;
 use std::{
     fs::File,
@@ -17,8 +22,12 @@ use std::{
 const HEADER_BYTES_MAX: u64 = 4 << 20;
 const BUFFER_BYTES: usize = 1 << 20;
 
+/// Values decoded together: the reader takes 16 bytes for each, however short it is.
+const BATCH_CELLS: usize = 1 << 20;
+
 /// Opens a file. With `base`, its columns have the types of that version; else types are found by reading all
-/// of it: whole numbers, numbers, booleans, dates and moments, else text.
+/// of it: whole numbers, numbers, booleans, dates and moments, else text. Numbers with leading zeros are codes, so a
+/// column that has any is text.
 pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) -> Result<Opened, Problem> {
     let delimiter = delimiter(path, options)?;
     let format = || -> Result<Format, Problem> {
@@ -27,32 +36,57 @@ pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) ->
             nulls.parse().map_err(|_| Problem::invalid("the texts for \"no value\" are too many or too long"))?;
         Ok(Format::default().with_header(true).with_delimiter(delimiter).with_null_regex(pattern))
     };
-    let (found, rows) = format()?.infer_schema(text(path)?, None).map_err(|error| explain(&error, &[]))?;
-    let fields = columns::stored(found.fields())?;
+    let mut watch = Watch::new(text(path)?, delimiter);
+    let found = format()?.infer_schema(&mut watch, None);
+    let found = found.map_err(|error| watch.problem().unwrap_or_else(|| explain(&error, &[])));
+    let ((found, rows), seen) = (found?, watch.finish());
+    let mut fields = columns::stored(found.fields())?;
     if rows == 0 {
         return Err(Problem::invalid("the CSV file has a header and no rows").hint("add rows below the header"));
     }
-    let (mut fields, places) = match base {
-        None => ((0..fields.len()).map(|at| fields[at].clone()).collect(), (0..fields.len()).collect()),
-        Some(base) => (with_types_of(&fields, base), columns::matched(&fields, base)?),
+    check_rows(rows as u64)?;
+    let batch = seen.rows_within(BATCH_BYTES).min((BATCH_CELLS / fields.len()).max(1));
+    let places = match base {
+        None => (0..fields.len()).collect(),
+        Some(base) => columns::matched(&fields, base)?,
     };
-    if base.is_none() {
-        settle(&mut fields, || text(path), &format)?;
+    match base {
+        None => {
+            keep_codes(&mut fields, &seen);
+            settle(&mut fields, || text(path), &format, batch)?;
+        }
+        Some(base) => take_types(&mut fields, base, &places, &seen)?,
     }
     let schema = Arc::new(Schema::new(fields.clone()));
-    let reader =
-        ReaderBuilder::new(schema).with_format(format()?).with_batch_size(BATCH_ROWS).build_buffered(text(path)?);
+    let reader = ReaderBuilder::new(schema).with_format(format()?).with_batch_size(batch).build_buffered(text(path)?);
     let names = fields.iter().map(|it| crate::layout::file_name_of(it).trim().to_owned()).collect::<Vec<_>>();
     let reader = reader.map_err(|error| explain(&error, &names))?;
     let batches = reader.map(move |batch| batch.map_err(|error| explain(&error, &names)));
     Ok(Opened { columns: base.map_or(fields, <[Field]>::to_vec), places, batches: Box::new(batches) })
 }
 
-/// The file's columns with the types that the base version has.
-fn with_types_of(file: &[Field], base: &[Field]) -> Vec<Field> {
-    let name = |it: &Field| crate::layout::file_name_of(it).trim().to_owned();
-    let type_of = |one: &Field| base.iter().find(|it| name(it) == name(one)).map(|it| it.data_type().clone());
-    file.iter().map(|it| it.clone().with_data_type(type_of(it).unwrap_or(DataType::Utf8))).collect()
+/// Columns of numbers with leading zeros become text: `007` is not 7.
+fn keep_codes(fields: &mut [Field], seen: &Seen) {
+    for (at, field) in fields.iter_mut().enumerate() {
+        if field.data_type().is_numeric() && seen.leading_zero(at).is_some() {
+            *field = field.clone().with_data_type(DataType::Utf8);
+        }
+    }
+}
+
+/// Gives the file's columns the types that the base version has.
+fn take_types(fields: &mut [Field], base: &[Field], places: &[usize], seen: &Seen) -> Result<(), Problem> {
+    for (column, place) in base.iter().zip(places) {
+        if let Some(line) = seen.leading_zero(*place).filter(|_| column.data_type().is_numeric()) {
+            let name = crate::layout::file_name_of(column);
+            return Err(Problem::invalid(format!(
+                "line {line}, column `{name}`: a number with leading zeros, which the dataset would lose"
+            ))
+            .hint("remove the zeros, or import everything anew with `--mode replace`: such a column is kept as text"));
+        }
+        fields[*place] = fields[*place].clone().with_data_type(column.data_type().clone());
+    }
+    Ok(())
 }
 
 /// Finds columns whose values look like their type and are not (numbers beyond 64 bits, 31 February): these
@@ -61,6 +95,7 @@ fn settle<R: BufRead>(
     fields: &mut [Field],
     text: impl Fn() -> Result<R, Problem>,
     format: &impl Fn() -> Result<Format, Problem>,
+    batch: usize,
 ) -> Result<(), Problem> {
     for _ in 0..=fields.len() {
         let doubtful = |it: &Field| it.data_type().is_integer() || it.data_type().is_temporal();
@@ -69,7 +104,7 @@ fn settle<R: BufRead>(
             return Ok(());
         }
         let builder = ReaderBuilder::new(Arc::new(Schema::new(fields.to_vec()))).with_format(format()?);
-        let builder = builder.with_batch_size(BATCH_ROWS).with_projection(projection);
+        let builder = builder.with_batch_size(batch).with_projection(projection);
         let reader = builder.build_buffered(text()?).map_err(|error| explain(&error, &[]))?;
         let bad = reader.into_iter().find_map(Result::err);
         let Some(error) = bad else { return Ok(()) };
@@ -95,7 +130,8 @@ fn text(path: &Path) -> Result<BufReader<File>, Problem> {
         return Err(Problem::invalid("the CSV file is empty").hint("its first line must name the columns"));
     }
     if mark.starts_with(&[0xff, 0xfe]) || mark.starts_with(&[0xfe, 0xff]) {
-        return Err(Problem::invalid("the CSV file is written in UTF-16").hint("save it as UTF-8"));
+        return Err(Problem::invalid("the CSV file is written in UTF-16")
+            .hint("save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8 FILE > NEW`"));
     }
     let begin = if mark == [0xef, 0xbb, 0xbf] { 3 } else { 0 };
     file.seek(SeekFrom::Start(begin)).map_err(failed)?;
@@ -171,7 +207,8 @@ fn explain(error: &ArrowError, names: &[String]) -> Problem {
             .hint("look for a missing separator, or for a separator inside a value without quotes");
     }
     if message.contains("UTF-8") {
-        return Problem::invalid(format!("line {line} is not UTF-8")).hint("save the file as UTF-8");
+        return Problem::invalid(format!("line {line} is not UTF-8"))
+            .hint("save the file as UTF-8; from GBK: `iconv -f GBK -t UTF-8 FILE > NEW`");
     }
     Problem::invalid(format!("line {line} of the CSV file cannot be read: {message}"))
 }

@@ -2,16 +2,16 @@
 
 use super::{
     columns, csv, parquet,
-    source::{Gathered, Opened, RowSource, of_version, schema_of},
+    source::{BATCH_BYTES, Gathered, Opened, RowSource, of_version, schema_of},
 };
 use crate::{
     ids::IdSource,
     lance_errors::{self, Smuggled},
     layout,
-    read::index::VersionIndex,
+    read::index::IndexCache,
     store::Ground,
     write::{
-        collect::{self, Member, NO_CLASS},
+        collect,
         commit::{Parts, Tables},
         side,
     },
@@ -20,8 +20,8 @@ use arrow_array::RecordBatchIterator;
 use arrow_schema::{Field, Schema};
 use futures::TryStreamExt;
 use kaogong_data::{
-    split::{self, SplitKey},
-    tables::{Change, Committed, SplitPlan, TableFormat, TableImportPlan, VersionAt, VersionSummary, Warnings},
+    split,
+    tables::{Change, Committed, TableFormat, TableImportPlan, VersionAt, VersionSummary, Warnings},
 };
 use kaogong_domain::{Problem, datasets::DatasetKind};
 use lance::Dataset;
@@ -47,6 +47,7 @@ impl Drop for CancelOnDrop {
 pub(crate) async fn import(
     plan: TableImportPlan,
     tables: Tables,
+    indexes: Arc<IndexCache>,
     lock: OwnedMutexGuard<()>,
 ) -> Result<Committed, Problem> {
     if let Some(plan) = &plan.split {
@@ -56,12 +57,17 @@ pub(crate) async fn import(
     let _cancel = CancelOnDrop(cancelled.clone());
     let task = tokio::spawn(async move {
         let _lock = lock;
-        run(plan, tables, cancelled).await
+        run(plan, tables, &indexes, cancelled).await
     });
     task.await.map_err(lance_errors::task("import a table"))?
 }
 
-async fn run(plan: TableImportPlan, tables: Tables, cancelled: Arc<AtomicBool>) -> Result<Committed, Problem> {
+async fn run(
+    plan: TableImportPlan,
+    tables: Tables,
+    indexes: &IndexCache,
+    cancelled: Arc<AtomicBool>,
+) -> Result<Committed, Problem> {
     let began = SystemTime::now();
     let ids = IdSource::new(plan.now)?;
     // A file that cannot be read must not touch the tables, so it is looked at before the ground is prepared.
@@ -70,9 +76,10 @@ async fn run(plan: TableImportPlan, tables: Tables, cancelled: Arc<AtomicBool>) 
     let opened = open(&plan, fields).await?;
     let target = target(&plan, base.as_deref(), &opened.columns)?;
     let mut gathered = Gathered::new(&opened.columns, target.as_deref());
-    if let Some(base) = &base {
-        add_base(base, &opened.columns, &mut gathered).await?;
-    }
+    let base_rows = match &base {
+        Some(base) => Some(add_base(base, &opened.columns, &mut gathered).await?),
+        None => None,
+    };
     let gathered = Arc::new(Mutex::new(gathered));
     let (reason, schema) = (Smuggled::default(), schema_of(&opened, target.as_deref()));
     let source = RowSource {
@@ -99,7 +106,7 @@ async fn run(plan: TableImportPlan, tables: Tables, cancelled: Arc<AtomicBool>) 
     };
     let gathered =
         std::mem::replace(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner), Gathered::new(&[], None));
-    finish(&plan, &tables, Written { ground, items, gathered, ids, began, target }).await
+    finish(&plan, &tables, indexes, Written { ground, items, gathered, ids, began, target, base_rows }).await
 }
 
 struct Written {
@@ -109,23 +116,29 @@ struct Written {
     ids: IdSource,
     began: SystemTime,
     target: Option<String>,
+    /// Rows that were there; `None` when they are replaced.
+    base_rows: Option<u64>,
 }
 
-async fn finish(plan: &TableImportPlan, tables: &Tables, written: Written) -> Result<Committed, Problem> {
+async fn finish(
+    plan: &TableImportPlan,
+    tables: &Tables,
+    indexes: &IndexCache,
+    written: Written,
+) -> Result<Committed, Problem> {
     let rows = written.gathered.rows;
     let (columns, classes) = written.gathered.finish();
-    let members = members(rows, &classes, plan.split.as_ref());
-    let splits = collect::splits(&members, plan.split.as_ref());
-    let splits = side::splits(&members, &splits, written.ids).map_err(lance_errors::arrow("build splits"))?;
+    let splits = plan.split.as_ref().map(|it| collect::row_splits(rows, &classes, it, written.base_rows));
+    let splits = splits.and_then(|it| side::splits((0..).zip(it), written.ids));
     let parts = Parts { ground: written.ground, items: written.items, labels: None, splits, began: written.began };
     let pins = tables.commit(&plan.change, parts).await?;
-    let index = VersionIndex::load(tables, &VersionAt { dataset: plan.dataset, pins: pins.clone() }).await?;
+    let index = indexes.get(tables, &VersionAt { dataset: plan.dataset, pins: pins.clone() }).await?;
     let (classes, classes_total) = index.class_counts();
     let original = if plan.change == Change::Replace { plan.original.clone() } else { None };
     let file_bytes = std::fs::metadata(&plan.path).map_or(0, |it| it.len());
     let target = written.target.map(|stored| {
         let column = columns.iter().find(|it| it.stored_name.as_deref().unwrap_or(&it.name) == stored);
-        column.map_or(stored.clone(), |it| it.name.clone())
+        column.map_or(stored.clone(), |it| it.shown_name().to_owned())
     });
     let summary = VersionSummary {
         kind: DatasetKind::Table,
@@ -142,16 +155,6 @@ async fn finish(plan: &TableImportPlan, tables: &Tables, written: Written) -> Re
         warnings: Warnings::default(),
     };
     Ok(Committed { pins, summary })
-}
-
-fn members(rows: u64, classes: &[u32], plan: Option<&SplitPlan>) -> Vec<Member> {
-    let one = |number: u64| Member {
-        number,
-        class: classes.get(number as usize).copied().unwrap_or(NO_CLASS),
-        key: plan.map(|it| SplitKey::of_row(it.seed, number)),
-        given: None,
-    };
-    if plan.is_some() { (0..rows).map(one).collect() } else { Vec::new() }
 }
 
 async fn base_version(plan: &TableImportPlan, tables: &Tables) -> Result<Option<Arc<Dataset>>, Problem> {
@@ -192,14 +195,18 @@ fn target(plan: &TableImportPlan, base: Option<&Dataset>, fields: &[Field]) -> R
     }
 }
 
-/// Counts the base's rows into the facts about the columns.
-async fn add_base(base: &Dataset, fields: &[Field], gathered: &mut Gathered) -> Result<(), Problem> {
+/// Counts the base's rows into the facts about the columns; how many there are.
+async fn add_base(base: &Dataset, fields: &[Field], gathered: &mut Gathered) -> Result<u64, Problem> {
     let failed = lance_errors::lance("read the base version");
-    let mut batches = base.scan().try_into_stream().await.map_err(&failed)?;
+    let mut scan = base.scan();
+    scan.batch_size_bytes(BATCH_BYTES);
+    let mut batches = scan.try_into_stream().await.map_err(&failed)?;
+    let mut rows = 0;
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {
+        rows += batch.num_rows() as u64;
         gathered.add_facts(&of_version(&batch, fields)).map_err(lance_errors::arrow("read the base version"))?;
     }
-    Ok(())
+    Ok(rows)
 }
 
 /// A write that failed for a type that tables cannot hold is the file's matter.

@@ -22,6 +22,20 @@ use std::{
     },
 };
 
+/// The most rows of one import: the split of each is decided in memory.
+const ROWS_MAX: u64 = 50_000_000;
+/// What one batch should hold at most, in bytes; rows with pictures inside come in small batches.
+pub(super) const BATCH_BYTES: u64 = 16 << 20;
+
+/// Refuses a file of more rows than one import takes.
+pub(super) fn check_rows(rows: u64) -> Result<(), Problem> {
+    if rows <= ROWS_MAX {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("the file has {rows} rows, more than the {ROWS_MAX} of one import"))
+        .hint("cut it into parts: import the first, and add the others with `--mode append`"))
+}
+
 /// Batches of a file, in its own columns and types.
 pub(super) type FileBatches = Box<dyn Iterator<Item = Result<RecordBatch, Problem>> + Send>;
 
@@ -108,6 +122,8 @@ impl RowSource {
         let mut columns = conform(batch, &self.opened.places, &self.opened.columns)?;
         let mut gathered = self.gathered.lock().unwrap_or_else(PoisonError::into_inner);
         let first = gathered.rows;
+        // The file said how many rows it has; this one has more than it said.
+        check_rows(first + batch.num_rows() as u64)?;
         gathered.add(&columns, batch.num_rows()).map_err(&failed)?;
         let numbers = first..first + batch.num_rows() as u64;
         let ids = StringArray::from_iter_values(numbers.map(|it| self.ids.nth(it).to_string()));
@@ -133,4 +149,16 @@ pub(super) fn of_version(batch: &RecordBatch, fields: &[Field]) -> Vec<ArrayRef>
 /// The schema of the items table that these columns make.
 pub(super) fn schema_of(opened: &Opened, target: Option<&str>) -> SchemaRef {
     columns::schema(&opened.columns, target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_rows_than_fit_are_refused_with_a_way_out() {
+        check_rows(ROWS_MAX).expect("so many are fine");
+        let problem = check_rows(ROWS_MAX + 1).expect_err("one too many");
+        assert!(problem.text.contains("50000001 rows") && problem.hint.is_some_and(|it| it.contains("append")));
+    }
 }

@@ -7,7 +7,7 @@ use arrow_array::{
     types::{UInt8Type, UInt32Type, UInt64Type},
 };
 use kaogong_data::{
-    split::{self, Candidate, SplitKey},
+    split::{self, Candidate, Known, SplitKey},
     tables::{ClassCount, ImageFacts, SplitCount, SplitPlan, Warnings},
 };
 use kaogong_domain::datasets::Split;
@@ -42,6 +42,11 @@ impl Classes {
         self.names.get(number as usize).map(String::as_str)
     }
 
+    /// The names, each at the place of its number.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.names.len()
     }
@@ -57,10 +62,18 @@ pub(crate) struct Member {
     pub(crate) given: Option<Split>,
 }
 
-/// The split of every member: the given one, else by the plan. Aligned with `members`.
-pub(crate) fn splits(members: &[Member], plan: Option<&SplitPlan>) -> Vec<Option<Split>> {
+/// The split of every member: the given one, else by the plan. Aligned with `members`. `known` is what the base
+/// version holds, when there is one: it stays as it is, and what is added shares with it.
+pub(crate) fn splits(members: &[Member], plan: Option<&SplitPlan>, known: Option<&Known>) -> Vec<Option<Split>> {
     let mut splits: Vec<_> = members.iter().map(|it| it.given).collect();
     let Some(plan) = plan else { return splits };
+    if let Some(known) = known {
+        let added = |it: &Member| {
+            let key = it.key?;
+            known.get(key).or(it.given).or_else(|| Some(split::assign_added(plan, key, known)))
+        };
+        return members.iter().map(|it| added(it).or(it.given)).collect();
+    }
     let open: Vec<usize> = (0..members.len()).filter(|at| splits[*at].is_none()).collect();
     let candidates: Vec<_> =
         open.iter().filter_map(|at| members[*at].key.map(|key| Candidate { key, class: members[*at].class })).collect();
@@ -69,6 +82,21 @@ pub(crate) fn splits(members: &[Member], plan: Option<&SplitPlan>) -> Vec<Option
         splits[at] = Some(split);
     }
     splits
+}
+
+/// The split of every row of a table, of which `before` stand before this import; `None` without a base version.
+/// Tables are not copied as pictures are, so the number of a row stands for its content.
+pub(crate) fn row_splits(rows: u64, classes: &[u32], plan: &SplitPlan, before: Option<u64>) -> Vec<Split> {
+    if let Some(before) = before {
+        let known = Known::default();
+        let key = |row: u64| SplitKey::of_row(plan.seed, before + row);
+        return (0..rows).map(|row| split::assign_added(plan, key(row), &known)).collect();
+    }
+    let candidate = |row: u64| Candidate {
+        key: SplitKey::of_row(plan.seed, row),
+        class: classes.get(row as usize).copied().unwrap_or(NO_CLASS),
+    };
+    split::assign(plan, &(0..rows).map(candidate).collect::<Vec<_>>())
 }
 
 /// Facts over pictures.

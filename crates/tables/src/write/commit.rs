@@ -1,19 +1,22 @@
 //! The commit of a whole version: items, then labels and splits, each pinned; then the disk is made to hold it.
 
-use super::side;
+use super::side::SideRows;
 use crate::{
     lance_errors,
     store::{self, Ground, Table},
 };
-use arrow_array::RecordBatch;
 use kaogong_data::tables::{Change, VersionPins};
 use kaogong_domain::Problem;
 use lance::dataset::transaction::{Operation, Transaction};
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, SystemTime},
 };
+
+/// Files synced at once.
+const SYNCS_AT_ONCE: usize = 8;
 
 /// The three tables of one dataset.
 #[derive(Debug, Clone)]
@@ -28,8 +31,8 @@ pub(crate) struct Tables {
 pub(crate) struct Parts {
     pub(crate) ground: Ground,
     pub(crate) items: Transaction,
-    pub(crate) labels: Option<Vec<RecordBatch>>,
-    pub(crate) splits: Option<Vec<RecordBatch>>,
+    pub(crate) labels: Option<SideRows>,
+    pub(crate) splits: Option<SideRows>,
     /// When the import began: files written since are synced.
     pub(crate) began: SystemTime,
 }
@@ -43,27 +46,32 @@ impl Tables {
         }
     }
 
-    /// Commits a version. When this fails, nothing pins what was written.
+    /// Commits a version. When this fails, no row names what was committed, and a sweep removes it.
     pub(crate) async fn commit(&self, change: &Change, parts: Parts) -> Result<VersionPins, Problem> {
         let base = match change {
             Change::Replace => None,
             Change::Append { base } => Some(base),
         };
-        let began = parts.began;
-        let labels_version = side_version(&self.labels, base.and_then(|it| it.labels_version), parts.labels).await;
-        let splits_version = match &labels_version {
-            Ok(_) => side_version(&self.splits, base.and_then(|it| it.splits_version), parts.splits).await,
-            Err(_) => Ok(None),
-        };
-        let (labels_version, splits_version) = match (labels_version, splits_version) {
-            (Ok(labels), Ok(splits)) => (labels, splits),
-            (Err(problem), _) | (_, Err(problem)) => {
-                self.discard(&parts.items).await;
-                return Err(problem);
-            }
-        };
-        let files = files_of(&parts.items);
-        let mut items = match self.items.commit(&parts.ground, parts.items).await {
+        let (dir, began) = (self.dir.clone(), parts.began);
+        // The bytes of the items are the bulk; they reach the disk while the rest is still written.
+        let bulk: Vec<_> = files_of(&parts.items).iter().map(|it| self.items.dir().join("data").join(it)).collect();
+        let bulk = tokio::task::spawn_blocking(move || sync_all(&bulk));
+        let (items, labels, splits) = tokio::join!(
+            self.items_version(&parts.ground, parts.items),
+            side_version(&self.labels, base.and_then(|it| it.labels_version), parts.labels),
+            side_version(&self.splits, base.and_then(|it| it.splits_version), parts.splits),
+        );
+        let bulk = bulk.await.map_err(lance_errors::task("sync a dataset"))?;
+        let pins = VersionPins { items_version: items?, labels_version: labels?, splits_version: splits? };
+        bulk.map_err(lance_errors::io("sync a dataset"))?;
+        let synced = tokio::task::spawn_blocking(move || sync_since(&dir, began)).await;
+        synced.map_err(lance_errors::task("sync a dataset"))?.map_err(lance_errors::io("sync a dataset"))?;
+        Ok(pins)
+    }
+
+    async fn items_version(&self, ground: &Ground, written: Transaction) -> Result<u64, Problem> {
+        let files = files_of(&written);
+        let mut items = match self.items.commit(ground, written).await {
             Ok(items) => items,
             Err(problem) => {
                 remove_files(self.items.dir(), &files);
@@ -72,10 +80,7 @@ impl Tables {
         };
         store::index_ids(&mut items).await?;
         store::pin(&items).await?;
-        let dir = self.dir.clone();
-        let synced = tokio::task::spawn_blocking(move || sync_since(&dir, began)).await;
-        synced.map_err(lance_errors::task("sync a dataset"))?.map_err(lance_errors::io("sync a dataset"))?;
-        Ok(VersionPins { items_version: items.version_id(), labels_version, splits_version })
+        Ok(items.version_id())
     }
 
     /// Removes data files that were written and not committed.
@@ -99,18 +104,13 @@ impl Tables {
 }
 
 /// Writes the rows of a side table, if any, and returns the version to pin.
-async fn side_version(
-    table: &Table,
-    base: Option<u64>,
-    rows: Option<Vec<RecordBatch>>,
-) -> Result<Option<u64>, Problem> {
+async fn side_version(table: &Table, base: Option<u64>, rows: Option<SideRows>) -> Result<Option<u64>, Problem> {
     let Some(rows) = rows else { return Ok(base) };
     let ground = match base {
         Some(base) => table.ground_to_add(base).await?,
         None => table.ground_to_replace().await?,
     };
-    let source = side::stream(rows[0].schema(), rows);
-    let written = table.write(&ground, source).await.map_err(lance_errors::lance("write labels and splits"))?;
+    let written = table.write(&ground, rows.stream()).await.map_err(lance_errors::lance("write labels and splits"))?;
     let dataset = table.commit(&ground, written).await?;
     store::pin(&dataset).await?;
     Ok(Some(dataset.version_id()))
@@ -135,17 +135,42 @@ fn remove_files(table: &Path, files: &[String]) {
 
 /// Brings every file written since `began`, and the folders, safely onto the disk. Lance does not do this for
 /// local files, and a row of metadata must never name a version that a power cut can take away.
-fn sync_since(dir: &Path, began: SystemTime) -> std::io::Result<()> {
+fn sync_since(dir: &Path, began: SystemTime) -> io::Result<()> {
     // File systems keep coarser times than the clock tells.
     let since = began.checked_sub(Duration::from_secs(2)).unwrap_or(SystemTime::UNIX_EPOCH);
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let facts = entry.metadata()?;
-        if facts.is_dir() {
-            sync_since(&entry.path(), began)?;
-        } else if facts.modified().is_ok_and(|it| it >= since) {
-            fs::File::open(entry.path())?.sync_all()?;
+    let mut files = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    let mut at = 0;
+    while let Some(folder) = folders.get(at).cloned() {
+        at += 1;
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let facts = entry.metadata()?;
+            if facts.is_dir() {
+                folders.push(entry.path());
+            } else if facts.modified().is_ok_and(|it| it >= since) {
+                files.push(entry.path());
+            }
         }
     }
-    fs::File::open(dir)?.sync_all()
+    sync_all(&files)?;
+    // The name of a new dataset lies in the folder above.
+    folders.extend(dir.parent().map(Path::to_owned));
+    sync_all(&folders)
+}
+
+/// Syncs files or folders, several at a time: the disk then writes its journal once for all of them.
+fn sync_all(paths: &[PathBuf]) -> io::Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || -> io::Result<()> {
+        while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fs::File::open(path)?.sync_all()?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..SYNCS_AT_ONCE.min(paths.len())).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|it| it.join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())));
+        ended.collect()
+    })
 }

@@ -14,17 +14,20 @@ use crate::{
     ids::IdSource,
     lance_errors::{self, Smuggled},
     layout,
-    read::index::VersionIndex,
+    read::index::{IndexCache, VersionIndex},
     store::Ground,
 };
 use arrow_array::{RecordBatch, cast::AsArray};
 use async_trait::async_trait;
 use futures::{Stream, StreamExt, TryStreamExt};
 use kaogong_data::{
-    BlobHash, folder,
+    BlobHash,
+    folder::{self, Taken},
     images::FILE_BYTES_MAX,
-    split,
-    tables::{BadFiles, Committed, ImageImport, ImageImportPlan, ItemIn, VersionAt, VersionSummary, Warning},
+    split::{self, Known},
+    tables::{
+        BadFiles, Change, Committed, ImageImport, ImageImportPlan, ItemIn, VersionAt, VersionSummary, Warning, Warnings,
+    },
 };
 use kaogong_domain::{Problem, datasets::DatasetKind};
 use lance::{
@@ -36,7 +39,7 @@ use lance::{
     },
 };
 use std::{
-    collections::HashSet,
+    borrow::Cow,
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
@@ -68,12 +71,15 @@ struct Written {
 pub(crate) struct ImageWriter {
     plan: ImageImportPlan,
     tables: Tables,
+    indexes: Arc<IndexCache>,
     ids: IdSource,
     began: SystemTime,
     chunk: Chunk,
     chunk_bytes: usize,
     pushed: u64,
-    names: HashSet<[u8; 16]>,
+    taken: Taken,
+    /// What the base version holds; `None` when it is replaced.
+    known: Option<Known>,
     inbox: Option<mpsc::Sender<Message>>,
     writer: Option<JoinHandle<Result<Written, Problem>>>,
     gathered: Arc<Mutex<Gathered>>,
@@ -84,6 +90,7 @@ impl ImageWriter {
     pub(crate) async fn begin(
         plan: ImageImportPlan,
         tables: Tables,
+        indexes: Arc<IndexCache>,
         lock: OwnedMutexGuard<()>,
     ) -> Result<Self, Problem> {
         if let Some(plan) = &plan.split {
@@ -92,9 +99,15 @@ impl ImageWriter {
         let ids = IdSource::new(plan.now)?;
         let ground = tables.ground(&plan.change).await?;
         let gathered = Arc::new(Mutex::new(Gathered::default()));
-        let names = match &ground {
-            Ground::Add(base) => base_names(base, &gathered).await?,
-            Ground::Nothing | Ground::Replace(_) => HashSet::new(),
+        let (taken, known) = match (&ground, &plan.change) {
+            (Ground::Add(base), Change::Append { base: pins }) => {
+                let at = VersionAt { dataset: plan.dataset, pins: pins.clone() };
+                let index = indexes.get(&tables, &at).await?;
+                let seed = plan.split.as_ref().map_or(0, |it| it.seed);
+                let (taken, known) = look_at_base(base, &index, seed, &gathered).await?;
+                (taken, Some(known))
+            }
+            _ => (Taken::default(), None),
         };
         let (inbox, chunks) = mpsc::channel(INBOX_CHUNKS);
         let reason = Smuggled::default();
@@ -103,12 +116,14 @@ impl ImageWriter {
         Ok(Self {
             plan,
             tables,
+            indexes,
             ids,
             began: SystemTime::now(),
             chunk: Vec::new(),
             chunk_bytes: 0,
             pushed: 0,
-            names,
+            taken,
+            known,
             inbox: Some(inbox),
             writer: Some(writer),
             gathered,
@@ -161,19 +176,21 @@ impl ImageWriter {
         self.send(Message::End).await?;
         let written = self.joined().await?;
         let gathered = self.gathered(std::mem::take);
-        let splits = collect::splits(&gathered.members, self.plan.split.as_ref());
+        let splits = collect::splits(&gathered.members, self.plan.split.as_ref(), self.known.as_ref());
         let from = side::Provenance { source: "folder", author: self.plan.author.clone(), now: self.plan.now };
-        let failed = lance_errors::arrow("build labels and splits");
+        let numbers: Vec<_> = gathered.members.iter().map(|it| it.number).collect();
+        let placed = numbers.into_iter().zip(splits).filter_map(|(number, split)| split.map(|it| (number, it)));
         let parts = Parts {
-            labels: side::labels(&gathered.members, &gathered.classes, self.ids, &from).map_err(&failed)?,
-            splits: side::splits(&gathered.members, &splits, self.ids).map_err(&failed)?,
+            labels: side::labels(&gathered.members, &gathered.classes, self.ids, from),
+            splits: side::splits(placed, self.ids),
             ground: written.ground,
             items: written.items,
             began: self.began,
         };
         let pins = self.tables.commit(&self.plan.change, parts).await?;
         let at = VersionAt { dataset: self.plan.dataset, pins: pins.clone() };
-        let index = VersionIndex::load(&self.tables, &at).await?;
+        // Whoever asked for the import looks at the version next: the index stays at hand.
+        let index = self.indexes.get(&self.tables, &at).await?;
         Ok(Committed { pins, summary: summary(gathered, &index) })
     }
 }
@@ -198,10 +215,18 @@ fn summary(gathered: Gathered, index: &VersionIndex) -> VersionSummary {
 
 #[async_trait]
 impl ImageImport for ImageWriter {
-    async fn push(&mut self, item: ItemIn) -> Result<(), Problem> {
+    async fn push(&mut self, mut item: ItemIn) -> Result<(), Problem> {
+        let normal = match folder::normal(&item.source_name) {
+            Cow::Owned(it) => Some(it),
+            Cow::Borrowed(_) => None,
+        };
+        item.source_name = normal.unwrap_or(item.source_name);
         if item.source_name.is_empty() || item.source_name.len() > folder::NAME_BYTES_MAX {
             let shown = item.source_name[..item.source_name.len().min(80)].to_vec();
             return self.refuse(&shown, "the name is empty or longer than 4096 bytes");
+        }
+        if item.source_name.split(|it| *it == b'/').any(|it| it.len() > folder::PART_BYTES_MAX) {
+            return self.refuse(&item.source_name, "a part of the name is longer than 255 bytes");
         }
         if item.bytes.len() > FILE_BYTES_MAX {
             return self.refuse(&item.source_name, "the file is larger than 64 MiB");
@@ -209,11 +234,15 @@ impl ImageImport for ImageWriter {
         if item.label.as_ref().is_some_and(|it| it.is_empty() || it.len() > folder::LABEL_BYTES_MAX) {
             return self.refuse(&item.source_name, "the class is empty or longer than 255 bytes");
         }
-        if !self.names.insert(name_key(&folder::text_of(&item.source_name))) {
-            return self.refuse(&item.source_name, "the dataset has an item of this name already");
+        if let Err(reason) = self.taken.take(&item.source_name) {
+            return self.refuse(&item.source_name, reason);
         }
         if self.pushed >= ITEMS_MAX {
             return Err(Problem::invalid("more than 2,147,483,648 files in one import").hint("import in several parts"));
+        }
+        // A large file goes in a chunk of its own, so that no chunk is much larger than one file may be.
+        if self.chunk_bytes + item.bytes.len() > CHUNK_BYTES {
+            self.send_chunk().await?;
         }
         self.chunk_bytes += item.bytes.len();
         self.chunk.push((self.pushed, item));
@@ -227,6 +256,10 @@ impl ImageImport for ImageWriter {
 
     fn skip(&mut self, warning: Warning) {
         self.gathered(|it| it.warnings.add(warning));
+    }
+
+    fn skip_all(&mut self, warnings: Warnings) {
+        self.gathered(|it| it.warnings.extend(warnings));
     }
 
     async fn finish(self: Box<Self>) -> Result<Committed, Problem> {
@@ -350,25 +383,31 @@ fn refused(warning: &Warning) -> Problem {
         .hint("mend or remove the file, or import with bad files skipped")
 }
 
-/// What stands for a name in the set of names seen: half a BLAKE3 hash, so that names need not be kept.
-fn name_key(name: &str) -> [u8; 16] {
-    let mut key = [0; 16];
-    key.copy_from_slice(&BlobHash::of(name.as_bytes()).as_bytes()[..16]);
-    key
-}
-
-/// Reads the base version's names, and counts its pictures into the totals of the new version.
-async fn base_names(base: &Arc<Dataset>, gathered: &Arc<Mutex<Gathered>>) -> Result<HashSet<[u8; 16]>, Problem> {
+/// Reads the names and contents of the base version, and counts its pictures into the totals of the new one.
+async fn look_at_base(
+    base: &Arc<Dataset>,
+    index: &VersionIndex,
+    seed: u64,
+    gathered: &Arc<Mutex<Gathered>>,
+) -> Result<(Taken, Known), Problem> {
     let failed = lance_errors::lance("read the base version");
-    let (mut names, mut totals) = (HashSet::new(), PictureTotals::default());
+    let (mut taken, mut known, mut totals) = (Taken::default(), Known::new(seed), PictureTotals::default());
     let mut scan = base.scan();
     scan.project(&layout::FACTS).map_err(&failed)?;
     let mut batches = scan.try_into_stream().await.map_err(&failed)?;
+    let mut place = 0;
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {
-        let column = batch.column_by_name(layout::NAME).map(|it| it.as_string::<i32>());
-        names.extend(column.into_iter().flatten().flatten().map(name_key));
+        let names = batch.column_by_name(layout::SOURCE_NAME).map(|it| it.as_binary::<i32>());
+        names.into_iter().flatten().flatten().for_each(|it| taken.note(it));
+        let hashes = batch.column_by_name(layout::CONTENT_HASH).map(|it| it.as_string::<i32>());
+        for hash in hashes.into_iter().flatten() {
+            if let (Some(Ok(hash)), Some(split)) = (hash.map(str::parse::<BlobHash>), index.split(place)) {
+                known.add(&hash, split);
+            }
+            place += 1;
+        }
         totals.add(&batch);
     }
     gathered.lock().unwrap_or_else(PoisonError::into_inner).totals = totals;
-    Ok(names)
+    Ok((taken, known))
 }

@@ -7,4 +7,4 @@ mod prepare;
 pub(crate) mod side;
 
 /// Rows per batch of the side tables and of table imports.
-pub(crate) const BATCH_ROWS: usize = 8192;
+pub(crate) const BATCH_ROWS: usize = kaogong_data::csv::BATCH_ROWS_MAX;

@@ -4,7 +4,8 @@ use crate::kit::{Kit, all, plan_80_20};
 use kaogong_data::{
     BlobHash,
     tables::{
-        BrowseQuery, ColumnKind, CsvOptions, ExportQuery, OriginalFile, TableEngine, TableFormat, TableImportPlan,
+        BrowseQuery, Change, ColumnKind, CsvOptions, ExportQuery, OriginalFile, TableEngine, TableFormat,
+        TableImportPlan,
     },
 };
 use kaogong_domain::{ErrorKind, datasets::Split};
@@ -109,6 +110,35 @@ async fn an_export_imports_again_to_the_same_values() {
         assert_eq!(values(&before), values(&after), "{format:?}");
         assert_eq!(again.summary.columns[5].name, "big, id");
     }
+}
+
+#[tokio::test]
+async fn numbers_with_leading_zeros_are_text() {
+    let kit = Kit::new();
+    let made = kit.import_csv("code,share,n\n10,0.5,1\n007,0.25,2\n").await.expect("an import");
+    let kinds: Vec<_> = made.summary.columns.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, [ColumnKind::Text, ColumnKind::Float, ColumnKind::Integer]);
+    let (_, rows) = kit.rows(&made.pins, all()).await;
+    assert_eq!(serde_json::json!(rows[1].values).to_string(), r#"["007",0.25,2]"#);
+    let append = |text: &str| TableImportPlan {
+        change: Change::Append { base: made.pins.clone() },
+        ..kit.table_plan(kit.file("more.csv", text), TableFormat::Csv)
+    };
+    kit.engine.import_table(append("code,share,n\n008,1,3\n")).await.expect("text stays text");
+    let problem = kit.engine.import_table(append("code,share,n\n1,1,3\n1,1,04\n")).await.expect_err("a loss");
+    assert_eq!(problem.text, "line 3, column `n`: a number with leading zeros, which the dataset would lose");
+}
+
+#[tokio::test]
+async fn long_values_are_cut_on_pages_and_whole_in_exports() {
+    let kit = Kit::new();
+    let long = "x".repeat(5000);
+    let made = kit.import_csv(format!("a,b\n1,{long}\n2,y\n")).await.expect("an import");
+    let (_, rows) = kit.rows(&made.pins, all()).await;
+    let cell = rows[0].values[1].as_str().expect("a text");
+    assert_eq!((cell.chars().count(), cell.ends_with('…')), (2001, true));
+    let exported = kit.export(&made.pins, ExportQuery { format: TableFormat::Csv, split: None }).await;
+    assert!(String::from_utf8(exported).expect("text").contains(&long));
 }
 
 #[tokio::test]

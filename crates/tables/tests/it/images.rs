@@ -34,6 +34,12 @@ async fn what_comes_out_is_what_went_in_byte_for_byte() {
         assert_eq!(content, item.bytes);
     }
     assert_eq!(back[4].row.name, "x/caf\u{e9}.bmp");
+    // Two names in GBK look alike as text, and are two.
+    let gbk: Vec<_> = [&b"\xce\xc4.bmp"[..], b"\xbc\xc4.bmp"].into_iter().zip(1..).collect();
+    let gbk =
+        gbk.into_iter().map(|(name, tint)| ItemIn { source_name: name.to_vec(), ..item("", None, picture(5, tint)) });
+    let both = Kit::new().import_images(Change::Replace, gbk.collect()).await.expect("an import");
+    assert_eq!((both.summary.items, both.summary.warnings.total), (2, 0));
     let bytes = items.iter().map(|it| it.bytes.len() as u64).sum();
     let report = kit.engine.verify(&kit.at(&made.pins)).await.expect("a report");
     assert_eq!(report, VerifyReport { items: 40, bytes, damaged: Vec::new() });

@@ -1,8 +1,8 @@
 //! Versions stay as they were, whatever comes after.
 
 use crate::kit::{Kit, all, item, picture, pictures};
-use kaogong_data::tables::{BrowseQuery, Change, TableEngine, TableFormat, TableImportPlan};
-use kaogong_domain::ErrorKind;
+use kaogong_data::tables::{BrowseQuery, Change, ItemIn, TableEngine, TableFormat, TableImportPlan};
+use kaogong_domain::{ErrorKind, datasets::Split};
 use kaogong_tables::LanceTables;
 
 #[tokio::test]
@@ -38,6 +38,61 @@ async fn an_append_refuses_names_that_are_there() {
     let second = kit.import_images(Change::Append { base: first.pins }, items).await.expect("version 2");
     assert_eq!((second.summary.items, second.summary.warnings.total), (5, 1));
     assert_eq!(kit.images(&second.pins, BrowseQuery { label: Some(String::new()), ..all() }).await.0, 1);
+}
+
+#[tokio::test]
+async fn one_name_in_two_forms_is_one_item_and_no_name_is_file_and_folder() {
+    let kit = Kit::new();
+    let first =
+        kit.import_images(Change::Replace, vec![item("0/a.bmp", None, picture(8, 1))]).await.expect("version 1");
+    let names = ["./0/a.bmp", "0//a.bmp", "0/a.bmp/b.bmp", "0", "./0/b.bmp"];
+    let items = names.iter().zip(2..).map(|(name, tint)| item(name, None, picture(8, tint))).collect();
+    let second = kit.import_images(Change::Append { base: first.pins }, items).await.expect("version 2");
+    let (total, rows) = kit.images(&second.pins, all()).await;
+    let names: Vec<_> = rows.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!((total, names, second.summary.warnings.total), (2, vec!["0/a.bmp", "0/b.bmp"], 4));
+}
+
+#[tokio::test]
+async fn an_append_keeps_the_split_of_content_that_is_there() {
+    let kit = Kit::new();
+    let first = kit.import_images(Change::Replace, pictures("x", 40)).await.expect("version 1");
+    let before = kit.images(&first.pins, all()).await.1;
+    let copies = pictures("copies", 40).into_iter().map(|it| ItemIn { split: Some(Split::Train), ..it }).collect();
+    let second = kit.import_images(Change::Append { base: first.pins }, copies).await.expect("version 2");
+    let after = kit.images(&second.pins, all()).await.1;
+    assert_eq!(&after[..40], &before[..]);
+    for (old, copy) in before.iter().zip(&after[40..]) {
+        assert_eq!((&copy.content_hash, copy.split), (&old.content_hash, old.split), "{}", copy.name);
+    }
+}
+
+#[tokio::test]
+async fn small_appends_give_the_test_split_its_share() {
+    let kit = Kit::new();
+    let mut version = kit.import_images(Change::Replace, pictures("x", 10)).await.expect("a version");
+    for at in 0..30u8 {
+        let one = vec![item(&format!("more/{at}.bmp"), Some("a"), picture(20, at))];
+        version = kit.import_images(Change::Append { base: version.pins }, one).await.expect("a version");
+    }
+    let test = BrowseQuery { split: Some(Split::Test), text: Some("more/".into()), ..all() };
+    let (total, _) = kit.images(&version.pins, test).await;
+    assert!((1..=15).contains(&total), "{total} of 30 are test items");
+}
+
+#[tokio::test]
+async fn nameless_columns_keep_their_values_in_an_append() {
+    let kit = Kit::new();
+    let first = kit.import_csv("a,,\n1,2,3\n").await.expect("version 1");
+    let path = kit.file("more.csv", ",a,\n5,4,6\n");
+    let change = Change::Append { base: first.pins };
+    let plan = TableImportPlan { change, ..kit.table_plan(path, TableFormat::Csv) };
+    let second = kit.engine.import_table(plan).await.expect("version 2");
+    let (_, rows) = kit.rows(&second.pins, all()).await;
+    let values: Vec<_> = rows.iter().map(|it| serde_json::json!(it.values).to_string()).collect();
+    assert_eq!(values, ["[1,2,3]", "[4,5,6]"]);
+    let names: Vec<_> = second.summary.columns.iter().map(|it| it.shown_name()).collect();
+    assert_eq!(names, ["a", "column_2", "column_3"]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@ import { Button, Select, Table } from "antd";
 import { Link } from "react-router";
 import { useAudit } from "../../api/hooks";
 import type { EventView } from "../../api/types";
+import { Action, Actor } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
 import { useUrl } from "../../lib/url";
 import { pageOf } from "../../paths";
@@ -36,10 +37,10 @@ export function AuditTab() {
                 expandable={{ expandedRowRender: (it) => <pre style={{ margin: 0, whiteSpace: "pre-wrap" }}>{JSON.stringify(it.detail, null, 2)}</pre>, rowExpandable: (it) => it.detail !== null && Object.keys(Object(it.detail)).length > 0 }}
                 columns={[
                   { title: t("when"), dataIndex: "at", render: (at: number) => <When at={at} /> },
-                  { title: t("action"), dataIndex: "action", render: (it: string) => <code>{it}</code> },
+                  { title: t("action"), dataIndex: "action", render: (it: string) => <Action code={it} /> },
                   { title: t("object"), render: (_, it) => <ObjectLink event={it} /> },
                   { title: t("project"), dataIndex: "project", render: (it: string | null) => it ?? "—" },
-                  { title: t("actor"), dataIndex: "actor" },
+                  { title: t("actor"), dataIndex: "actor", render: (it: string) => <Actor name={it} /> },
                   { title: t("address"), dataIndex: "address", render: (it: string | null) => it ?? "—" },
                 ]}
               />

@@ -1,4 +1,4 @@
-import { App, Button, Form, Input, Modal, Select, Table } from "antd";
+import { Button, Form, Input, Modal, Select, Table } from "antd";
 import { useState } from "react";
 import { call, read } from "../../api/client";
 import { useChange, useMembers } from "../../api/hooks";
@@ -7,19 +7,25 @@ import { useMay, useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
 import { api } from "../../paths";
 import { Fault, Wait, When, Why } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
+
+function useSetMember() {
+  const project = useProject();
+  return useChange((it: { user: string; role: string }) => read<MemberView>(api.member(project, it.user), { method: "PUT", json: { role: it.role } }), [[project, "access"], ["me"]]);
+}
 
 export function MembersTab() {
   const project = useProject();
   const { t } = useWords();
   const { why } = useMay();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const members = useMembers(project);
   const [adding, setAdding] = useState(false);
   const not = why("owner");
-  const change = useChange((it: { user: string; role: string }) => read<MemberView>(api.member(project, it.user), { method: "PUT", json: { role: it.role } }), [[project, "access"], ["me"]]);
+  const change = useSetMember();
   const remove = useChange((user: string) => call(api.member(project, user), { method: "DELETE" }), [[project, "access"], ["me"]]);
   const ask = (it: MemberView) =>
-    modal.confirm({ title: t("member.removeAsk", { name: it.name }), okText: t("remove"), okButtonProps: { danger: true }, onOk: () => remove.mutateAsync(it.name) });
+    confirm({ title: t("member.removeAsk", { name: it.name }), ok: t("remove"), act: () => remove.mutateAsync(it.name) });
   const roles = ROLES.map((it) => ({ value: it, label: t(`role.${it}`) }));
   return (
     <>
@@ -31,7 +37,7 @@ export function MembersTab() {
         </Why>
         <span className="muted">{t("member.roles")}</span>
       </div>
-      {change.error || remove.error ? <Fault error={change.error ?? remove.error} /> : null}
+      {change.error ? <Fault error={change.error} /> : null}
       <Wait of={members}>
         {(data) => (
           <Table<MemberView>
@@ -66,16 +72,15 @@ export function MembersTab() {
           />
         )}
       </Wait>
-      {adding ? <AddMember roles={roles} onClose={() => setAdding(false)} change={change} /> : null}
+      {adding ? <AddMember roles={roles} onClose={() => setAdding(false)} /> : null}
     </>
   );
 }
 
-type Change = { mutate: (it: { user: string; role: string }, options: { onSuccess: () => void }) => void; isPending: boolean; error: unknown };
-
-function AddMember({ roles, onClose, change }: { roles: { value: string; label: string }[]; onClose: () => void; change: Change }) {
+function AddMember({ roles, onClose }: { roles: { value: string; label: string }[]; onClose: () => void }) {
   const { t } = useWords();
   const [form] = Form.useForm<{ user: string; role: string }>();
+  const change = useSetMember();
   return (
     <Modal open title={t("member.add")} okText={t("member.add")} onCancel={onClose} onOk={() => form.submit()} confirmLoading={change.isPending}>
       <Form form={form} layout="vertical" initialValues={{ role: "developer" }} onFinish={(it) => change.mutate(it, { onSuccess: onClose })}>

@@ -1,5 +1,5 @@
 // For the platform's administrators: users and projects.
-import { App, Button, Checkbox, Form, Input, Modal, Table } from "antd";
+import { Button, Checkbox, Form, Input, Modal, Table } from "antd";
 import { useState } from "react";
 import { Link } from "react-router";
 import { call, read } from "../../api/client";
@@ -8,16 +8,17 @@ import type { NewUserView, ProjectView, UserView } from "../../api/types";
 import { useWords } from "../../i18n";
 import { api, pages } from "../../paths";
 import { Fault, Pill, Snippet, Wait, When, Why } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
 
 export function UsersTab() {
   const { t } = useWords();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const { data: me } = useMe();
   const users = useUsers(true);
   const [making, setMaking] = useState(false);
   const disable = useChange((user: string) => call(api.user(user), { method: "DELETE" }), [["users"]]);
   const ask = (it: UserView) =>
-    modal.confirm({ title: t("user.disableAsk", { name: it.name }), content: t("user.disableText"), okText: t("user.disable"), okButtonProps: { danger: true }, onOk: () => disable.mutateAsync(it.name) });
+    confirm({ title: t("user.disableAsk", { name: it.name }), text: t("user.disableText"), ok: t("user.disable"), act: () => disable.mutateAsync(it.name) });
   const whyNot = (it: UserView) => (it.is_disabled ? t("user.isDisabled") : it.id === me?.user.id ? t("user.self") : null);
   return (
     <>

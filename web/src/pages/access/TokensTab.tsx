@@ -1,4 +1,4 @@
-import { App, Button, Checkbox, Form, Input, InputNumber, Modal, Select, Table } from "antd";
+import { Button, Checkbox, Form, Input, InputNumber, Modal, Select, Table } from "antd";
 import { useState } from "react";
 import { call, read } from "../../api/client";
 import { useChange, useMe, useTokens } from "../../api/hooks";
@@ -7,17 +7,18 @@ import { useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
 import { api } from "../../paths";
 import { Empty, Fault, Snippet, Wait, When } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
 
 type Wanted = { name: string; project?: string; scopes: string[]; days: number };
 
 export function TokensTab() {
   const { t } = useWords();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const tokens = useTokens();
   const [making, setMaking] = useState(false);
   const remove = useChange((id: string) => call(api.token(id), { method: "DELETE" }), [["tokens"]]);
   const ask = (it: TokenView) =>
-    modal.confirm({ title: t("token.deleteAsk", { name: it.name }), content: t("token.deleteText"), okText: t("delete"), okButtonProps: { danger: true }, onOk: () => remove.mutateAsync(it.id) });
+    confirm({ title: t("token.deleteAsk", { name: it.name }), text: t("token.deleteText"), ok: t("delete"), act: () => remove.mutateAsync(it.id) });
   return (
     <>
       <div className="row" style={{ marginBottom: 12 }}>
@@ -41,8 +42,8 @@ export function TokensTab() {
                 { title: t("token.scopes"), render: (_, it) => it.scopes.map((one) => <span className="chip" key={one} style={{ marginRight: 4 }}>{t(`scope.${one}` as Key)}</span>) },
                 { title: t("project"), render: (_, it) => it.project ?? t("project.all") },
                 { title: t("created"), render: (_, it) => <When at={it.created_at} /> },
-                { title: t("token.lastUsed"), render: (_, it) => (it.last_used_at ? <When at={it.last_used_at} /> : t("never")) },
-                { title: t("token.expires"), render: (_, it) => (it.expires_at ? <When at={it.expires_at} /> : t("never")) },
+                { title: t("token.lastUsed"), render: (_, it) => (it.last_used_at ? <When at={it.last_used_at} /> : t("token.neverUsed")) },
+                { title: t("token.expires"), render: (_, it) => (it.expires_at ? <When at={it.expires_at} /> : t("token.neverExpires")) },
                 { title: "", align: "right", render: (_, it) => <Button size="small" onClick={() => ask(it)} aria-label={t("token.delete", { name: it.name })}>{t("delete")}</Button> },
               ]}
             />

@@ -1,17 +1,34 @@
 // Thumbnails with their class; the histogram of classes filters.
 import { Input, Pagination, Select } from "antd";
-import { type CSSProperties, useEffect, useState } from "react";
+import { type CSSProperties, type KeyboardEvent } from "react";
 import { Link } from "react-router";
 import { useItems } from "../../api/hooks";
 import type { ItemView, VersionView } from "../../api/types";
 import { useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
 import { count } from "../../lib/format";
-import { pageParam, useUrl } from "../../lib/url";
+import { pageParam, useTyped, useUrl } from "../../lib/url";
+import { neighbour } from "../../lib/walk";
 import { api, pages } from "../../paths";
 import { Empty, Wait } from "../../ui/basics";
 
-const PER_PAGE = 96;
+/** Items of a page: the page of an item walks through the same pages. */
+export const PER_PAGE = { images: 96, table: 100 };
+
+/** In the grid arrows move and space opens, as in any grid of files. */
+function walk(event: KeyboardEvent<HTMLElement>) {
+  const links = [...event.currentTarget.querySelectorAll<HTMLElement>("a.thumb")];
+  const at = links.findIndex((it) => it === document.activeElement);
+  const here = links[at];
+  if (!here) return;
+  const top = links[0]?.getBoundingClientRect().top;
+  const columns = Math.max(1, links.filter((it) => it.getBoundingClientRect().top === top).length);
+  const to = neighbour(event.key, at, columns, links.length);
+  if (event.key === " ") here.click();
+  else if (to !== null) links[to]?.focus();
+  else return;
+  event.preventDefault();
+}
 
 export function BrowseImages({ version }: { version: VersionView }) {
   const project = useProject();
@@ -19,14 +36,14 @@ export function BrowseImages({ version }: { version: VersionView }) {
   const [params, setUrl] = useUrl();
   const filter = { label: params.get("label"), split: params.get("split"), text: params.get("text") };
   const page = pageParam(params);
-  const items = useItems(project, version.dataset, version.number, { ...filter, offset: (page - 1) * PER_PAGE, limit: PER_PAGE });
+  const items = useItems(project, version.dataset, version.number, { ...filter, offset: (page - 1) * PER_PAGE.images, limit: PER_PAGE.images });
   return (
     <div className="browse">
       <Histogram version={version} split={filter.split} chosen={filter.label} onChoose={(label) => setUrl({ label, page: null })} />
       <div>
         <div className="row" style={{ marginBottom: 12 }}>
           <SplitSelect version={version} />
-          <TextFilter />
+          <TextFilter label={t("filter.name")} />
           <span className="muted" role="status">
             {items.data ? t("items.count", { n: count(items.data.total, language) }) : ""}
           </span>
@@ -37,7 +54,7 @@ export function BrowseImages({ version }: { version: VersionView }) {
               <Empty title={t("items.none")} />
             ) : (
               <>
-                <div className="thumbs" role="list" aria-label={t("items")} style={{ opacity: items.isPlaceholderData ? 0.6 : 1 }}>
+                <div className="thumbs" role="list" aria-label={t("items")} onKeyDown={walk} style={{ opacity: items.isPlaceholderData ? 0.6 : 1 }}>
                   {data.items.map((it) => (
                     <Thumb key={it.id} item={it} version={version} params={params} />
                   ))}
@@ -45,10 +62,10 @@ export function BrowseImages({ version }: { version: VersionView }) {
                 <Pagination
                   style={{ marginTop: 16 }}
                   current={page}
-                  pageSize={PER_PAGE}
+                  pageSize={PER_PAGE.images}
                   total={data.total}
                   showSizeChanger={false}
-                  showQuickJumper={data.total > PER_PAGE * 10}
+                  showQuickJumper={data.total > PER_PAGE.images * 10}
                   hideOnSinglePage
                   onChange={(it) => setUrl({ page: it === 1 ? null : it })}
                 />
@@ -126,16 +143,7 @@ export function SplitSelect({ version }: { version: VersionView }) {
   );
 }
 
-export function TextFilter() {
-  const { t } = useWords();
-  const [params, setUrl] = useUrl();
-  const inUrl = params.get("text") ?? "";
-  const [typed, setTyped] = useState(inUrl);
-  useEffect(() => setTyped(inUrl), [inUrl]);
-  useEffect(() => {
-    if (typed === inUrl) return;
-    const timer = setTimeout(() => setUrl({ text: typed, page: null }), 250);
-    return () => clearTimeout(timer);
-  }, [typed, inUrl, setUrl]);
-  return <Input.Search allowClear aria-label={t("filter.name")} placeholder={t("filter.name")} style={{ width: 240 }} value={typed} onChange={(it) => setTyped(it.target.value)} />;
+export function TextFilter({ label }: { label: string }) {
+  const [typed, setTyped] = useTyped("text");
+  return <Input.Search allowClear aria-label={label} placeholder={label} style={{ width: 240 }} value={typed} onChange={(it) => setTyped(it.target.value)} />;
 }

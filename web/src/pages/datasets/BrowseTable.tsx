@@ -1,6 +1,7 @@
 // Rows of a table with what each column holds above them.
 import { Pagination, Table } from "antd";
 import { useMemo } from "react";
+import { Link } from "react-router";
 import { useItems } from "../../api/hooks";
 import type { ColumnView, ItemView, VersionView } from "../../api/types";
 import { useProject } from "../../components/states";
@@ -8,10 +9,10 @@ import { type Key, useWords } from "../../i18n";
 import { bins } from "../../lib/bins";
 import { count, metric } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
-import { Wait } from "../../ui/basics";
-import { Histogram, SplitSelect, TextFilter } from "./BrowseImages";
+import { pages } from "../../paths";
+import { Empty, Wait } from "../../ui/basics";
+import { Histogram, PER_PAGE, SplitSelect, TextFilter } from "./BrowseImages";
 
-const PER_PAGE = 100;
 /** Rows that the small histograms are drawn from. */
 const SAMPLE = 500;
 
@@ -21,11 +22,13 @@ export function BrowseTable({ version }: { version: VersionView }) {
   const [params, setUrl] = useUrl();
   const page = pageParam(params);
   const filter = { label: params.get("label"), split: params.get("split"), text: params.get("text") };
-  const items = useItems(project, version.dataset, version.number, { ...filter, offset: (page - 1) * PER_PAGE, limit: PER_PAGE });
+  const items = useItems(project, version.dataset, version.number, { ...filter, offset: (page - 1) * PER_PAGE.table, limit: PER_PAGE.table });
   const sample = useItems(project, version.dataset, version.number, { limit: SAMPLE });
+  const keep = { version: version.number, ...filter, page: page === 1 ? null : page };
+  const hasText = version.summary.columns.some((it) => it.kind === "text");
   const hasClasses = Object.keys(version.summary.classes).length > 0;
   const columns = [
-    { title: "#", key: "at", width: 72, fixed: "left" as const, render: (_: unknown, __: ItemView, at: number) => <span className="muted">{count((page - 1) * PER_PAGE + at + 1, language)}</span> },
+    { title: "#", key: "at", width: 72, fixed: "left" as const, render: (_: unknown, it: ItemView, at: number) => <Link to={pages.item(project, version.dataset, it.id, keep)}>{count((page - 1) * PER_PAGE.table + at + 1, language)}</Link> },
     { title: t("split"), key: "split", width: 92, render: (_: unknown, it: ItemView) => (it.split ? t(`split.${it.split}` as Key) : "—") },
     ...version.summary.columns.map((column) => ({
       title: <ColumnHead column={column} target={column.name === version.summary.target} rows={sample.data?.items ?? []} />,
@@ -42,27 +45,31 @@ export function BrowseTable({ version }: { version: VersionView }) {
       <div>
         <div className="row" style={{ marginBottom: 12 }}>
           <SplitSelect version={version} />
-          <TextFilter />
+          {hasText ? <TextFilter label={t("filter.columns")} /> : null}
           <span className="muted" role="status">
             {items.data ? t("rows.count", { n: count(items.data.total, language) }) : ""}
           </span>
         </div>
         <Wait of={items} rows={12}>
-          {(data) => (
-            <>
-              <Table<ItemView> rowKey="id" size="small" virtual scroll={{ x: columns.reduce((sum, it) => sum + it.width, 0), y: 480 }} dataSource={data.items} columns={columns} pagination={false} />
-              <Pagination
-                style={{ marginTop: 12 }}
-                current={page}
-                pageSize={PER_PAGE}
-                total={data.total}
-                showSizeChanger={false}
-                showQuickJumper
-                hideOnSinglePage
-                onChange={(it) => setUrl({ page: it === 1 ? null : it })}
-              />
-            </>
-          )}
+          {(data) =>
+            data.total === 0 ? (
+              <Empty title={t("rows.none")} />
+            ) : (
+              <>
+                <Table<ItemView> rowKey="id" size="small" virtual scroll={{ x: columns.reduce((sum, it) => sum + it.width, 0), y: 480 }} dataSource={data.items} columns={columns} pagination={false} />
+                <Pagination
+                  style={{ marginTop: 12 }}
+                  current={page}
+                  pageSize={PER_PAGE.table}
+                  total={data.total}
+                  showSizeChanger={false}
+                  showQuickJumper
+                  hideOnSinglePage
+                  onChange={(it) => setUrl({ page: it === 1 ? null : it })}
+                />
+              </>
+            )
+          }
         </Wait>
       </div>
     </div>

@@ -1,15 +1,17 @@
 import { DeleteOutlined, DownloadOutlined } from "@ant-design/icons";
-import { App, Button, Dropdown, Select, Tabs } from "antd";
+import { Button, Dropdown, Select, Tabs } from "antd";
 import { Link, useNavigate, useParams } from "react-router";
 import { call } from "../../api/client";
-import { useChange, useDataset, useVersion, useVersions } from "../../api/hooks";
+import { useChange, useDataset, useVersion, useVersionChoices } from "../../api/hooks";
 import type { VersionView } from "../../api/types";
 import { useMay, useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
+import { inProject } from "../../lib/command";
 import { bytes, count } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Copy, Empty, Facts, Page, Wait, When, Why } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
 import { BrowseImages } from "./BrowseImages";
 import { BrowseTable } from "./BrowseTable";
 import { SummaryTab, UseTab, VersionsTab } from "./tabs";
@@ -22,7 +24,6 @@ export function DatasetPage() {
   const { t } = useWords();
   const [params, setUrl] = useUrl();
   const dataset = useDataset(project, name);
-  const versions = useVersions(project, name);
   const wanted = params.get("version") ?? "latest";
   const version = useVersion(project, name, wanted);
   return (
@@ -30,20 +31,12 @@ export function DatasetPage() {
       title={name}
       crumbs={<Link to={pages.datasets(project)}>{t("nav.datasets")}</Link>}
       state={
-        <Select
-          aria-label={t("version")}
-          value={version.data?.number ?? null}
-          popupMatchSelectWidth={false}
-          style={{ minWidth: 88 }}
-          onChange={(it: number) => setUrl({ version: it, page: null, label: null, split: null })}
-          options={(versions.data?.items ?? []).map((it) => ({ value: it.number, label: `v${it.number}${it.message ? ` · ${it.message}` : ""}` }))}
-          labelRender={(it) => `v${it.value}`}
-        />
+        version.error && !version.data ? null : <VersionSelect name={name} value={version.data?.number ?? null} onChange={(it) => setUrl({ version: it, page: null, label: null, split: null })} />
       }
       actions={version.data ? <Actions version={version.data} /> : null}
     >
       {dataset.data && !dataset.data.latest ? (
-        <Empty title={t("dataset.noVersion")} command={`kaogong datasets import PATH --name ${name}`} />
+        <Empty title={t("dataset.noVersion")} command={`kaogong datasets import PATH --name ${name}${inProject(project)}`} />
       ) : (
         <Wait of={version} rows={12}>
           {(it) => <Body version={it} description={dataset.data?.description ?? ""} />}
@@ -53,22 +46,44 @@ export function DatasetPage() {
   );
 }
 
+function VersionSelect({ name, value, onChange }: { name: string; value: number | null; onChange: (number: number) => void }) {
+  const project = useProject();
+  const { t } = useWords();
+  const versions = useVersionChoices(project, name);
+  const more = (box: HTMLElement) => {
+    if (box.scrollHeight - box.scrollTop - box.clientHeight < 200 && versions.hasNextPage && !versions.isFetchingNextPage) void versions.fetchNextPage();
+  };
+  const known = versions.data?.pages.flatMap((it) => it.items) ?? [];
+  return (
+    <Select
+      aria-label={t("version")}
+      value={value}
+      popupMatchSelectWidth={false}
+      style={{ minWidth: 88 }}
+      loading={versions.isFetchingNextPage}
+      onPopupScroll={(it) => more(it.currentTarget)}
+      onChange={onChange}
+      options={known.map((it) => ({ value: it.number, label: `v${it.number}${it.message ? ` · ${it.message}` : ""}` }))}
+      labelRender={(it) => `v${it.value}`}
+    />
+  );
+}
+
 function Actions({ version }: { version: VersionView }) {
   const project = useProject();
   const { t } = useWords();
   const { why } = useMay();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const navigate = useNavigate();
   const remove = useChange(() => call(api.dataset(project, version.dataset), { method: "DELETE" }), [[project, "datasets"]]);
   const formats = version.summary.kind === "images" ? ["images"] : ["csv", "parquet", "original"];
   const href = (format: string) => api.exported(project, version.dataset, version.number, { format, manifest: format === "images" });
   const ask = () =>
-    modal.confirm({
+    confirm({
       title: t("dataset.deleteAsk", { name: version.dataset }),
-      content: t("dataset.deleteText"),
-      okText: t("delete"),
-      okButtonProps: { danger: true },
-      onOk: async () => {
+      text: t("dataset.deleteText"),
+      ok: t("delete"),
+      act: async () => {
         await remove.mutateAsync(undefined);
         void navigate(pages.datasets(project));
       },

@@ -4,47 +4,52 @@ import { Button } from "antd";
 import { useEffect } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { useItem, useItems, useVersion } from "../../api/hooks";
-import type { ItemView } from "../../api/types";
+import type { ItemView, VersionView } from "../../api/types";
 import { isTyping } from "../../components/Shortcuts";
 import { useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
-import { bytes } from "../../lib/format";
+import { bytes, count } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
-import { Copy, Facts, KeyValues, Page, Wait } from "../../ui/basics";
-
-const PER_PAGE = 96;
+import { Copy, Facts, KeyValues, Page, Wait, Why } from "../../ui/basics";
+import { PER_PAGE } from "./BrowseImages";
 
 /** The items before and after this one, across the edges of a page. */
-function useNeighbours(number: number | undefined) {
+function useNeighbours(version: VersionView | undefined) {
+  const number = version?.number;
+  const perPage = version?.summary.kind === "table" ? PER_PAGE.table : PER_PAGE.images;
   const project = useProject();
   const { name = "", item = "" } = useParams();
   const [params] = useUrl();
   const filter = { label: params.get("label"), split: params.get("split"), text: params.get("text") };
   const page = pageParam(params);
-  const at = (n: number) => ({ ...filter, offset: (n - 1) * PER_PAGE, limit: PER_PAGE });
+  const at = (n: number) => ({ ...filter, offset: (n - 1) * perPage, limit: perPage });
   const here = useItems(project, name, number, at(page));
   const items = here.data?.items ?? [];
   const index = here.isPlaceholderData ? -1 : items.findIndex((it) => it.id === item);
-  const pagesInAll = Math.ceil((here.data?.total ?? 0) / PER_PAGE);
+  const pagesInAll = Math.ceil((here.data?.total ?? 0) / perPage);
   const before = useItems(project, name, number, at(page - 1), index === 0 && page > 1);
   const after = useItems(project, name, number, at(page + 1), index === items.length - 1 && index >= 0 && page < pagesInAll);
   const to = (found: ItemView | undefined, n: number) => (found ? pages.item(project, name, found.id, { version: number, ...filter, page: n === 1 ? null : n }) : null);
   const previous = index > 0 ? to(items[index - 1], page) : index === 0 && page > 1 ? to(before.data?.items.at(-1), page - 1) : null;
   const next = index >= 0 && index < items.length - 1 ? to(items[index + 1], page) : index >= 0 && page < pagesInAll ? to(after.data?.items[0], page + 1) : null;
-  return { previous, next, position: index < 0 ? null : (page - 1) * PER_PAGE + index + 1, total: here.data?.total ?? 0 };
+  // Why there is no way on: the list ends, or it is not the list that this item is in, or it is still on its way.
+  const whyNot = (isEnd: boolean, end: Key): Key => (index < 0 ? (here.data && !here.isPlaceholderData ? "items.elsewhere" : "loading") : isEnd ? end : "loading");
+  const first = whyNot(index === 0 && page === 1, "items.first");
+  const last = whyNot(index === items.length - 1 && page >= pagesInAll, "items.last");
+  return { previous, next, first, last, position: index < 0 ? null : (page - 1) * perPage + index + 1, total: here.data?.total ?? 0 };
 }
 
 export function ItemPage() {
   const project = useProject();
   const { name = "", item: id = "" } = useParams();
-  const { t } = useWords();
+  const { t, language } = useWords();
   const [params] = useUrl();
   const navigate = useNavigate();
   const version = useVersion(project, name, params.get("version") ?? "latest");
   const number = version.data?.number;
   const item = useItem(project, name, number, id);
-  const { previous, next, position, total } = useNeighbours(number);
+  const { previous, next, first, last, position, total } = useNeighbours(version.data);
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       if (isTyping(event.target)) return;
@@ -65,9 +70,13 @@ export function ItemPage() {
       }
       actions={
         <>
-          {position ? <span className="muted">{position} / {total}</span> : null}
-          <Button aria-label={t("previous")} icon={<LeftOutlined />} disabled={!previous} onClick={() => previous && void navigate(previous, { replace: true })} />
-          <Button aria-label={t("next")} icon={<RightOutlined />} disabled={!next} onClick={() => next && void navigate(next, { replace: true })} />
+          {position ? <span className="muted">{count(position, language)} / {count(total, language)}</span> : null}
+          <Why not={previous ? null : t(first)}>
+            <Button aria-label={t("previous")} icon={<LeftOutlined />} disabled={!previous} onClick={() => previous && void navigate(previous, { replace: true })} />
+          </Why>
+          <Why not={next ? null : t(last)}>
+            <Button aria-label={t("next")} icon={<RightOutlined />} disabled={!next} onClick={() => next && void navigate(next, { replace: true })} />
+          </Why>
           {item.data?.media_type && number ? (
             <Button icon={<DownloadOutlined />} href={api.content(project, name, number, id)} download={item.data.name.split("/").pop()}>
               {t("downloadOriginal")}
@@ -85,7 +94,7 @@ export function ItemPage() {
                 [t("class"), it.label ? <span className="chip">{it.label}</span> : t("unlabelled")],
                 [t("split"), it.split ? t(`split.${it.split}` as Key) : null],
                 [t("dataset.pixels"), it.width ? `${it.width} × ${it.height} px` : null],
-                [t("size"), bytes(it.bytes)],
+                [t("size"), it.bytes ? bytes(it.bytes) : null],
                 [t("mediaType"), it.media_type],
                 ["BLAKE3", it.content_hash ? <span className="mono">{it.content_hash.slice(0, 16)}… <Copy text={it.content_hash} /></span> : null],
                 ["ID", <span key="id" className="mono">{it.id} <Copy text={it.id} /></span>],

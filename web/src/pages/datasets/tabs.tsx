@@ -5,14 +5,20 @@ import { useVersions } from "../../api/hooks";
 import type { ColumnView, VersionView } from "../../api/types";
 import { useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
+import { inProject } from "../../lib/command";
 import { bytes, count, metric } from "../../lib/format";
+import { pageParam, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Snippet, Wait, When } from "../../ui/basics";
+
+const PER_PAGE = 100;
 
 export function VersionsTab({ name }: { name: string }) {
   const project = useProject();
   const { t, language } = useWords();
-  const versions = useVersions(project, name);
+  const [params, setUrl] = useUrl();
+  const page = pageParam(params, "versions");
+  const versions = useVersions(project, name, { offset: (page - 1) * PER_PAGE, limit: PER_PAGE });
   return (
     <Wait of={versions}>
       {(data) => (
@@ -20,7 +26,7 @@ export function VersionsTab({ name }: { name: string }) {
           rowKey="id"
           size="small"
           dataSource={data.items}
-          pagination={data.items.length > 100 ? { pageSize: 100 } : false}
+          pagination={{ current: page, pageSize: PER_PAGE, total: data.total, onChange: (it) => setUrl({ versions: it === 1 ? null : it }), showSizeChanger: false, hideOnSinglePage: true }}
           columns={[
             { title: t("version"), dataIndex: "number", render: (n: number) => <Link to={pages.dataset(project, name, { version: n })}>v{n}</Link> },
             { title: t("message"), dataIndex: "message", render: (it: string) => it || "—" },
@@ -104,7 +110,7 @@ export function UseTab({ version }: { version: VersionView }) {
     ? `import io, os, tarfile, urllib.request\n\nrequest = urllib.request.Request(\n    "${url}",\n    headers={"authorization": "Bearer " + os.environ["KAOGONG_TOKEN"]},\n)\nwith urllib.request.urlopen(request) as answer:\n    with tarfile.open(fileobj=answer, mode="r|") as tar:\n        for entry in tar:\n            print(entry.name, entry.size)`
     : `import os, urllib.request\nimport pandas as pd\n\nrequest = urllib.request.Request(\n    "${url}",\n    headers={"authorization": "Bearer " + os.environ["KAOGONG_TOKEN"]},\n)\nwith urllib.request.urlopen(request) as answer:\n    frame = pd.read_csv(answer)`;
   const parts: [string, string][] = [
-    [t("use.cli"), `kaogong datasets export ${pin} ./${version.dataset} --project ${project}`],
+    [t("use.cli"), `kaogong datasets export ${pin} ./${version.dataset}${inProject(project)}`],
     [t("use.job"), `[inputs]\ndata = "${pin}"`],
     ["curl", `curl -fH "authorization: Bearer $KAOGONG_TOKEN" -o ${file} \\\n  "${url}"`],
     ["Python", python],

@@ -1,5 +1,5 @@
 import { DeleteOutlined } from "@ant-design/icons";
-import { App, Button, Tabs } from "antd";
+import { Button, Tabs } from "antd";
 import { Link, useNavigate, useParams } from "react-router";
 import { call } from "../../api/client";
 import { useChange, useEndpoint, useModel } from "../../api/hooks";
@@ -11,6 +11,7 @@ import { count, microseconds } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Copy, Empty, Facts, Page, Snippet, Wait, When, Why } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
 import { useRunJob } from "../models/useRunJob";
 import { snippets } from "./snippets";
 import { TryImage } from "./TryImage";
@@ -34,16 +35,15 @@ function Delete({ name }: { name: string }) {
   const project = useProject();
   const { t } = useWords();
   const { why } = useMay();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const navigate = useNavigate();
   const remove = useChange(() => call(api.endpoint(project, name), { method: "DELETE" }), [[project, "models"]]);
   const ask = () =>
-    modal.confirm({
+    confirm({
       title: t("endpoint.deleteAsk", { name }),
-      content: t("endpoint.deleteText"),
-      okText: t("delete"),
-      okButtonProps: { danger: true },
-      onOk: async () => {
+      text: t("endpoint.deleteText"),
+      ok: t("delete"),
+      act: async () => {
         await remove.mutateAsync(undefined);
         void navigate(pages.endpoints(project));
       },

@@ -6,9 +6,11 @@ import { useChange, useEndpoints, useModels, useSystem } from "../../api/hooks";
 import type { EndpointView } from "../../api/types";
 import { ModelLink, State, useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
+import { inProject } from "../../lib/command";
 import { count, microseconds } from "../../lib/format";
 import { api, pages } from "../../paths";
 import { Empty, Fault, Page, Wait, When, Why } from "../../ui/basics";
+import { onRow } from "../../ui/rows";
 
 export function EndpointsPage() {
   const project = useProject();
@@ -31,7 +33,7 @@ export function EndpointsPage() {
       <Wait of={endpoints}>
         {(data) =>
           data.items.length === 0 ? (
-            <Empty title={t("endpoints.empty")} text={t("endpoints.emptyText")} command={`kaogong endpoints create NAME --model MODEL@1 --project ${project}`} />
+            <Empty title={t("endpoints.empty")} text={t("endpoints.emptyText")} command={`kaogong endpoints create NAME --model MODEL@1${inProject(project)}`} />
           ) : (
             <Table<EndpointView>
               className="clickable"
@@ -39,7 +41,7 @@ export function EndpointsPage() {
               size="small"
               dataSource={data.items}
               pagination={data.items.length > 100 ? { pageSize: 100 } : false}
-              onRow={(it) => ({ onClick: () => void navigate(pages.endpoint(project, it.name)) })}
+              onRow={onRow((it) => void navigate(pages.endpoint(project, it.name)))}
               columns={[
                 { title: t("state"), dataIndex: "state", width: 110, render: (it: string) => <State state={it} /> },
                 {
@@ -47,9 +49,7 @@ export function EndpointsPage() {
                   dataIndex: "name",
                   render: (name: string, it) => (
                     <>
-                      <Link to={pages.endpoint(project, name)} onClick={(event) => event.stopPropagation()}>
-                        {name}
-                      </Link>
+                      <Link to={pages.endpoint(project, name)}>{name}</Link>
                       {it.reason ? <div className="muted">{it.reason}</div> : null}
                     </>
                   ),

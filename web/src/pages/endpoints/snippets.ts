@@ -1,5 +1,6 @@
 // How to call an endpoint from elsewhere, with its own tensors filled in.
 import type { EndpointView } from "../../api/types";
+import { inProject } from "../../lib/command";
 import { api } from "../../paths";
 
 const NUMPY: Record<string, string> = { FP32: "float32", FP64: "float64", FP16: "float16", INT64: "int64", INT32: "int32", INT8: "int8", UINT8: "uint8", BOOL: "bool" };
@@ -14,7 +15,7 @@ export function snippets(endpoint: EndpointView, project: string, origin: string
   if (row)
     out.push(["curl", `curl -fH "authorization: Bearer $KAOGONG_TOKEN" -H "content-type: application/json" \\\n  -d '${JSON.stringify({ row }).replaceAll("'", "'\\''")}' "${predict}"`]);
   else if (endpoint.task) out.push(["curl", `curl -fH "authorization: Bearer $KAOGONG_TOKEN" -H "content-type: image/png" \\\n  --data-binary @picture.png "${predict}"`]);
-  out.push(["CLI", `kaogong endpoints predict ${endpoint.name} ${row ? "row.json" : "picture.png"} --project ${project}`]);
+  out.push(["CLI", `kaogong endpoints predict ${endpoint.name} ${row ? "row.json" : "picture.png"}${inProject(project)}`]);
   if (input)
     out.push([
       "tritonclient",

@@ -1,9 +1,10 @@
 // Three questions: what is running, what needs me, what changed.
 import { Link, Navigate, useLocation } from "react-router";
-import { useMe, useOverview } from "../../api/hooks";
+import { useJobs, useMe, useOverview } from "../../api/hooks";
 import type { EventView, OverviewView } from "../../api/types";
-import { JobLink, State, useProject } from "../../components/states";
+import { Action, Actor, JobLink, State, useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
+import { inProject } from "../../lib/command";
 import { count, duration } from "../../lib/format";
 import { pageOf, pages } from "../../paths";
 import { Empty, Page, useNow, Wait, When } from "../../ui/basics";
@@ -29,7 +30,7 @@ function Home({ project }: { project: string }) {
   return (
     <Page title={title}>
       <Wait of={overview} rows={10}>
-        {(data) => (Object.values(data.counts).every((it) => it === 0) ? <Empty title={t("home.empty")} text={t("home.emptyText")} command={`kaogong quickstart PATH --project ${project}`} /> : <Filled data={data} />)}
+        {(data) => (Object.values(data.counts).every((it) => it === 0) ? <Empty title={t("home.empty")} text={t("home.emptyText")} command={`kaogong quickstart PATH${inProject(project)}`} /> : <Filled data={data} />)}
       </Wait>
     </Page>
   );
@@ -45,6 +46,7 @@ function Filled({ data }: { data: OverviewView }) {
     ["nav.models", data.counts.models, pages.models(project)],
     ["nav.endpoints", data.counts.endpoints, pages.endpoints(project)],
   ];
+  const stateOf = useStateOf(data.attention);
   return (
     <>
       <div className="counts">
@@ -66,7 +68,7 @@ function Filled({ data }: { data: OverviewView }) {
           <ul className="feed">
             {data.attention.map((it) => (
               <li key={it.noun + it.id}>
-                <State state="failed" />
+                {stateOf(it) ? <State state={stateOf(it) ?? "failed"} /> : null}
                 <span className="grow">
                   <Thing project={project} noun={it.noun} id={it.id} name={it.name} /> <span className="muted">{it.text}</span>
                 </span>
@@ -88,6 +90,15 @@ function Filled({ data }: { data: OverviewView }) {
       </section>
     </>
   );
+}
+
+/** The state of what needs somebody: a job that failed and one that was lost want different things done. */
+function useStateOf(attention: OverviewView["attention"]) {
+  const project = useProject();
+  const hasJobs = attention.some((it) => it.noun === "jobs");
+  // The overview does not say which; it lists at most this many of each.
+  const lost = useJobs(project, { state: "lost", limit: 10 }, hasJobs);
+  return (it: OverviewView["attention"][number]) => (it.noun !== "jobs" ? "failed" : !lost.data ? null : lost.data.items.some((job) => job.id === it.id) ? "lost" : "failed");
 }
 
 function Running({ data }: { data: OverviewView }) {
@@ -117,13 +128,15 @@ function Thing({ project, noun, id, name }: { project: string; noun: string; id:
 function Change({ event, project }: { event: EventView; project: string }) {
   return (
     <li>
-      <code className="muted" style={{ minWidth: 168 }}>
-        {event.action}
-      </code>
+      <span className="muted" style={{ minWidth: 168 }}>
+        <Action code={event.action} />
+      </span>
       <span className="grow">
         <Thing project={project} noun={event.noun} id={event.object_id} name={event.object_name} />
       </span>
-      <span className="muted">{event.actor}</span>
+      <span className="muted">
+        <Actor name={event.actor} />
+      </span>
       <span className="when">
         <When at={event.at} />
       </span>

@@ -1,4 +1,4 @@
-import { App, Button, Select, Tabs } from "antd";
+import { Button, Select, Tabs } from "antd";
 import { Link, useParams } from "react-router";
 import { read } from "../../api/client";
 import { isActive, useChange, useJob, useJobArtifacts } from "../../api/hooks";
@@ -9,8 +9,8 @@ import { useWords } from "../../i18n";
 import { bytes, duration } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
-import { Copy, Facts, KeyValues, Page, Snippet, Wait, When, Why } from "../../ui/basics";
-import { Took } from "./JobsPage";
+import { Copy, Facts, KeyValues, Page, Snippet, Took, Wait, When, Why } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
 import { LogTab } from "./LogTab";
 import { UsageTab } from "./UsageTab";
 
@@ -34,18 +34,17 @@ function Cancel({ job }: { job: JobView }) {
   const project = useProject();
   const { t } = useWords();
   const { why } = useMay();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const cancel = useChange(() => read<JobView>(api.jobCancel(project, job.id), { method: "POST" }), [[project, "jobs"]]);
   if (!isActive(job.state)) return null;
   const not = job.cancel_asked ? t("job.cancelAsked") : why("developer");
   const ask = () =>
-    modal.confirm({
+    confirm({
       title: t("job.cancelAsk", { name: job.name }),
-      content: t("job.cancelText", { s: job.spec.resources.grace_s }),
-      okText: t("job.cancel"),
-      okButtonProps: { danger: true },
-      cancelText: t("job.keep"),
-      onOk: () => cancel.mutateAsync(undefined),
+      text: t("job.cancelText", { s: job.spec.resources.grace_s }),
+      ok: t("job.cancel"),
+      cancel: t("job.keep"),
+      act: () => cancel.mutateAsync(undefined),
     });
   return (
     <Why not={not}>
@@ -104,7 +103,7 @@ function JobFacts({ job }: { job: JobView }) {
       rows={[
         [t("reason"), waitingOr(job)],
         [t("exitCode"), job.exit_code === null ? null : <code>{job.exit_code}</code>],
-        [t("duration"), <Took key="took" job={job} />],
+        [t("duration"), <Took key="took" from={job.started_at} to={job.ended_at} live={isActive(job.state)} />],
         [t("inputs"), job.inputs.length ? <Links>{job.inputs.map((it) => <DatasetLink key={it.alias} pinned={`${it.dataset}@${it.number}`} />)}</Links> : null],
         [t("nav.runs"), job.runs.length ? <Links>{job.runs.map((it) => <RunLink key={it} id={it} />)}</Links> : null],
         [t("job.resources"), `${t("job.cpus", { n: need.cpus })} · ${bytes(need.memory_mib * 1024 * 1024)}`],
@@ -140,7 +139,7 @@ function Attempts({ job }: { job: JobView }) {
             <td>{it.exit_code ?? "—"}</td>
             <td>{it.reason ?? "—"}</td>
             <td><When at={it.started_at} /></td>
-            <td><Took job={it} /></td>
+            <td><Took from={it.started_at} to={it.ended_at} live={isActive(it.state)} /></td>
           </tr>
         ))}
       </tbody>

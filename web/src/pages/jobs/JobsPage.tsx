@@ -1,14 +1,14 @@
 import { Input, Select, Table } from "antd";
-import { useEffect, useState } from "react";
 import { Link, useNavigate } from "react-router";
 import { isActive, useJobs } from "../../api/hooks";
 import type { JobView } from "../../api/types";
-import { State, useProject } from "../../components/states";
+import { DatasetLink, Links, State, useProject } from "../../components/states";
 import { type Key, useWords } from "../../i18n";
-import { duration } from "../../lib/format";
-import { pageParam, useUrl } from "../../lib/url";
+import { inProject } from "../../lib/command";
+import { pageParam, useTyped, useUrl } from "../../lib/url";
 import { pages } from "../../paths";
-import { Empty, Page, useNow, Wait, When } from "../../ui/basics";
+import { Empty, Page, Took, Wait, When } from "../../ui/basics";
+import { onRow } from "../../ui/rows";
 
 const PER_PAGE = 50;
 const STATES = ["queued", "admitted", "starting", "running", "succeeded", "failed", "cancelled", "lost"];
@@ -21,12 +21,7 @@ export function JobsPage() {
   const state = params.get("state");
   const text = params.get("text");
   const jobs = useJobs(project, { state, text, offset: (page - 1) * PER_PAGE, limit: PER_PAGE });
-  const [typed, setTyped] = useState(text ?? "");
-  useEffect(() => {
-    if (typed === (text ?? "")) return;
-    const timer = setTimeout(() => setUrl({ text: typed, page: null }), 250);
-    return () => clearTimeout(timer);
-  }, [typed, text, setUrl]);
+  const [typed, setTyped] = useTyped("text");
   return (
     <Page title={t("nav.jobs")}>
       <div className="row" style={{ marginBottom: 12 }}>
@@ -36,7 +31,7 @@ export function JobsPage() {
       <Wait of={jobs}>
         {(data) =>
           data.total === 0 ? (
-            state || text ? <Empty title={t("jobs.noneMatch")} /> : <Empty title={t("jobs.empty")} text={t("jobs.emptyText")} command={`kaogong jobs submit -f job.toml --wait --project ${project}`} />
+            state || text ? <Empty title={t("jobs.noneMatch")} /> : <Empty title={t("jobs.empty")} text={t("jobs.emptyText")} command={`kaogong jobs submit -f job.toml --wait${inProject(project)}`} />
           ) : (
             <JobsTable items={data.items} total={data.total} page={page} onPage={(it) => setUrl({ page: it === 1 ? null : it })} />
           )
@@ -56,25 +51,18 @@ function JobsTable({ items, total, page, onPage }: { items: JobView[]; total: nu
       rowKey="id"
       size="small"
       dataSource={items}
-      onRow={(it) => ({ onClick: () => void navigate(pages.job(project, it.id)) })}
+      onRow={onRow((it) => void navigate(pages.job(project, it.id)))}
       pagination={{ current: page, pageSize: PER_PAGE, total, onChange: onPage, showSizeChanger: false, hideOnSinglePage: true }}
       columns={[
         { title: t("state"), dataIndex: "state", width: 120, render: (it: string) => <State state={it} /> },
-        { title: t("name"), dataIndex: "name", render: (name: string, it) => <Link to={pages.job(project, it.id)} onClick={(event) => event.stopPropagation()}>{name}</Link> },
+        { title: t("name"), dataIndex: "name", render: (name: string, it) => <Link to={pages.job(project, it.id)}>{name}</Link> },
         { title: t("reason"), dataIndex: "reason", ellipsis: true, render: (it: string | null) => <span className="muted">{it ?? ""}</span> },
-        { title: t("inputs"), render: (_, it) => it.inputs.map((one) => `${one.dataset}@${one.number}`).join(", ") || "—" },
+        { title: t("inputs"), render: (_, it) => <Links>{it.inputs.map((one) => <DatasetLink key={one.alias} pinned={`${one.dataset}@${one.number}`} />)}</Links> },
         { title: t("attempts"), align: "right", render: (_, it) => it.attempts.length },
-        { title: t("duration"), align: "right", width: 120, render: (_, it) => <Took job={it} /> },
+        { title: t("duration"), align: "right", width: 120, render: (_, it) => <Took from={it.started_at} to={it.ended_at} live={isActive(it.state)} /> },
         { title: t("created"), dataIndex: "created_at", width: 130, render: (at: number) => <When at={at} /> },
         { title: t("by"), dataIndex: "created_by", render: (it: string | null) => it ?? "—" },
       ]}
     />
   );
-}
-
-export function Took({ job }: { job: { state: string; started_at: number | null; ended_at: number | null } }) {
-  const { language } = useWords();
-  const now = useNow(isActive(job.state) ? 1000 : 15_000);
-  if (!job.started_at) return <>—</>;
-  return <>{duration((job.ended_at ?? now) - job.started_at, language)}</>;
 }

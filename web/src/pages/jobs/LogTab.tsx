@@ -24,6 +24,11 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
     return wanted ? log.lines.flatMap((line, at) => (line.toLowerCase().includes(wanted) ? [at] : [])) : [];
   }, [find, log.lines]);
   if (attempt === undefined) return <Empty title={t("log.notStarted")} />;
+  const toggle = () => {
+    // The place of a search holds the log still, so following leaves it.
+    setHit(-1);
+    setFollow(!follow);
+  };
   const step = () => {
     setFollow(false);
     setHit(hits.find((it) => it > hit) ?? hits[0] ?? -1);
@@ -32,7 +37,7 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
   return (
     <>
       <div className="row" style={{ marginBottom: 8 }}>
-        <Button icon={follow ? <PauseOutlined /> : <VerticalAlignBottomOutlined />} aria-pressed={follow} onClick={() => setFollow(!follow)}>
+        <Button icon={follow ? <PauseOutlined /> : <VerticalAlignBottomOutlined />} aria-pressed={follow} onClick={toggle}>
           {follow ? t("log.pause") : t("log.follow")}
         </Button>
         <Input.Search
@@ -56,6 +61,11 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
           {t("download")}
         </Button>
       </div>
+      {log.problem ? (
+        <p className="note" role="alert">
+          {t("log.problem")} {log.problem}
+        </p>
+      ) : null}
       {log.dropped > 0 ? <p className="muted">{t("log.dropped", { n: count(log.dropped, language) })}</p> : null}
       <LogView lines={shown} firstLine={log.dropped} follow={follow && hit < 0} onLeaveEnd={() => setFollow(false)} find={find} hit={hit} label={t("tab.log")} />
     </>

@@ -1,5 +1,5 @@
 import { CloseOutlined, DownloadOutlined } from "@ant-design/icons";
-import { App, Button, Form, Input, Modal, Select, Table } from "antd";
+import { Button, Form, Input, Modal, Select, Table } from "antd";
 import { useState } from "react";
 import { Link, useParams } from "react-router";
 import { call, read } from "../../api/client";
@@ -8,11 +8,14 @@ import type { ModelVersionView, ModelView } from "../../api/types";
 import { Lineage } from "../../components/Lineage";
 import { State, useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
+import { inProject } from "../../lib/command";
 import { bytes, metric } from "../../lib/format";
 import { headline } from "../../lib/headline";
 import { useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Copy, Empty, Facts, Fault, KeyValues, Page, Snippet, Wait, When, Why } from "../../ui/basics";
+import { useConfirm } from "../../ui/confirm";
+import { onRow } from "../../ui/rows";
 import { useRunJob } from "./useRunJob";
 
 export function ModelPage() {
@@ -43,13 +46,15 @@ export function ModelPage() {
 }
 
 function Body({ model }: { model: ModelView }) {
+  const project = useProject();
   const { t } = useWords();
   const [params, setUrl] = useUrl();
   const chosen = model.versions.find((it) => String(it.number) === params.get("version")) ?? model.versions[0];
+  const choose = onRow<ModelVersionView>((it) => setUrl({ version: it.number }));
   return (
     <div className="with-facts">
       <div className="stack">
-        {chosen ? <Version key={chosen.id} version={chosen} /> : <Empty title={t("model.noVersion")} command={`kaogong models register ${model.name} model.onnx`} />}
+        {chosen ? <Version key={chosen.id} version={chosen} /> : <Empty title={t("model.noVersion")} command={`kaogong models register ${model.name} model.onnx${inProject(project)}`} />}
         <section>
           <h2>{t("versions")}</h2>
           <Table<ModelVersionView>
@@ -58,7 +63,7 @@ function Body({ model }: { model: ModelView }) {
             size="small"
             dataSource={model.versions}
             pagination={model.versions.length > 50 ? { pageSize: 50 } : false}
-            onRow={(it) => ({ onClick: () => setUrl({ version: it.number }), "aria-current": it.id === chosen?.id })}
+            onRow={(it) => ({ ...choose(it), "aria-current": it.id === chosen?.id })}
             columns={[
               { title: t("version"), render: (_, it) => <Link to={`?version=${it.number}`}>v{it.number}</Link> },
               { title: t("aliases"), render: (_, it) => Object.entries(model.aliases).filter(([, n]) => n === it.number).map(([alias]) => <span className="chip" key={alias}>{alias}</span>) },
@@ -123,7 +128,7 @@ function Version({ version }: { version: ModelVersionView }) {
       {version.endpoints.length === 0 && version.hash ? (
         <div>
           <h2>{t("model.serve")}</h2>
-          <Snippet text={`kaogong endpoints create ${version.model} --model ${pin}`} />
+          <Snippet text={`kaogong endpoints create ${version.model} --model ${pin}${inProject(project)}`} />
         </div>
       ) : null}
     </section>
@@ -134,10 +139,10 @@ function Aliases({ model }: { model: ModelView }) {
   const project = useProject();
   const { t } = useWords();
   const { may } = useMay();
-  const { modal } = App.useApp();
+  const confirm = useConfirm();
   const remove = useChange((alias: string) => call(api.alias(project, model.name, alias), { method: "DELETE" }), [[project, "models"]]);
   const ask = (alias: string) =>
-    modal.confirm({ title: t("alias.removeAsk", { alias }), okText: t("remove"), okButtonProps: { danger: true }, onOk: () => remove.mutateAsync(alias) });
+    confirm({ title: t("alias.removeAsk", { alias }), ok: t("remove"), act: () => remove.mutateAsync(alias) });
   const all = Object.entries(model.aliases);
   if (all.length === 0) return <span className="muted">{t("alias.none")}</span>;
   return (

@@ -4,9 +4,11 @@ import { useModels } from "../../api/hooks";
 import type { ModelView } from "../../api/types";
 import { EndpointLink, Links, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
+import { inProject } from "../../lib/command";
 import { headline } from "../../lib/headline";
 import { pages } from "../../paths";
 import { Empty, Page, Wait, When } from "../../ui/basics";
+import { onRow } from "../../ui/rows";
 
 export function ModelsPage() {
   const project = useProject();
@@ -18,7 +20,7 @@ export function ModelsPage() {
       <Wait of={models}>
         {(data) =>
           data.items.length === 0 ? (
-            <Empty title={t("models.empty")} text={t("models.emptyText")} command={`kaogong models register NAME model.onnx --project ${project}`} />
+            <Empty title={t("models.empty")} text={t("models.emptyText")} command={`kaogong models register NAME model.onnx${inProject(project)}`} />
           ) : (
             <Table<ModelView>
               className="clickable"
@@ -26,7 +28,7 @@ export function ModelsPage() {
               size="small"
               dataSource={data.items}
               pagination={data.items.length > 100 ? { pageSize: 100 } : false}
-              onRow={(it) => ({ onClick: () => void navigate(pages.model(project, it.name)) })}
+              onRow={onRow((it) => void navigate(pages.model(project, it.name)))}
               columns={[
                 {
                   title: t("name"),
@@ -34,9 +36,7 @@ export function ModelsPage() {
                   sorter: (a, b) => a.name.localeCompare(b.name),
                   render: (name: string, it) => (
                     <>
-                      <Link to={pages.model(project, name)} onClick={(event) => event.stopPropagation()}>
-                        {name}
-                      </Link>
+                      <Link to={pages.model(project, name)}>{name}</Link>
                       {it.description ? <div className="muted">{it.description}</div> : null}
                     </>
                   ),

@@ -1,16 +1,16 @@
 import { useQueries } from "@tanstack/react-query";
 import { Checkbox } from "antd";
 import { Link } from "react-router";
-import { read } from "../../api/client";
+import { curvesQuery, isLogging, runQuery } from "../../api/hooks";
 import type { CurveView, RunView } from "../../api/types";
 import { Chart } from "../../components/Chart";
 import { DatasetLink, Links, State, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
-import { duration, metric } from "../../lib/format";
+import { metric } from "../../lib/format";
 import { useUrl } from "../../lib/url";
-import { api, pages } from "../../paths";
+import { pages } from "../../paths";
 import { SERIES, useTheme } from "../../theme";
-import { Empty, Fault, Page, Wait, When } from "../../ui/basics";
+import { Empty, Fault, Page, Took, Wait, When } from "../../ui/basics";
 import { CurveControls, smoothing } from "./RunPage";
 
 /** More lines than this cannot be told apart. */
@@ -26,8 +26,8 @@ export function ComparePage() {
   const [params] = useUrl();
   const asked = [...new Set(params.getAll("run"))];
   const ids = asked.slice(0, RUNS_MAX);
-  const runs = useQueries({ queries: ids.map((id) => ({ queryKey: [project, "runs", id], queryFn: () => read<RunView>(api.run(project, id)) })) });
-  const curves = useQueries({ queries: ids.map((id) => ({ queryKey: [project, "runs", id, "curves"], queryFn: () => read<CurveView[]>(api.runMetrics(project, id)) })) });
+  const runs = useQueries({ queries: ids.map((id) => runQuery(project, id)) });
+  const curves = useQueries({ queries: ids.map((id, at) => curvesQuery(project, id, isLogging(runs[at]?.data))) });
   const error = runs.find((it) => it.error)?.error;
   const found = runs.map((it) => it.data).filter((it): it is RunView => it !== undefined);
   return (
@@ -56,7 +56,7 @@ function Swatch({ at }: { at: number }) {
 
 function Grid({ runs }: { runs: RunView[] }) {
   const project = useProject();
-  const { t, language } = useWords();
+  const { t } = useWords();
   const [params, setUrl] = useUrl();
   const onlyDifferent = params.get("different") === "1";
   const keys = (pick: (run: RunView) => object) => [...new Set(runs.flatMap((it) => Object.keys(pick(it))))].sort();
@@ -84,7 +84,7 @@ function Grid({ runs }: { runs: RunView[] }) {
         <tbody>
           <Row name={t("state")} cells={runs.map((it) => <State key={it.id} state={it.status} />)} />
           <Row name={t("nav.datasets")} cells={runs.map((it) => <Links key={it.id}>{it.datasets.map((one) => <DatasetLink key={one} pinned={one} />)}</Links>)} different={differs(runs.map((it) => it.datasets.join()))} />
-          <Row name={t("duration")} cells={runs.map((it) => (it.ended_at ? duration(it.ended_at - it.started_at, language) : "—"))} />
+          <Row name={t("duration")} cells={runs.map((it) => <Took key={it.id} from={it.started_at} to={it.ended_at} live={isLogging(it)} />)} />
           <Row name={t("started")} cells={runs.map((it) => <When key={it.id} at={it.started_at} />)} />
           <Head text={t("params")} span={runs.length + 1} />
           {paramKeys.map((key) => (

@@ -1,16 +1,16 @@
 import { Checkbox, Slider, Tabs } from "antd";
 import { Link, useParams } from "react-router";
-import { useCurves, useRun, useRunArtifacts } from "../../api/hooks";
+import { isLogging, useCurves, useRun, useRunArtifacts } from "../../api/hooks";
 import type { RunView } from "../../api/types";
 import { Artifacts } from "../../components/Artifacts";
 import { Chart } from "../../components/Chart";
 import { Lineage } from "../../components/Lineage";
 import { DatasetLink, JobLink, Links, ModelLink, State, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
-import { duration, metric } from "../../lib/format";
+import { metric } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
-import { Copy, Empty, Facts, KeyValues, Page, Wait, When } from "../../ui/basics";
+import { Copy, Empty, Facts, KeyValues, Page, Took, Wait, When } from "../../ui/basics";
 
 const TABS = ["curves", "params", "tags", "artifacts"] as const;
 
@@ -28,7 +28,7 @@ export function RunPage() {
 
 function Body({ run }: { run: RunView }) {
   const project = useProject();
-  const { t, language } = useWords();
+  const { t } = useWords();
   const [params, setUrl] = useUrl();
   const tab = oneOf(params, "tab", TABS, "curves");
   const artifacts = useRunArtifacts(project, run.id);
@@ -55,7 +55,7 @@ function Body({ run }: { run: RunView }) {
       <Facts
         rows={[
           [t("experiment"), <Link key="e" to={pages.runs(project, { experiment: run.experiment })}>{run.experiment}</Link>],
-          [t("duration"), run.ended_at ? duration(run.ended_at - run.started_at, language) : null],
+          [t("duration"), <Took key="t" from={run.started_at} to={run.ended_at} live={isLogging(run)} />],
           [t("job"), run.job_id ? <JobLink id={run.job_id} /> : null],
           [t("nav.datasets"), run.datasets.length ? <Links>{run.datasets.map((it) => <DatasetLink key={it} pinned={it} />)}</Links> : null],
           [t("nav.models"), run.models.length ? <Links>{run.models.map((it) => <ModelLink key={it} version={it} />)}</Links> : null],
@@ -94,7 +94,7 @@ function Curves({ run }: { run: RunView }) {
   const project = useProject();
   const { t } = useWords();
   const [params] = useUrl();
-  const curves = useCurves(project, run.id, run.status === "RUNNING");
+  const curves = useCurves(project, run.id, isLogging(run));
   return (
     <Wait of={curves} rows={10}>
       {(data) => {

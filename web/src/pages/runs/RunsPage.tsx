@@ -1,16 +1,17 @@
 import { Button, Checkbox, Input, Popover, Select, Table } from "antd";
 import { useEffect, useState } from "react";
 import { Link, useNavigate } from "react-router";
-import { useExperiments, useRuns } from "../../api/hooks";
+import { isLogging, useExperiments, useRuns } from "../../api/hooks";
 import type { RunView } from "../../api/types";
 import { DatasetLink, Links, State, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { csv, saveText } from "../../lib/csv";
 import { weight } from "../../lib/headline";
-import { count, duration, metric } from "../../lib/format";
+import { count, metric } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
 import { pages } from "../../paths";
-import { Empty, Fault, Page, Wait, When, Why } from "../../ui/basics";
+import { Empty, Fault, Page, Took, Wait, When, Why } from "../../ui/basics";
+import { onRow } from "../../ui/rows";
 
 const PER_PAGE = 100;
 /** Columns shown until somebody chooses. */
@@ -88,6 +89,11 @@ function RunsTable({ items, total }: { items: RunView[]; total: number }) {
             {t("runs.compare", { n: selected.length })}
           </Button>
         </Why>
+        {selected.length ? (
+          <Button type="link" size="small" onClick={() => setUrl({ selected: null })}>
+            {t("runs.clear")}
+          </Button>
+        ) : null}
         <span className="muted" role="status">{t("runs.count", { n: count(total, language) })}</span>
         <span className="grow" />
         <ColumnPicker metrics={metrics} args={args} shown={shown} onChange={(it) => setUrl({ columns: it.length ? it.join(",") : "none" })} />
@@ -99,8 +105,8 @@ function RunsTable({ items, total }: { items: RunView[]; total: number }) {
         size="small"
         dataSource={items}
         scroll={{ x: "max-content" }}
-        rowSelection={{ selectedRowKeys: selected, onChange: (keys) => setUrl({ selected: keys.join(",") }), getTitleCheckboxProps: () => ({ "aria-label": t("selectAll") }), getCheckboxProps: (it) => ({ "aria-label": t("select", { name: it.name }) }) as object }}
-        onRow={(it) => ({ onClick: () => void navigate(pages.run(project, it.id)) })}
+        rowSelection={{ selectedRowKeys: selected, preserveSelectedRowKeys: true, onChange: (keys) => setUrl({ selected: keys.join(",") }), getTitleCheckboxProps: () => ({ "aria-label": t("selectAll") }), getCheckboxProps: (it) => ({ "aria-label": t("select", { name: it.name }) }) as object }}
+        onRow={onRow((it) => void navigate(pages.run(project, it.id)))}
         onChange={(paging, _, sorter) => {
           const one = Array.isArray(sorter) ? sorter[0] : sorter;
           const wanted = one?.order ? `${String(one.columnKey)} ${one.order === "ascend" ? "ASC" : "DESC"}` : null;
@@ -109,7 +115,7 @@ function RunsTable({ items, total }: { items: RunView[]; total: number }) {
         pagination={{ current: pageParam(params), pageSize: PER_PAGE, total, showSizeChanger: false, hideOnSinglePage: true }}
         columns={[
           { title: t("state"), dataIndex: "status", render: (it: string) => <State state={it} /> },
-          { title: t("name"), dataIndex: "name", render: (name: string, it) => <Link to={pages.run(project, it.id)} onClick={(event) => event.stopPropagation()}>{name}</Link> },
+          { title: t("name"), dataIndex: "name", render: (name: string, it) => <Link to={pages.run(project, it.id)}>{name}</Link> },
           ...shown.map((column) => ({
             title: <span title={column}>{column.slice(column.indexOf(".") + 1)}</span>,
             ...order(wire(column), wire(column)),
@@ -121,7 +127,7 @@ function RunsTable({ items, total }: { items: RunView[]; total: number }) {
           })),
           { title: t("experiment"), dataIndex: "experiment" },
           { title: t("nav.datasets"), render: (_, it) => <Links>{it.datasets.map((one) => <DatasetLink key={one} pinned={one} />)}</Links> },
-          { title: t("duration"), align: "right", render: (_, it) => (it.ended_at ? duration(it.ended_at - it.started_at, language) : "—") },
+          { title: t("duration"), align: "right", render: (_, it) => <Took from={it.started_at} to={it.ended_at} live={isLogging(it)} /> },
           { title: t("started"), dataIndex: "started_at", ...order("attributes.start_time", "attributes.start_time"), render: (at: number) => <When at={at} /> },
         ]}
       />

@@ -8,7 +8,7 @@ import { useWords } from "../../i18n";
 import type { Language } from "../../lib/format";
 import { api } from "../../paths";
 import { type Choice, useTheme } from "../../theme";
-import { Fault } from "../../ui/basics";
+import { Fault, useTitle } from "../../ui/basics";
 
 /** Where to go after signing in: only a path of this console, never another host. */
 export function safeNext(next: string | null): string {
@@ -18,6 +18,7 @@ export function safeNext(next: string | null): string {
 export function SignInPage() {
   const { t, language, setLanguage } = useWords();
   const { choice, setChoice } = useTheme();
+  useTitle(t("signIn"));
   const [params] = useSearchParams();
   const navigate = useNavigate();
   const client = useQueryClient();

@@ -205,7 +205,7 @@ pub(super) async fn server(context: &Context) -> Finding {
         Err(problem) if problem.kind == ErrorKind::Unauthenticated => Finding::warn(
             "server",
             format!("{} runs and does not know you", client.address()),
-            "sign in: kaogong login URL",
+            format!("sign in: kaogong login {}", client.address()),
         ),
         Err(problem) => Finding::warn("server", problem.text, start),
     }

@@ -4,6 +4,7 @@ use crate::{
     commands::jobs::last_lines,
     exit::usage,
     job_file, job_wait,
+    log_text::Tail,
     output::progress::{Board, Progress},
     python,
 };
@@ -13,6 +14,10 @@ use kaogong_domain::Problem;
 use std::{collections::BTreeMap, time::Duration};
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The most of a log that one look reads, so that a job that writes a lot does not hold up the others.
+const LOOK_BYTES_MAX: u64 = 1 << 20;
+/// The end of it that is searched for a line.
+const LINE_BYTES_MAX: usize = 4 << 10;
 /// Whole numbers with at most so many different values are classes, not amounts.
 const CLASSES_MAX: u64 = 20;
 
@@ -165,15 +170,20 @@ impl Watched {
         Ok(())
     }
 
-    /// The last whole line that is new. The log is only shown here, so that its failures do not matter.
+    /// The last line that is new. The log is only shown here, so that its failures do not matter.
     async fn new_line(&mut self, client: &Client, number: u32) -> Option<String> {
         let offset = self.log_at.filter(|it| it.0 == number).map_or(0, |it| it.1);
-        let answer = client.job_log(&self.job.id, &LogQuery { attempt: Some(number), offset }).await.ok()?;
-        let next: Option<u64> = answer.header("x-next-offset").and_then(|it| it.parse().ok());
-        let text = answer.bytes(16 << 20).await.ok()?;
-        self.log_at = Some((number, next.unwrap_or(offset + text.len() as u64)));
-        let text = String::from_utf8_lossy(&text);
-        text.lines().rev().map(str::trim).find(|it| !it.is_empty()).map(|it| it.chars().take(100).collect())
+        let query = LogQuery { attempt: Some(number), offset, length: Some(LOOK_BYTES_MAX) };
+        let mut answer = client.job_log(&self.job.id, &query).await.ok()?;
+        let mut tail = Tail::new(LINE_BYTES_MAX);
+        let mut next = offset;
+        while let Ok(Some(piece)) = answer.piece().await {
+            next += piece.len() as u64;
+            tail.push(&piece);
+        }
+        self.log_at = Some((number, next));
+        let lines = tail.lines(usize::MAX);
+        lines.iter().rev().map(|it| it.trim()).find(|it| !it.is_empty()).map(|it| it.chars().take(100).collect())
     }
 }
 

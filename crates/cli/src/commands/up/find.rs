@@ -1,7 +1,50 @@
 //! Looking for the programs and libraries that Kaogong uses when they are there.
 
+use crate::commands::probe::ask::library_version;
 use kaogong_domain::Problem;
-use std::path::{Path, PathBuf};
+use kaogong_engines::{OnnxRuntime, Tract};
+use kaogong_serving::Engine;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Libraries that are tried at most: each may take seconds.
+const LIBRARIES_MAX: usize = 6;
+
+/// The model engines that were found.
+pub struct Engines {
+    /// The preferred one first.
+    pub all: Vec<Arc<dyn Engine>>,
+    /// The library of ONNX Runtime, when there is one.
+    pub library: Option<PathBuf>,
+}
+
+/// ONNX Runtime first when it is there, then tract, which always is. Its library has been opened by another process
+/// alone; this one opens it for the first model.
+///
+/// # Errors
+/// When a library is named and cannot be used.
+pub async fn engines(named: Option<&Path>, program: &Path) -> Result<Engines, Problem> {
+    let mut found = Engines { all: vec![], library: None };
+    for path in OnnxRuntime::libraries(named, &onnxruntime_folders())?.into_iter().take(LIBRARIES_MAX) {
+        match library_version(program, &path).await {
+            Ok(version) => {
+                tracing::info!(path = %path.display(), version, "found ONNX Runtime");
+                found.all.push(Arc::new(OnnxRuntime::known(path.clone(), version)));
+                found.library = Some(path);
+                break;
+            }
+            Err(problem) if named.is_some() => return Err(problem),
+            Err(problem) => tracing::warn!(path = %path.display(), "passed over a library: {problem}"),
+        }
+    }
+    if found.library.is_none() {
+        tracing::info!("ONNX Runtime was not found; models run on tract");
+    }
+    found.all.push(Arc::new(Tract));
+    Ok(found)
+}
 
 /// The uv program: the one named, in `PATH`, or beside this program.
 ///

@@ -32,9 +32,10 @@ pub async fn welcome(app: &App, folder: &Path, url: &str) -> Result<(), Problem>
         }
     }
     let mine = profile_of(folder);
-    let local = local_profile(app, &mine, url).await?;
+    let old = profile::read(&mine).ok().flatten();
+    let local = local_profile(app, old.clone(), url).await?;
     profile::write(&mine, &local)?;
-    keep_own_profile(&local)
+    keep_own_profile(&local, old.as_ref())
 }
 
 /// The password is shown, never logged or stored.
@@ -51,8 +52,7 @@ fn show(password: &Secret, url: &str) {
     eprintln!();
 }
 
-async fn local_profile(app: &App, path: &Path, url: &str) -> Result<Profile, Problem> {
-    let old = profile::read(path).ok().flatten();
+async fn local_profile(app: &App, old: Option<Profile>, url: &str) -> Result<Profile, Problem> {
     if let Some(old) = old {
         let hash = hash_secret(&old.token);
         let alive = app.store.find_token(&hash, now()).await?;
@@ -79,17 +79,44 @@ async fn local_profile(app: &App, path: &Path, url: &str) -> Result<Profile, Pro
 }
 
 /// The user's own profile is made when there is none, and kept true when it is this server's.
-fn keep_own_profile(local: &Profile) -> Result<(), Problem> {
+fn keep_own_profile(local: &Profile, old: Option<&Profile>) -> Result<(), Problem> {
     let home = std::env::var_os("KAOGONG_HOME").map(std::path::PathBuf::from);
     let Ok(path) = profile::path(home.as_deref()) else { return Ok(()) };
-    let is_ours = match profile::read(&path) {
-        Ok(None) => true,
-        Ok(Some(own)) => own.token == local.token,
-        Err(_) => false,
-    };
-    if is_ours && let Err(problem) = profile::write(&path, local) {
+    let Ok(own) = profile::read(&path) else { return Ok(()) };
+    if let Some(renewed) = renewed(own, local, old)
+        && let Err(problem) = profile::write(&path, &renewed)
+    {
         // A server without a home folder serves all the same.
         tracing::warn!("the user's own profile was not written: {problem}");
     }
     Ok(())
+}
+
+/// What the user's own profile becomes; `None` when it is somebody else's affair.
+fn renewed(own: Option<Profile>, local: &Profile, old: Option<&Profile>) -> Option<Profile> {
+    let Some(own) = own else { return Some(local.clone()) };
+    // After a renewal it still carries the token that the local profile had until now.
+    let is_ours = own.token == local.token || old.is_some_and(|it| it.token == own.token);
+    // The project is the user's own choice.
+    is_ours.then(|| Profile { project: own.project, ..local.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_users_own_profile_follows_a_renewed_token_and_keeps_its_project() {
+        let profile = |token: &str, project: &str| Profile {
+            url: "http://127.0.0.1:7300".into(),
+            token: Secret::new(token),
+            project: project.into(),
+        };
+        let (old, local) = (profile("old", "default"), profile("new", "default"));
+        assert_eq!(renewed(None, &local, None), Some(local.clone()));
+        assert_eq!(renewed(Some(profile("old", "vision")), &local, Some(&old)), Some(profile("new", "vision")));
+        assert_eq!(renewed(Some(profile("new", "vision")), &local, Some(&local)), Some(profile("new", "vision")));
+        assert_eq!(renewed(Some(profile("elsewhere", "default")), &local, Some(&old)), None);
+        assert_eq!(renewed(Some(profile("old", "default")), &local, None), None);
+    }
 }

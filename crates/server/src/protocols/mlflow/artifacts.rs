@@ -172,13 +172,7 @@ pub(super) async fn list(call: Call) -> Reply {
 
 pub(super) async fn delete(call: Call) -> Reply {
     let at = locate(&call, call.param("path")).await?;
-    if !at.rest.is_empty() {
-        call.store().delete_artifacts(call.project(), at.owner, &at.rest).await?;
-        return done();
-    }
-    for row in call.store().list_artifacts(call.project(), at.owner).await? {
-        call.store().delete_artifacts(call.project(), at.owner, &row.path).await?;
-    }
+    call.store().delete_artifacts(call.project(), at.owner, &at.rest, &call.actor(), call.now()).await?;
     done()
 }
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 
 /// The name of the default experiment's id on the wire.
-const DEFAULT_ID: &str = "0";
+pub(super) const DEFAULT_ID: &str = "0";
 
 /// A parsed call.
 pub(super) struct Call {

@@ -10,7 +10,7 @@ use super::{
     wire,
 };
 use kaogong_domain::ErrorKind;
-use kaogong_store::{Direction, ExperimentRow, Lifecycle, RunSearch};
+use kaogong_store::{ExperimentRow, Lifecycle, RunSearch};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeSet};
 
@@ -97,7 +97,7 @@ pub(super) async fn set_tag(call: Call) -> Reply {
     let found = call.active_experiment(&call.ask.need("experiment_id")?).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
     limits::experiment_tag(&key, &value)?;
-    call.store().set_experiment_tag(found.id, &key, Some(&value)).await?;
+    call.store().set_experiment_tag(call.project(), found.id, &key, &value, &call.actor(), call.now()).await?;
     done()
 }
 
@@ -105,11 +105,10 @@ pub(super) async fn delete_tag(call: Call) -> Reply {
     let id = call.ask.need("experiment_id")?;
     let found = call.active_experiment(&id).await?;
     let key = call.ask.need("key")?;
-    if !found.tags.contains_key(&key) {
-        return Err(MlflowProblem::missing(format!("No tag with name: {key} in experiment with id {id}")));
+    if call.store().delete_experiment_tag(call.project(), found.id, &key, &call.actor(), call.now()).await? {
+        return done();
     }
-    call.store().set_experiment_tag(found.id, &key, None).await?;
-    done()
+    Err(MlflowProblem::missing(format!("No tag with name: {key} in experiment with id {id}")))
 }
 
 fn field(entity: Option<&str>, key: &str) -> Told<(bool, String)> {
@@ -153,8 +152,7 @@ fn checked(clauses: Vec<Clause>) -> Told<Vec<(bool, Clause)>> {
 fn compare(a: &ExperimentRow, b: &ExperimentRow, order: &[Order]) -> Ordering {
     for it in order {
         let is_tag = matches!(it.entity.as_deref(), Some("tag" | "tags"));
-        let ordering = look(a, is_tag, &it.key).order(&look(b, is_tag, &it.key));
-        let ordering = if it.direction == Direction::Descending { ordering.reverse() } else { ordering };
+        let ordering = look(a, is_tag, &it.key).order_towards(&look(b, is_tag, &it.key), it.direction);
         if ordering != Ordering::Equal {
             return ordering;
         }

@@ -3,20 +3,27 @@
 use super::{
     ask::{Ask, missing_value, page, wrong_type},
     call::{Call, ExperimentIds, model_id_text},
-    filter::{Clause, parse_filter},
+    filter::{Clause, Operand, Test, parse_filter},
     limits,
     matching::{Found, check_kind, holds},
     problem::{Json, MlflowProblem, Reply, Told, done},
+    run_search::experiments_of,
     wire,
 };
-use kaogong_store::{LoggedModelRow, NewLoggedModel};
+use kaogong_domain::{
+    Problem,
+    ids::{ExperimentId, LoggedModelId},
+};
+use kaogong_store::{Direction, LoggedModelRow, LoggedModelSearch, MetricTest, NewLoggedModel, OnDataset};
 use serde_json::{Value, json};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// The most logged models in one page, and how many when the client names no number.
 const PAGE_MAX: i64 = 100;
-/// Parameters of a logged model; clients send a hundred at a time.
-const PARAMS_MAX: usize = 10_000;
+/// Datasets in one search.
+const DATASETS_MAX: usize = 100;
+/// Keys of one order.
+const KEYS_MAX: usize = 20;
 
 fn check_name(name: &str) -> Told<()> {
     const BAD: [char; 8] = ['/', ':', '.', '%', '"', '\'', '`', '\0'];
@@ -30,9 +37,17 @@ fn check_name(name: &str) -> Told<()> {
     limits::length("name", 500, name)
 }
 
-async fn answer(call: &Call, row: &LoggedModelRow) -> Reply {
-    let ids = call.experiment_ids().await?;
-    Ok(Json(json!({"model": wire::logged_model(ids, row)})))
+async fn answer(call: &Call, row: LoggedModelRow) -> Reply {
+    Ok(Json(json!({"model": wire::logged_models(call, &[row]).await?.remove(0)})))
+}
+
+/// Lets `change` change the model that the path names.
+async fn save(
+    call: &Call,
+    change: impl FnOnce(&mut LoggedModelRow) -> Result<(), Problem> + Send,
+) -> Told<LoggedModelRow> {
+    let row = named(call).await?;
+    Ok(call.store().change_logged_model(call.project(), row.id, change, &call.actor(), call.now()).await?)
 }
 
 pub(super) async fn create(call: Call) -> Reply {
@@ -53,7 +68,7 @@ pub(super) async fn create(call: Call) -> Reply {
     };
     limits::length("model_type", 500, &new.model_type)?;
     let made = call.store().create_logged_model(call.project(), experiment.id, new, &call.actor(), call.now()).await?;
-    answer(&call, &made).await
+    answer(&call, made).await
 }
 
 async fn named(call: &Call) -> Told<LoggedModelRow> {
@@ -62,7 +77,7 @@ async fn named(call: &Call) -> Told<LoggedModelRow> {
 
 pub(super) async fn get(call: Call) -> Reply {
     let row = named(&call).await?;
-    answer(&call, &row).await
+    answer(&call, row).await
 }
 
 fn status_of(ask: &Ask) -> Told<String> {
@@ -74,13 +89,14 @@ fn status_of(ask: &Ask) -> Told<String> {
 }
 
 pub(super) async fn finalize(call: Call) -> Reply {
-    let mut row = named(&call).await?;
-    row.status = status_of(&call.ask)?;
-    row.status_message = call.ask.text_or_empty("status_message")?;
-    limits::length("status_message", 5000, &row.status_message)?;
-    row.updated_at = call.now();
-    call.store().save_logged_model(call.project(), &row, call.now()).await?;
-    answer(&call, &row).await
+    let status = status_of(&call.ask)?;
+    let message = call.ask.text_or_empty("status_message")?;
+    limits::length("status_message", 5000, &message)?;
+    let row = save(&call, move |row| {
+        (row.status, row.status_message) = (status, message);
+        Ok(())
+    });
+    answer(&call, row.await?).await
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
@@ -90,35 +106,34 @@ pub(super) async fn delete(call: Call) -> Reply {
 }
 
 pub(super) async fn set_tags(call: Call) -> Reply {
-    let mut row = named(&call).await?;
     let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::model_tag(key, value))?;
-    row.tags.extend(tags);
-    call.store().save_logged_model(call.project(), &row, call.now()).await?;
-    answer(&call, &row).await
+    let row = save(&call, move |row| {
+        row.tags.extend(tags);
+        Ok(())
+    });
+    answer(&call, row.await?).await
 }
 
 pub(super) async fn delete_tag(call: Call) -> Reply {
-    let mut row = named(&call).await?;
-    let key = call.param("tag_key");
-    if row.tags.remove(key).is_none() {
-        return Err(MlflowProblem::missing(format!(
-            "No tag with key {} found for model with ID {}.",
-            serde_json::Value::from(key),
-            model_id_text(row.id)
-        )));
-    }
-    call.store().save_logged_model(call.project(), &row, call.now()).await?;
+    let key = call.param("tag_key").to_owned();
+    save(&call, move |row| {
+        if row.tags.remove(&key).is_some() {
+            return Ok(());
+        }
+        let (key, id) = (Value::from(key), model_id_text(row.id));
+        Err(Problem::not_found(format!("No tag with key {key} found for model with ID {id}.")))
+    })
+    .await?;
     done()
 }
 
 pub(super) async fn log_params(call: Call) -> Reply {
-    let mut row = named(&call).await?;
     let params = wire::read_pairs(&call.ask, "params", limits::param)?;
-    row.params.extend(params);
-    if row.params.len() > PARAMS_MAX {
-        return Err(MlflowProblem::invalid(format!("a logged model keeps at most {PARAMS_MAX} parameters")));
-    }
-    call.store().save_logged_model(call.project(), &row, call.now()).await?;
+    save(&call, move |row| {
+        row.params.extend(params);
+        Ok(())
+    })
+    .await?;
     done()
 }
 
@@ -162,6 +177,7 @@ fn look(ids: ExperimentIds, row: &LoggedModelRow, kind: Kind, key: &str) -> Foun
     match (kind, key) {
         (Kind::Param, _) => Found::text(row.params.get(key)),
         (Kind::Tag, _) => Found::text(row.tags.get(key)),
+        // The database looks at these.
         (Kind::Metric, _) => Found::Nothing,
         (_, "model_id") => Found::Text(model_id_text(row.id)),
         (_, "model_type") => Found::Text(row.model_type.clone()),
@@ -183,15 +199,72 @@ fn checked(clause: Clause) -> Told<(Kind, Clause)> {
     Ok((kind, clause))
 }
 
-/// One key of an order: a field, and whether small comes first.
-fn order_of(ask: &Ask) -> Told<(Kind, String, bool)> {
+/// A checked condition on a metric as the store's.
+fn metric_test(clause: Clause) -> Option<MetricTest> {
+    match (clause.test, clause.operand) {
+        (Test::Compare(comparator), Operand::Number(value)) => Some(MetricTest { key: clause.key, comparator, value }),
+        _ => None,
+    }
+}
+
+/// The dataset that an entry names.
+fn dataset_of(ask: &Ask) -> Told<Option<OnDataset>> {
+    let name = ask.text_or_empty("dataset_name")?;
+    let digest = ask.text("dataset_digest")?.filter(|it| !it.is_empty());
+    Ok((!name.is_empty()).then_some(OnDataset { name, digest }))
+}
+
+fn datasets_of(ask: &Ask) -> Told<Vec<OnDataset>> {
+    let entries = ask.objects("datasets")?;
+    limits::batch("datasets", DATASETS_MAX, entries.len())?;
+    let missing = || MlflowProblem::invalid("`dataset_name` in the `datasets` clause must be specified.");
+    entries.iter().map(|it| dataset_of(it)?.ok_or_else(missing)).collect()
+}
+
+/// One key of an order, with the values that the database found for it.
+struct Key {
+    kind: Kind,
+    key: String,
+    direction: Direction,
+    values: BTreeMap<LoggedModelId, f64>,
+}
+
+impl Key {
+    fn look(&self, ids: ExperimentIds, row: &LoggedModelRow) -> Found {
+        match self.kind {
+            Kind::Metric => self.values.get(&row.id).map_or(Found::Nothing, |it| Found::Number(*it)),
+            kind => look(ids, row, kind, &self.key),
+        }
+    }
+}
+
+async fn key_of(call: &Call, experiments: &[ExperimentId], ask: &Ask) -> Told<Key> {
     let name = ask.need("field_name")?;
     let (entity, key) = match name.split_once('.') {
         Some((entity, key)) => (Some(entity), key),
         None => (None, name.as_str()),
     };
     let kind = kind_of(entity, key)?;
-    Ok((kind, key.to_owned(), ask.truth("ascending")?.unwrap_or(true)))
+    let is_ascending = ask.truth("ascending")?.unwrap_or(true);
+    let direction = if is_ascending { Direction::Ascending } else { Direction::Descending };
+    let values = match kind {
+        Kind::Metric => {
+            let dataset = dataset_of(ask)?;
+            call.store().newest_model_metric(call.project(), experiments, key, dataset.as_ref()).await?
+        }
+        _ => BTreeMap::new(),
+    };
+    Ok(Key { kind, key: key.to_owned(), direction, values })
+}
+
+fn compare(ids: ExperimentIds, keys: &[Key], a: &LoggedModelRow, b: &LoggedModelRow) -> Ordering {
+    for key in keys {
+        let ordering = key.look(ids, a).order_towards(&key.look(ids, b), key.direction);
+        if ordering != Ordering::Equal {
+            return ordering;
+        }
+    }
+    (b.created_at, b.id).cmp(&(a.created_at, a.id))
 }
 
 pub(super) async fn search(call: Call) -> Reply {
@@ -202,27 +275,27 @@ pub(super) async fn search(call: Call) -> Reply {
         return Err(missing_value("experiment_ids"));
     }
     limits::batch("experiment_ids", 1000, texts.len())?;
-    let clauses = parse_filter(&call.ask.text_or_empty("filter")?).map_err(MlflowProblem::invalid)?;
-    let clauses: Vec<(Kind, Clause)> = clauses.into_iter().map(checked).collect::<Told<_>>()?;
-    let order: Vec<(Kind, String, bool)> = call.ask.objects("order_by")?.iter().map(order_of).collect::<Told<_>>()?;
-    let ids = call.experiment_ids().await?;
-    let mut all = call.store().list_logged_models(call.project()).await?;
-    all.retain(|row| {
-        (texts.contains(&ids.text(row.experiment_id)) || texts.contains(&row.experiment_id.to_string()))
-            && clauses.iter().all(|(kind, clause)| holds(clause, &look(ids, row, *kind, &clause.key)))
-    });
-    all.sort_by(|a, b| {
-        for (kind, key, is_ascending) in &order {
-            let (left, right) = (look(ids, a, *kind, key), look(ids, b, *kind, key));
-            let ordering = if *is_ascending { left.order(&right) } else { right.order(&left) };
-            if ordering != Ordering::Equal {
-                return ordering;
-            }
+    let experiments = experiments_of(&call, &texts).await?;
+    let (mut metrics, mut here) = (vec![], vec![]);
+    for clause in parse_filter(&call.ask.text_or_empty("filter")?).map_err(MlflowProblem::invalid)? {
+        match checked(clause)? {
+            (Kind::Metric, clause) => metrics.extend(metric_test(clause)),
+            other => here.push(other),
         }
-        (b.created_at, b.id).cmp(&(a.created_at, a.id))
-    });
+    }
+    let entries = call.ask.objects("order_by")?;
+    limits::batch("order_by", KEYS_MAX, entries.len())?;
+    let mut keys = vec![];
+    for it in &entries {
+        keys.push(key_of(&call, &experiments, it).await?);
+    }
+    let ids = call.experiment_ids().await?;
+    let search = LoggedModelSearch { experiments, metrics, datasets: datasets_of(&call.ask)? };
+    let mut all = call.store().search_logged_models(call.project(), &search).await?;
+    all.retain(|row| here.iter().all(|(kind, clause)| holds(clause, &look(ids, row, *kind, &clause.key))));
+    all.sort_by(|a, b| compare(ids, &keys, a, b));
     let (found, next) = page(all, offset, size);
-    Ok(Json(wire::listing("models", found.iter().map(|it| wire::logged_model(ids, it)).collect(), next)))
+    Ok(Json(wire::listing("models", wire::logged_models(&call, &found).await?, next)))
 }
 
 #[cfg(test)]

@@ -4,8 +4,11 @@ use super::{
     filter::{Clause, Operand, Test},
     problem::{MlflowProblem, Told},
 };
-use kaogong_store::Comparator;
+use kaogong_store::{Comparator, Direction};
 use std::cmp::Ordering;
+
+/// Bytes of a LIKE pattern; longer ones are refused.
+const PATTERN_BYTES_MAX: usize = 8_000;
 
 /// What a thing has under a key.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +29,16 @@ impl Found {
         Self::Number(it as f64)
     }
 
-    /// How two values follow each other; what is missing comes last.
-    pub(super) fn order(&self, other: &Self) -> Ordering {
+    /// How two values follow each other in a direction; what is missing comes last in both.
+    pub(super) fn order_towards(&self, other: &Self, direction: Direction) -> Ordering {
+        match (self, other) {
+            (Self::Nothing, _) | (_, Self::Nothing) => self.rank(other),
+            _ if direction == Direction::Descending => other.rank(self),
+            _ => self.rank(other),
+        }
+    }
+
+    fn rank(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Text(a), Self::Text(b)) => a.cmp(b),
             (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
@@ -53,6 +64,12 @@ pub(super) fn check_kind(clause: &Clause, is_number: bool) -> Told<()> {
         comparator,
         Comparator::Less | Comparator::LessOrEqual | Comparator::Greater | Comparator::GreaterOrEqual
     );
+    if matches!(comparator, Comparator::Like | Comparator::ILike)
+        && let Operand::Text(pattern) = &clause.operand
+        && pattern.len() > PATTERN_BYTES_MAX
+    {
+        return Err(MlflowProblem::invalid(format!("a LIKE pattern has more than {PATTERN_BYTES_MAX} bytes")));
+    }
     let is_equality = matches!(comparator, Comparator::Equal | Comparator::NotEqual);
     if is_number {
         if !is_ordering && !is_equality {
@@ -94,7 +111,8 @@ pub(super) fn holds(clause: &Clause, found: &Found) -> bool {
             Comparator::Equal => have == wanted,
             Comparator::NotEqual => have != wanted,
             Comparator::Like => is_like(have, wanted),
-            Comparator::ILike => is_like(&have.to_lowercase(), &wanted.to_lowercase()),
+            // As the store does: letters beyond A to Z are compared as they are.
+            Comparator::ILike => is_like(&have.to_ascii_lowercase(), &wanted.to_ascii_lowercase()),
             _ => false,
         },
         (Found::Text(have), Operand::List(wanted)) => match comparator {
@@ -160,5 +178,27 @@ mod tests {
         assert!(holds(&clause("name ILIKE 'AB%'"), &Found::Text("abc".into())));
         assert!(check_kind(&clause("metrics.a LIKE 'x'"), true).is_err());
         assert!(check_kind(&clause("tags.a > 'x'"), false).is_err());
+        for (length, is_good) in [(8_000, true), (8_001, false)] {
+            let long = clause(&format!("name LIKE '{}'", "x".repeat(length)));
+            assert_eq!(check_kind(&long, false).is_ok(), is_good, "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_comes_last_in_both_directions() {
+        let (one, two) = (Found::Number(1.0), Found::Number(2.0));
+        for direction in [Direction::Ascending, Direction::Descending] {
+            assert_eq!(Found::Nothing.order_towards(&one, direction), Ordering::Greater);
+            assert_eq!(one.order_towards(&Found::Nothing, direction), Ordering::Less);
+        }
+        assert_eq!(one.order_towards(&two, Direction::Descending), Ordering::Greater);
+    }
+
+    #[test]
+    fn letters_of_any_language_are_found_as_they_are() {
+        let clause = |text: &str| parse_filter(text).expect("a filter").remove(0);
+        let name = || Found::Text("École 数据 A".into());
+        assert!(holds(&clause("name ILIKE 'École%a'"), &name()));
+        assert!(!holds(&clause("name ILIKE 'école%'"), &name()), "the database cannot do that everywhere");
     }
 }

@@ -1,21 +1,17 @@
 //! What runs log: metrics, parameters and tags, one by one or in batches, and metrics over time.
 
 use super::{
-    ask::{Ask, missing_value, token_of, wrong_type},
-    call::Call,
+    ask::{Ask, missing_value, wrong_type},
+    call::{Call, model_id_of},
     limits,
     problem::{Json, MlflowProblem, Reply, Told, done},
-    runs::NAME_TAG,
     wire,
 };
-use kaogong_domain::{
-    ids::RunId,
-    runs::{
-        MetricPoint,
-        limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_BYTES_MAX},
-    },
+use kaogong_domain::runs::{
+    MetricPoint,
+    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_BYTES_MAX},
 };
-use kaogong_store::{RunFull, RunPatch};
+use kaogong_store::{ModelMetric, RunFull, RunLog};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -23,12 +19,12 @@ use std::collections::BTreeMap;
 const BATCH_BYTES_MAX: usize = 1_000_000;
 /// Entries of all kinds in one batch.
 const BATCH_ENTRIES_MAX: usize = 1000;
-/// The most points of one metric that are sent without paging.
-const HISTORY_MAX: usize = 1_000_000;
 /// Runs whose history is drawn at once.
 const BULK_RUNS_MAX: usize = 100;
 /// Points per run when the client names no number.
 const BULK_POINTS: i64 = 320;
+/// Points of all runs together.
+const BULK_POINTS_MAX: usize = 25_000;
 
 fn point(ask: &Ask, path: &str) -> Told<MetricPoint> {
     let at = |name: &str| limits::joined(path, name);
@@ -60,6 +56,36 @@ fn point(ask: &Ask, path: &str) -> Told<MetricPoint> {
     Ok(MetricPoint { key, value, timestamp_ms, step: step.unwrap_or(0) })
 }
 
+/// The logged model that a point was measured on, and the data.
+fn model_metric(ask: &Ask, point: &MetricPoint) -> Told<Option<ModelMetric>> {
+    let id = ask.text_or_empty("model_id")?;
+    if id.is_empty() {
+        return Ok(None);
+    }
+    let shown: String = id.chars().take(300).collect();
+    let model_id =
+        model_id_of(&id).ok_or_else(|| MlflowProblem::missing(format!("Logged model with ID '{shown}' not found.")))?;
+    let given = |name: &str, most: usize| -> Told<Option<String>> {
+        let text = ask.text(name)?.filter(|it| !it.is_empty());
+        limits::length(name, most, text.as_deref().unwrap_or_default())?;
+        Ok(text)
+    };
+    let (dataset_name, dataset_digest) = (given("dataset_name", 500)?, given("dataset_digest", 36)?);
+    // The client cannot read a metric that has only one of them.
+    if dataset_name.is_some() != dataset_digest.is_some() {
+        return Err(MlflowProblem::invalid("Both dataset_name and dataset_digest must be provided if one is provided"));
+    }
+    Ok(Some(ModelMetric { model_id, point: point.clone(), dataset_name, dataset_digest }))
+}
+
+/// One entry for the run, and for its model when it names one.
+fn add_metric(log: &mut RunLog, ask: &Ask, path: &str) -> Told<()> {
+    let point = point(ask, path)?;
+    log.model_metrics.extend(model_metric(ask, &point)?);
+    log.metrics.push(point);
+    Ok(())
+}
+
 fn param(ask: &Ask, path: &str) -> Told<(String, String)> {
     let key = ask.text("key")?.ok_or_else(|| missing_value(&limits::joined(path, "key")))?;
     let value = ask.text_or_empty("value")?;
@@ -67,17 +93,10 @@ fn param(ask: &Ask, path: &str) -> Told<(String, String)> {
     Ok((key, value))
 }
 
-async fn store(
-    call: &Call,
-    run: &RunFull,
-    params: &[(String, String)],
-    tags: &BTreeMap<String, String>,
-    points: &[MetricPoint],
-) -> Reply {
-    call.store().log_batch(call.project(), run.row.id, params, tags, points).await?;
-    if let Some(name) = tags.get(NAME_TAG).filter(|it| !it.is_empty() && **it != run.row.name) {
-        let patch = RunPatch { name: Some(name.clone()), ..RunPatch::default() };
-        call.store().update_run(call.project(), run.row.id, patch, &call.actor(), call.now()).await?;
+async fn store(call: &Call, run: &RunFull, log: &RunLog) -> Reply {
+    call.store().log_batch(call.project(), run.row.id, log, &call.actor(), call.now()).await?;
+    if !log.metrics.is_empty() {
+        call.app.tell_metrics(call.project(), run.row.id);
     }
     done()
 }
@@ -88,16 +107,17 @@ async fn changing_run(call: &Call) -> Told<RunFull> {
 
 pub(super) async fn log_metric(call: Call) -> Reply {
     let id = call.ask.need_either("run_id", "run_uuid")?;
-    let points = [point(&call.ask, "")?];
+    let mut log = RunLog::default();
+    add_metric(&mut log, &call.ask, "")?;
     let run = call.active_run(&id).await?;
-    store(&call, &run, &[], &BTreeMap::new(), &points).await
+    store(&call, &run, &log).await
 }
 
 pub(super) async fn log_param(call: Call) -> Reply {
     let id = call.ask.need_either("run_id", "run_uuid")?;
-    let params = [param(&call.ask, "")?];
+    let log = RunLog { params: vec![param(&call.ask, "")?], ..RunLog::default() };
     let run = call.active_run(&id).await?;
-    store(&call, &run, &params, &BTreeMap::new(), &[]).await
+    store(&call, &run, &log).await
 }
 
 pub(super) async fn set_tag(call: Call) -> Reply {
@@ -106,32 +126,32 @@ pub(super) async fn set_tag(call: Call) -> Reply {
     let value = call.ask.text_or_empty("value")?;
     limits::run_tag("", &key, &value)?;
     let run = call.active_run(&id).await?;
-    store(&call, &run, &[], &BTreeMap::from([(key, value)]), &[]).await
+    store(&call, &run, &RunLog { tags: BTreeMap::from([(key, value)]), ..RunLog::default() }).await
 }
 
 pub(super) async fn delete_tag(call: Call) -> Reply {
     let run = changing_run(&call).await?;
     let key = call.ask.need("key")?;
-    if call.store().delete_run_tag(run.row.id, &key).await? {
+    if call.store().delete_run_tag(call.project(), run.row.id, &key, &call.actor(), call.now()).await? {
         return done();
     }
     Err(MlflowProblem::missing(format!("No tag with name: {key} in run with id {}", run.row.id)))
 }
 
 /// The parts of a batch, checked.
-type Batch = (Vec<(String, String)>, BTreeMap<String, String>, Vec<MetricPoint>);
-
-fn batch(ask: &Ask) -> Told<Batch> {
+fn batch(ask: &Ask) -> Told<RunLog> {
     let (metrics, params, tags) = (ask.objects("metrics")?, ask.objects("params")?, ask.list("tags")?.len());
     limits::batch("metrics", BATCH_METRICS_MAX, metrics.len())?;
     limits::batch("params", BATCH_PARAMS_MAX, params.len())?;
     limits::batch("tags", BATCH_TAGS_MAX, tags)?;
     limits::batch("metrics, params, and tags", BATCH_ENTRIES_MAX, metrics.len() + params.len() + tags)?;
-    let points: Vec<MetricPoint> =
-        metrics.iter().enumerate().map(|(at, it)| point(it, &format!("metrics[{at}]"))).collect::<Told<_>>()?;
+    let mut log = RunLog::default();
+    for (at, it) in metrics.iter().enumerate() {
+        add_metric(&mut log, it, &format!("metrics[{at}]"))?;
+    }
     let params: Vec<(String, String)> =
         params.iter().enumerate().map(|(at, it)| param(it, &format!("params[{at}]"))).collect::<Told<_>>()?;
-    let tags = wire::read_pairs(ask, "tags", limits::run_tag)?;
+    log.tags = wire::read_pairs(ask, "tags", limits::run_tag)?;
     let mut seen = BTreeMap::new();
     let twice: Vec<&str> =
         params.iter().filter(|(key, _)| seen.insert(key.as_str(), ()).is_some()).map(|it| it.0.as_str()).collect();
@@ -141,7 +161,8 @@ fn batch(ask: &Ask) -> Told<Batch> {
              value per param key."
         )));
     }
-    Ok((params, tags, points))
+    log.params = params;
+    Ok(log)
 }
 
 pub(super) async fn log_batch(call: Call) -> Reply {
@@ -152,46 +173,50 @@ pub(super) async fn log_batch(call: Call) -> Reply {
         )));
     }
     let id = call.ask.need("run_id")?;
-    let (params, tags, points) = batch(&call.ask)?;
+    let log = batch(&call.ask)?;
     let run = call.active_run(&id).await?;
-    store(&call, &run, &params, &tags, &points).await
+    store(&call, &run, &log).await
 }
 
-/// The points of one metric, from an offset, at most so many.
-async fn read(call: &Call, run: RunId, key: &str, offset: usize, most: usize) -> Told<Vec<MetricPoint>> {
-    let mut points: Vec<MetricPoint> = vec![];
-    while points.len() < most {
-        let wanted = (most - points.len()).min(HISTORY_PAGE_MAX);
-        let from = (offset + points.len()) as u64;
-        let page = call.store().metric_history(run, key, from, u32::try_from(wanted).unwrap_or(u32::MAX)).await?;
-        let is_last = page.len() < wanted;
-        points.extend(page);
-        if is_last {
-            break;
-        }
-    }
-    Ok(points)
+/// The token of the page after a point. The value goes as bits: a float read from text may be another one.
+fn token_after(point: &MetricPoint) -> String {
+    use base64::Engine;
+    let bits = point.value.to_bits().to_string();
+    let text = json!({"step": point.step, "at": point.timestamp_ms, "bits": bits}).to_string();
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+/// The point that a token names.
+fn point_of(token: &str) -> Option<MetricPoint> {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(token).ok()?;
+    let it: Value = serde_json::from_slice(&bytes).ok()?;
+    Some(MetricPoint {
+        key: String::new(),
+        value: f64::from_bits(it["bits"].as_str()?.parse().ok()?),
+        timestamp_ms: it["at"].as_i64()?,
+        step: it["step"].as_i64()?,
+    })
 }
 
 pub(super) async fn history(call: Call) -> Reply {
     let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
     let key = call.ask.need("metric_key")?;
-    let offset = call.ask.page_offset()?;
-    let size = match call.ask.int("max_results")? {
-        None => HISTORY_MAX,
-        Some(_) => call.ask.page_size(0, i64::try_from(HISTORY_PAGE_MAX).unwrap_or(i64::MAX))?,
+    let most = i64::try_from(HISTORY_PAGE_MAX).unwrap_or(i64::MAX);
+    let size = call.ask.page_size(most, most)?;
+    let after = match call.ask.text_or_empty("page_token")? {
+        token if token.is_empty() => None,
+        token => Some(
+            point_of(&token).ok_or_else(|| MlflowProblem::invalid("Invalid page token, could not base64-decode"))?,
+        ),
     };
-    let mut points = read(&call, run.row.id, &key, offset, size + 1).await?;
-    let next = (points.len() > size).then(|| token_of(offset + size));
+    // One more than the page tells whether there is another.
+    let wanted = u32::try_from(size + 1).unwrap_or(u32::MAX);
+    let mut points = call.store().metric_history(run.row.id, &key, after.as_ref(), wanted).await?;
+    let has_more = points.len() > size;
     points.truncate(size);
+    let next = points.last().filter(|_| has_more).map(token_after);
     Ok(Json(wire::listing("metrics", points.iter().map(wire::metric).collect(), next)))
-}
-
-/// Evenly thinned points, the first and the last kept.
-fn thinned(points: Vec<MetricPoint>, most: usize) -> Vec<MetricPoint> {
-    let stride = points.len().div_ceil(most.max(1)).max(1);
-    let last = points.len().saturating_sub(1);
-    points.into_iter().enumerate().filter(|(at, _)| at % stride == 0 || *at == last).map(|it| it.1).collect()
 }
 
 /// One metric of several runs, thinned for drawing.
@@ -209,6 +234,9 @@ pub(super) async fn history_bulk(call: Call) -> Reply {
     }
     let key = call.ask.need("metric_key")?;
     let size = call.ask.page_size(BULK_POINTS, 25_000)?;
+    // Thinning keeps the last point on top of what it was asked for.
+    let size = size.min((BULK_POINTS_MAX / ids.len()).saturating_sub(1)).max(1);
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
     let (from, to) = (call.ask.int("start_step")?, call.ask.int("end_step")?);
     if from.zip(to).is_some_and(|(from, to)| from > to) {
         return Err(MlflowProblem::invalid("end_step must be greater than start_step. "));
@@ -216,10 +244,8 @@ pub(super) async fn history_bulk(call: Call) -> Reply {
     let mut metrics = vec![];
     for id in ids {
         let run = call.run(&id).await?;
-        let mut points = read(&call, run.row.id, &key, 0, HISTORY_MAX).await?;
-        points.retain(|it| from.is_none_or(|from| it.step >= from) && to.is_none_or(|to| it.step <= to));
-        points.sort_by_key(|it| (it.step, it.timestamp_ms));
-        for it in thinned(points, size) {
+        let steps = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
+        for it in call.store().metric_curve(run.row.id, &key, steps, size).await? {
             let mut view = wire::metric(&it);
             view["run_id"] = json!(id);
             metrics.push(view);
@@ -252,19 +278,38 @@ mod tests {
 
     #[test]
     fn values_are_what_mlflow_keeps() {
-        let (_, _, points) = batch(&ask(
+        let points = batch(&ask(
             r#"{"metrics": [{"key": "a", "value": Infinity, "timestamp": "5", "step": "7"}, {"key": "b", "value": "NaN", "timestamp": 1}]}"#,
         ))
-        .expect("a batch");
+        .expect("a batch")
+        .metrics;
         assert_eq!((points[0].value, points[0].timestamp_ms, points[0].step), (f64::MAX, 5, 7));
         assert!(points[1].value.is_nan());
     }
 
     #[test]
-    fn thinning_keeps_both_ends() {
-        let point = |step| MetricPoint { key: "a".into(), value: 0.0, timestamp_ms: 0, step };
-        let kept = thinned((0..1000).map(point).collect(), 10);
-        assert!(kept.len() <= 11 && kept[0].step == 0 && kept[kept.len() - 1].step == 999);
-        assert!(thinned(vec![], 10).is_empty());
+    fn a_point_may_name_the_model_it_was_measured_on() {
+        let log = batch(&ask(
+            r#"{"metrics": [{"key": "a", "value": 1, "timestamp": 1}, {"key": "b", "value": 2, "timestamp": 1, "step": 3,
+                "model_id": "m-00000000000000000000000001", "dataset_name": "d", "dataset_digest": "x"}]}"#,
+        ));
+        let log = log.expect("a batch");
+        assert_eq!((log.metrics.len(), log.model_metrics.len()), (2, 1));
+        let metric = &log.model_metrics[0];
+        assert_eq!((metric.point.key.as_str(), metric.dataset_name.as_deref()), ("b", Some("d")));
+        assert!(batch(&ask(r#"{"metrics": [{"key": "a", "value": 1, "timestamp": 1, "model_id": "x"}]}"#)).is_err());
+    }
+
+    #[test]
+    fn a_token_leads_to_the_point_after_it() {
+        for value in [0.1, -0.0, 5e-324, f64::MAX, f64::NAN] {
+            let point = MetricPoint { key: String::new(), value, timestamp_ms: i64::MAX, step: i64::MIN };
+            let back = point_of(&token_after(&point)).expect("a point");
+            assert_eq!(back.value.to_bits(), value.to_bits());
+            assert_eq!((back.timestamp_ms, back.step), (i64::MAX, i64::MIN));
+        }
+        for text in super::super::filter::drawn_texts(2_000) {
+            assert!(point_of(&text).is_none());
+        }
     }
 }

@@ -10,8 +10,8 @@ use super::{
     versions::{self, find_version},
     wire,
 };
-use kaogong_domain::ErrorKind;
-use kaogong_store::{Direction, ModelRow, ModelVersionRow};
+use kaogong_domain::{ErrorKind, Problem, ids::ModelId};
+use kaogong_store::{ModelRow, ModelVersionRow};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -42,24 +42,25 @@ fn exists(name: &str) -> MlflowProblem {
     MlflowProblem::new(Code::Exists, format!("Registered Model (name={name}) already exists."))
 }
 
-/// Of each stage the newest version.
-fn newest_of_stages(all: &[ModelVersionRow]) -> Vec<&ModelVersionRow> {
-    let mut newest: BTreeMap<&str, &ModelVersionRow> = BTreeMap::new();
-    for it in all {
-        let have = newest.entry(it.stage.as_str()).or_insert(it);
-        if have.number < it.number {
-            *have = it;
-        }
+/// Models as messages, their aliases and newest versions read together.
+async fn views(call: &Call, rows: &[ModelRow]) -> Told<Vec<Value>> {
+    let ids: Vec<ModelId> = rows.iter().map(|it| it.id).collect();
+    let aliases = call.store().aliases_of_models(&ids).await?;
+    let mut newest: BTreeMap<ModelId, Vec<ModelVersionRow>> = BTreeMap::new();
+    for it in call.store().newest_of_stages(&ids).await? {
+        newest.entry(it.model_id).or_default().push(it);
     }
-    newest.into_values().collect()
+    let (no_aliases, no_versions) = (BTreeMap::new(), vec![]);
+    let one = |row: &ModelRow| {
+        let newest = newest.get(&row.id).unwrap_or(&no_versions);
+        view(row, aliases.get(&row.id).unwrap_or(&no_aliases), newest)
+    };
+    Ok(rows.iter().map(one).collect())
 }
 
-async fn view(call: &Call, row: &ModelRow) -> Told<Value> {
-    let aliases = call.store().model_aliases(row.id).await?;
-    let all = call.store().list_model_versions(row.id).await?;
-    let latest: Vec<Value> =
-        newest_of_stages(&all).into_iter().map(|it| versions::view(&row.name, it, &aliases)).collect();
-    Ok(json!({
+fn view(row: &ModelRow, aliases: &BTreeMap<String, u32>, newest: &[ModelVersionRow]) -> Value {
+    let latest: Vec<Value> = newest.iter().map(|it| versions::view(&row.name, it, aliases)).collect();
+    json!({
         "name": row.name,
         "creation_timestamp": row.created_at.as_ms(),
         "last_updated_timestamp": row.updated_at.as_ms(),
@@ -67,7 +68,7 @@ async fn view(call: &Call, row: &ModelRow) -> Told<Value> {
         "latest_versions": latest,
         "tags": wire::pairs(&row.tags),
         "aliases": aliases.iter().map(|(alias, number)| json!({"alias": alias, "version": number.to_string()})).collect::<Vec<_>>(),
-    }))
+    })
 }
 
 async fn named(call: &Call) -> Told<ModelRow> {
@@ -76,14 +77,17 @@ async fn named(call: &Call) -> Told<ModelRow> {
     call.model(&name).await
 }
 
-async fn save(call: &Call, row: &ModelRow) -> Told<()> {
-    let saved = call.store().save_model(call.project(), row, &call.actor(), call.now()).await;
-    saved.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&row.name) } else { it.into() })
+/// Lets `change` change a model.
+async fn save(
+    call: &Call,
+    id: ModelId,
+    change: impl FnOnce(&mut ModelRow) -> Result<(), Problem> + Send,
+) -> Result<ModelRow, Problem> {
+    call.store().change_model(call.project(), id, change, &call.actor(), call.now()).await
 }
 
-async fn answer(call: &Call, name: &str) -> Reply {
-    let row = call.model(name).await?;
-    Ok(Json(json!({"registered_model": view(call, &row).await?})))
+async fn answer(call: &Call, row: ModelRow) -> Reply {
+    Ok(Json(json!({"registered_model": views(call, &[row]).await?.remove(0)})))
 }
 
 pub(super) async fn create(call: Call) -> Reply {
@@ -93,59 +97,69 @@ pub(super) async fn create(call: Call) -> Reply {
     let description = call.ask.text_or_empty("description")?;
     limits::length("description", 5000, &description)?;
     let made = call.store().create_model(call.project(), &name, &description, tags, &call.actor(), call.now()).await;
-    made.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&name) } else { it.into() })?;
-    answer(&call, &name).await
+    let row = made.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&name) } else { it.into() })?;
+    answer(&call, row).await
 }
 
 pub(super) async fn get(call: Call) -> Reply {
     let row = named(&call).await?;
-    Ok(Json(json!({"registered_model": view(&call, &row).await?})))
+    answer(&call, row).await
 }
 
 pub(super) async fn rename(call: Call) -> Reply {
-    let mut row = named(&call).await?;
+    let row = named(&call).await?;
     let name = call.ask.need("new_name")?;
     limits::model_name(&name)?;
-    row.name = name;
-    save(&call, &row).await?;
-    answer(&call, &row.name).await
+    let taken = exists(&name);
+    let renamed = save(&call, row.id, move |row| {
+        row.name = name;
+        Ok(())
+    });
+    let row = renamed.await.map_err(|it| if it.kind == ErrorKind::Conflict { taken } else { it.into() })?;
+    answer(&call, row).await
 }
 
 pub(super) async fn update(call: Call) -> Reply {
     let mut row = named(&call).await?;
     if let Some(description) = call.ask.text("description")? {
         limits::length("description", 5000, &description)?;
-        row.description = description;
-        save(&call, &row).await?;
+        row = save(&call, row.id, move |row| {
+            row.description = description;
+            Ok(())
+        })
+        .await?;
     }
-    answer(&call, &row.name).await
+    answer(&call, row).await
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
     let row = named(&call).await?;
-    for version in call.store().list_model_versions(row.id).await? {
-        versions::refuse_if_served(&call, &row.name, &version).await?;
-    }
-    call.store().delete_model(call.project(), row.id, &call.actor(), call.now()).await?;
+    let gone = call.store().delete_model(call.project(), row.id, &call.actor(), call.now()).await;
+    gone.map_err(MlflowProblem::conflict)?;
     done()
 }
 
 pub(super) async fn set_tag(call: Call) -> Reply {
-    let mut row = named(&call).await?;
+    let row = named(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
     limits::model_tag(&key, &value)?;
-    row.tags.insert(key, value);
-    save(&call, &row).await?;
+    save(&call, row.id, move |row| {
+        row.tags.insert(key, value);
+        Ok(())
+    })
+    .await?;
     done()
 }
 
 pub(super) async fn delete_tag(call: Call) -> Reply {
-    let mut row = named(&call).await?;
+    let row = named(&call).await?;
     let key = call.ask.need("key")?;
     limits::key("key", &key)?;
-    if row.tags.remove(&key).is_some() {
-        save(&call, &row).await?;
-    }
+    save(&call, row.id, move |row| {
+        row.tags.remove(&key);
+        Ok(())
+    })
+    .await?;
     done()
 }
 
@@ -187,9 +201,9 @@ pub(super) async fn latest_versions(call: Call) -> Reply {
     let row = named(&call).await?;
     let wanted: Vec<String> = call.ask.texts("stages")?.iter().map(|it| versions::stage_of(it)).collect::<Told<_>>()?;
     let aliases = call.store().model_aliases(row.id).await?;
-    let all = call.store().list_model_versions(row.id).await?;
-    let newest = newest_of_stages(&all).into_iter().filter(|it| wanted.is_empty() || wanted.contains(&it.stage));
-    let views: Vec<Value> = newest.map(|it| versions::view(&row.name, it, &aliases)).collect();
+    let mut newest = call.store().newest_of_stages(&[row.id]).await?;
+    newest.retain(|it| wanted.is_empty() || wanted.contains(&it.stage));
+    let views: Vec<Value> = newest.iter().map(|it| versions::view(&row.name, it, &aliases)).collect();
     Ok(Json(json!({"model_versions": views})))
 }
 
@@ -236,8 +250,7 @@ fn order_key(it: &Order) -> Told<()> {
 
 fn compare(a: &ModelRow, b: &ModelRow, order: &[Order]) -> Ordering {
     for it in order {
-        let ordering = look(a, false, &it.key).order(&look(b, false, &it.key));
-        let ordering = if it.direction == Direction::Descending { ordering.reverse() } else { ordering };
+        let ordering = look(a, false, &it.key).order_towards(&look(b, false, &it.key), it.direction);
         if ordering != Ordering::Equal {
             return ordering;
         }
@@ -264,9 +277,5 @@ pub(super) async fn search(call: Call) -> Reply {
     });
     all.sort_by(|a, b| compare(a, b, &order));
     let (found, next) = page(all, offset, size);
-    let mut views = Vec::with_capacity(found.len());
-    for row in &found {
-        views.push(view(&call, row).await?);
-    }
-    Ok(Json(wire::listing("registered_models", views, next)))
+    Ok(Json(wire::listing("registered_models", views(&call, &found).await?, next)))
 }

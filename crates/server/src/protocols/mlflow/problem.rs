@@ -74,6 +74,13 @@ impl MlflowProblem {
         Self::new(Code::Missing, message)
     }
 
+    /// A conflict that is no name taken twice.
+    pub(super) fn conflict(problem: Problem) -> Self {
+        let is_conflict = problem.kind == ErrorKind::Conflict;
+        let told = Self::from(problem);
+        if is_conflict { Self { code: Code::Conflict, ..told } } else { told }
+    }
+
     #[cfg(test)]
     pub(super) fn message(&self) -> &str {
         &self.message

@@ -2,14 +2,14 @@
 
 use super::{
     ask::token_of,
-    call::Call,
+    call::{Call, DEFAULT_ID},
     filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
     problem::{Json, MlflowProblem, Reply, Told},
     wire,
 };
-use kaogong_domain::{Problem, runs::limits::SEARCH_RUNS_MAX};
+use kaogong_domain::{Problem, ids::ExperimentId, runs::limits::SEARCH_RUNS_MAX};
 use kaogong_store::{Comparator, Field, RunFilter, RunFull, RunOrder, RunSearch};
 use serde_json::Value;
 
@@ -203,6 +203,20 @@ async fn collect(call: &Call, search: &RunSearch, here: &[Clause], size: usize) 
     }
 }
 
+/// The experiments that a search names. As in MLflow one that is not there holds nothing: what is no id is left out,
+/// and an id of nothing or of another project finds nothing in this one.
+pub(super) async fn experiments_of(call: &Call, texts: &[String]) -> Told<Vec<ExperimentId>> {
+    let mut all = vec![];
+    for text in texts {
+        if text == DEFAULT_ID {
+            all.push(call.default_experiment().await?.id);
+        } else if let Ok(id) = text.parse::<ExperimentId>() {
+            all.push(id);
+        }
+    }
+    Ok(all)
+}
+
 pub(super) async fn search(call: Call) -> Reply {
     let most = i64::try_from(SEARCH_RUNS_MAX).unwrap_or(i64::MAX);
     let size = call.ask.page_size(PAGE_DEFAULT, most)?;
@@ -215,13 +229,7 @@ pub(super) async fn search(call: Call) -> Reply {
     for text in call.ask.texts("order_by")?.iter().take(20) {
         keys.push(order(parse_order(text).map_err(MlflowProblem::invalid)?)?);
     }
-    let mut experiments = vec![];
-    for text in texts {
-        // As MLflow: an experiment that is not there has no runs.
-        if let Ok(found) = call.experiment(&text).await {
-            experiments.push(found.id);
-        }
-    }
+    let experiments = experiments_of(&call, &texts).await?;
     let search = RunSearch { experiments, lifecycle, filters: plan.stored, order: keys, offset, limit: 0 };
     let (found, next) = collect(&call, &search, &plan.here, size).await?;
     let next = next.map(|it| token_of(usize::try_from(it).unwrap_or(usize::MAX)));

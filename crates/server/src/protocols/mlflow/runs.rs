@@ -7,20 +7,18 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     wire,
 };
-use kaogong_domain::{Timestamp, runs::RunStatus};
-use kaogong_store::{Lifecycle, NewRunRow, RunFull, RunPatch};
+use kaogong_domain::{Problem, Timestamp, ids::RunId, runs::RunStatus};
+use kaogong_store::{Lifecycle, NewRunRow, RUN_NAME_TAG, RunRow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// The tag in which MLflow keeps a run's name.
-pub(super) const NAME_TAG: &str = "mlflow.runName";
 /// The tag in which older clients keep the models of a run.
 const HISTORY_TAG: &str = "mlflow.log-model.history";
 /// The most dataset or model entries that a run keeps.
 const ENTRIES_MAX: usize = 10_000;
 
 fn name_of(name: String, tags: &mut BTreeMap<String, String>) -> Told<String> {
-    let tagged = tags.get(NAME_TAG).cloned().unwrap_or_default();
+    let tagged = tags.get(RUN_NAME_TAG).cloned().unwrap_or_default();
     if !name.is_empty() && !tagged.is_empty() && name != tagged {
         return Err(MlflowProblem::invalid(format!(
             "Both 'run_name' argument and 'mlflow.runName' tag are specified, but with different values \
@@ -28,7 +26,7 @@ fn name_of(name: String, tags: &mut BTreeMap<String, String>) -> Told<String> {
         )));
     }
     let name = [name, tagged].into_iter().find(|it| !it.is_empty()).unwrap_or_else(|| wire::drawn_name(wire::chance()));
-    tags.insert(NAME_TAG.to_owned(), name.clone());
+    tags.insert(RUN_NAME_TAG.to_owned(), name.clone());
     Ok(name)
 }
 
@@ -90,14 +88,16 @@ pub(super) async fn update(call: Call) -> Reply {
     let ended_at = call.ask.int("end_time")?.map(Timestamp);
     if let Some(name) = &name {
         limits::length("run_name", limits_of_name(), name)?;
-        let tags = BTreeMap::from([(NAME_TAG.to_owned(), name.clone())]);
-        call.store().log_batch(call.project(), run.row.id, &[], &tags, &[]).await?;
     }
-    let patch = RunPatch { status, ended_at, name, ..RunPatch::default() };
-    call.store().update_run(call.project(), run.row.id, patch, &call.actor(), call.now()).await?;
-    let run = call.run(&run.row.id.to_string()).await?;
+    let change = move |run: &mut RunRow| {
+        run.status = status.unwrap_or(run.status);
+        run.ended_at = ended_at.or(run.ended_at);
+        run.name = name.unwrap_or_else(|| run.name.clone());
+        Ok(())
+    };
+    let row = call.store().change_run(call.project(), run.row.id, change, &call.actor(), call.now()).await?;
     let ids = call.experiment_ids().await?;
-    Ok(Json(json!({"run_info": wire::run_info(ids, &run.row)})))
+    Ok(Json(json!({"run_info": wire::run_info(ids, &row)})))
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
@@ -132,18 +132,19 @@ pub(super) async fn log_model(call: Call) -> Reply {
     if !missing.is_empty() {
         return Err(MlflowProblem::invalid(format!("Model json is missing mandatory fields: {missing:?}")));
     }
-    let old = run.tags.get(HISTORY_TAG).map(String::as_str).unwrap_or("[]");
-    let mut history: Vec<Value> = serde_json::from_str(old).unwrap_or_default();
-    // A repeated request adds nothing.
-    if !history.contains(&model) {
-        history.push(model);
-    }
-    let value = Value::Array(history).to_string();
-    if value.len() > super::call::JSON_BYTES_MAX {
-        return Err(MlflowProblem::invalid("the run's history of models is larger than 1 MiB"));
-    }
-    let tags = BTreeMap::from([(HISTORY_TAG.to_owned(), value)]);
-    call.store().log_batch(call.project(), run.row.id, &[], &tags, &[]).await?;
+    let change = move |old: Option<String>| {
+        let mut history: Vec<Value> = serde_json::from_str(old.as_deref().unwrap_or("[]")).unwrap_or_default();
+        // A repeated request adds nothing.
+        if !history.contains(&model) {
+            history.push(model);
+        }
+        let value = Value::Array(history).to_string();
+        if value.len() > super::call::JSON_BYTES_MAX {
+            return Err(Problem::invalid("the run's history of models is larger than 1 MiB"));
+        }
+        Ok(value)
+    };
+    call.store().change_run_tag(call.project(), run.row.id, HISTORY_TAG, change).await?;
     done()
 }
 
@@ -200,8 +201,8 @@ async fn models_of(call: &Call) -> Told<Vec<Value>> {
     Ok(models)
 }
 
-async fn save(call: &Call, run: &RunFull, patch: RunPatch) -> Reply {
-    call.store().update_run(call.project(), run.row.id, patch, &call.actor(), call.now()).await?;
+async fn save(call: &Call, run: RunId, change: impl FnOnce(&mut RunRow) -> Result<(), Problem> + Send) -> Reply {
+    call.store().change_run(call.project(), run, change, &call.actor(), call.now()).await?;
     done()
 }
 
@@ -211,11 +212,14 @@ pub(super) async fn log_inputs(call: Call) -> Reply {
     limits::batch("datasets", 1000, datasets.len())?;
     datasets.iter().try_for_each(check_dataset)?;
     let models = models_of(&call).await?;
-    let inputs = json!({
-        "dataset_inputs": merged(wire::listed(&run.row.inputs, "dataset_inputs"), datasets, same_dataset)?,
-        "model_inputs": merged(wire::listed(&run.row.inputs, "model_inputs"), models, same_model)?,
-    });
-    save(&call, &run, RunPatch { inputs: Some(inputs), ..RunPatch::default() }).await
+    let change = move |run: &mut RunRow| -> Result<(), Problem> {
+        run.inputs = json!({
+            "dataset_inputs": merged(wire::listed(&run.inputs, "dataset_inputs"), datasets, same_dataset)?,
+            "model_inputs": merged(wire::listed(&run.inputs, "model_inputs"), models, same_model)?,
+        });
+        Ok(())
+    };
+    save(&call, run.row.id, change).await
 }
 
 pub(super) async fn log_outputs(call: Call) -> Reply {
@@ -225,10 +229,13 @@ pub(super) async fn log_outputs(call: Call) -> Reply {
         let step = it["step"].as_i64().or_else(|| it["step"].as_str()?.parse().ok()).unwrap_or(0);
         *it = json!({"model_id": it["model_id"], "step": step});
     }
-    let outputs = json!({
-        "model_outputs": merged(wire::listed(&run.row.outputs, "model_outputs"), models, |a, b| a == b)?,
-    });
-    save(&call, &run, RunPatch { outputs: Some(outputs), ..RunPatch::default() }).await
+    let change = move |run: &mut RunRow| -> Result<(), Problem> {
+        run.outputs = json!({
+            "model_outputs": merged(wire::listed(&run.outputs, "model_outputs"), models, |a, b| a == b)?,
+        });
+        Ok(())
+    };
+    save(&call, run.row.id, change).await
 }
 
 #[cfg(test)]

@@ -98,8 +98,7 @@ pub(super) async fn onnx_of(app: &App, project: ProjectId, source: &Source) -> R
     }
     // `runs:/RUN/model`: newer clients keep the files under a logged model of that name.
     if let ArtifactOwner::Run(run) = source.owner {
-        let models = app.store.list_logged_models(project).await?;
-        for model in models.into_iter().filter(|it| it.run_id == Some(run)) {
+        for model in app.store.logged_models_of_run(project, run).await? {
             if !source.path.is_empty() && source.path != model.name {
                 continue;
             }

@@ -7,11 +7,14 @@ use super::{
     limits,
     matching::{Found, check_kind, holds},
     models::{hides_prompts, is_prompt, tag_of},
-    problem::{Code, Json, MlflowProblem, Reply, Told, done},
+    problem::{Json, MlflowProblem, Reply, Told, done},
     sources, wire,
 };
-use kaogong_domain::ids::RunId;
-use kaogong_store::{Direction, ModelRow, ModelVersionPatch, ModelVersionRow, NewModelVersionRow};
+use kaogong_domain::{
+    Problem,
+    ids::{LoggedModelId, ModelId, ModelVersionId, RunId},
+};
+use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -62,17 +65,6 @@ pub(super) async fn find_version(call: &Call, model: &ModelRow, text: &str) -> T
         .ok_or_else(|| MlflowProblem::missing(format!("Model Version (name={}, version={text}) not found", model.name)))
 }
 
-/// Refuses to delete what an endpoint serves.
-pub(super) async fn refuse_if_served(call: &Call, name: &str, row: &ModelVersionRow) -> Told<()> {
-    match call.store().endpoints_of_model_version(row.id).await?.first() {
-        None => Ok(()),
-        Some(endpoint) => Err(MlflowProblem::new(
-            Code::Conflict,
-            format!("endpoint `{endpoint}` serves {name}@{}; delete the endpoint first", row.number),
-        )),
-    }
-}
-
 /// A stage as MLflow spells it.
 pub(super) fn stage_of(text: &str) -> Told<String> {
     const STAGES: [&str; 4] = ["None", "Staging", "Production", "Archived"];
@@ -103,31 +95,27 @@ async fn answer(call: &Call, model: &ModelRow, row: &ModelVersionRow) -> Reply {
     Ok(Json(json!({"model_version": view(&model.name, row, &aliases)})))
 }
 
-/// A version just registered with the same content: the client repeats because it got no answer.
-async fn made_already(call: &Call, model: &ModelRow, new: &NewModelVersionRow) -> Told<Option<ModelVersionRow>> {
-    let since = call.now().plus_ms(-SAME_REQUEST_MS);
-    let all = call.store().list_model_versions(model.id).await?;
-    Ok(all.into_iter().rev().find(|it| {
-        it.created_at > since
-            && it.source == new.source
-            && it.run_id == new.run_id
-            && it.logged_model_id == new.logged_model_id
-            && it.user == new.user
-            && it.description == new.description
-            && it.tags == new.tags
-    }))
-}
-
-/// The run that a version is linked to: what the client says, else what the source says.
-async fn run_of(call: &Call, text: &str, source: Option<&sources::Source>) -> Told<Option<RunId>> {
-    if !text.is_empty() {
-        return Ok(Some(call.run(text).await?.row.id));
+/// The run and the logged model that a version is linked to: what the client says, else what the source says. All of
+/// them must be in the project.
+async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option<RunId>, Option<LoggedModelId>)> {
+    let (source_run, source_model) = sources::links(source);
+    let mut run = match source_run {
+        Some(id) => Some(call.run(&id.to_string()).await?.row.id),
+        None => None,
+    };
+    let mut logged = match source_model {
+        Some(id) => Some(call.logged_model(&model_id_text(id)).await?),
+        None => None,
+    };
+    let (run_said, model_said) = (call.ask.text_or_empty("run_id")?, call.ask.text_or_empty("model_id")?);
+    if !model_said.is_empty() {
+        logged = Some(call.logged_model(&model_said).await?);
     }
-    let (run, model) = sources::links(source);
-    match model {
-        None => Ok(run),
-        Some(id) => Ok(call.store().find_logged_model(call.project(), id).await?.and_then(|it| it.run_id)),
+    if !run_said.is_empty() {
+        run = Some(call.run(&run_said).await?.row.id);
     }
+    let run = run.or(logged.as_ref().and_then(|it| it.run_id));
+    Ok((run, logged.map(|it| it.id)))
 }
 
 pub(super) async fn create(call: Call) -> Reply {
@@ -142,19 +130,15 @@ pub(super) async fn create(call: Call) -> Reply {
     let model = call.model(&name).await?;
     // A prompt is text in a tag; its source says nothing.
     let source = if is_prompt(&tags) { None } else { sources::parse(&text)? };
-    let logged = match ask.text_or_empty("model_id")? {
-        id if id.is_empty() => sources::links(source.as_ref()).1,
-        id => Some(call.logged_model(&id).await?.id),
-    };
-    let run_id = run_of(&call, &ask.text_or_empty("run_id")?, source.as_ref()).await?;
+    let (run_id, logged_model_id) = links_of(&call, source.as_ref()).await?;
     let file = match &source {
         Some(it) => sources::onnx_of(&call.app, call.project(), it).await?,
         None => None,
     };
-    let mut new = NewModelVersionRow {
+    let new = NewModelVersionRow {
         source: text,
         run_id,
-        logged_model_id: logged,
+        logged_model_id,
         run_link: ask.text("run_link")?.filter(|it| !it.is_empty()),
         hash: file.as_ref().map(|it| it.hash.clone()),
         size: file.map(|it| it.size),
@@ -162,14 +146,8 @@ pub(super) async fn create(call: Call) -> Reply {
         tags,
         user: call.user(),
         request_key: None,
+        same_since: Some(call.now().plus_ms(-SAME_REQUEST_MS)),
     };
-    if let Some(row) = made_already(&call, &model, &new).await? {
-        return answer(&call, &model, &row).await;
-    }
-    // Two equal requests at the same moment meet in this key.
-    let moment = call.now().as_ms() / SAME_REQUEST_MS;
-    let count = call.store().list_model_versions(model.id).await?.last().map_or(0, |it| it.number);
-    new.request_key = Some(call.same_request_key("model version", &json!([ask.all(), moment, count])));
     let row = call.store().create_model_version(call.project(), model.id, new, &call.actor(), call.now()).await?;
     answer(&call, &model, &row).await
 }
@@ -179,43 +157,48 @@ pub(super) async fn get(call: Call) -> Reply {
     answer(&call, &model, &row).await
 }
 
-async fn change(call: &Call, row: &ModelVersionRow, patch: ModelVersionPatch) -> Told<ModelVersionRow> {
-    Ok(call.store().update_model_version(call.project(), row.id, patch, &call.actor(), call.now()).await?)
+/// Lets `change` change a version.
+async fn save(
+    call: &Call,
+    id: ModelVersionId,
+    change: impl FnOnce(&mut ModelVersionRow) -> Result<(), Problem> + Send,
+) -> Told<ModelVersionRow> {
+    Ok(call.store().change_model_version(call.project(), id, change, &call.actor(), call.now()).await?)
 }
 
 pub(super) async fn update(call: Call) -> Reply {
     let (model, row) = named(&call).await?;
     let description = call.ask.text("description")?;
     limits::length("description", 5000, description.as_deref().unwrap_or_default())?;
-    let row = change(&call, &row, ModelVersionPatch { description, ..ModelVersionPatch::default() }).await?;
-    answer(&call, &model, &row).await
+    let row = save(&call, row.id, move |row| {
+        row.description = description.unwrap_or_else(|| row.description.clone());
+        Ok(())
+    });
+    answer(&call, &model, &row.await?).await
 }
 
 pub(super) async fn transition(call: Call) -> Reply {
     let (model, row) = named(&call).await?;
     let stage = stage_of(&call.ask.need("stage")?)?;
-    if call.ask.truth("archive_existing_versions")?.unwrap_or(false) {
-        if stage != "Staging" && stage != "Production" {
-            return Err(MlflowProblem::invalid(format!(
-                "Model version transition cannot archive existing model versions because '{stage}' is not an Active stage. \
-                 Valid stages are Staging and Production."
-            )));
-        }
-        for other in call.store().list_model_versions(model.id).await? {
-            if other.id != row.id && other.stage == stage {
-                let patch = ModelVersionPatch { stage: Some("Archived".to_owned()), ..ModelVersionPatch::default() };
-                change(&call, &other, patch).await?;
-            }
-        }
+    let others = match call.ask.truth("archive_existing_versions")? {
+        Some(true) => OthersInStage::Archive,
+        _ => OthersInStage::Stay,
+    };
+    if others == OthersInStage::Archive && stage != "Staging" && stage != "Production" {
+        return Err(MlflowProblem::invalid(format!(
+            "Model version transition cannot archive existing model versions because '{stage}' is not an Active stage. \
+             Valid stages are Staging and Production."
+        )));
     }
-    let row = change(&call, &row, ModelVersionPatch { stage: Some(stage), ..ModelVersionPatch::default() }).await?;
+    let row =
+        call.store().set_model_version_stage(call.project(), row.id, &stage, others, &call.actor(), call.now()).await?;
     answer(&call, &model, &row).await
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
-    let (model, row) = named(&call).await?;
-    refuse_if_served(&call, &model.name, &row).await?;
-    call.store().delete_model_version(call.project(), row.id, &call.actor(), call.now()).await?;
+    let (_, row) = named(&call).await?;
+    let gone = call.store().delete_model_version(call.project(), row.id, &call.actor(), call.now()).await;
+    gone.map_err(MlflowProblem::conflict)?;
     done()
 }
 
@@ -229,9 +212,11 @@ pub(super) async fn set_tag(call: Call) -> Reply {
     let (_, row) = named(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
     limits::model_tag(&key, &value)?;
-    let mut tags = row.tags.clone();
-    tags.insert(key, value);
-    change(&call, &row, ModelVersionPatch { tags: Some(tags), ..ModelVersionPatch::default() }).await?;
+    save(&call, row.id, move |row| {
+        row.tags.insert(key, value);
+        Ok(())
+    })
+    .await?;
     done()
 }
 
@@ -239,10 +224,11 @@ pub(super) async fn delete_tag(call: Call) -> Reply {
     let (_, row) = named(&call).await?;
     let key = call.ask.need("key")?;
     limits::key("key", &key)?;
-    let mut tags = row.tags.clone();
-    if tags.remove(&key).is_some() {
-        change(&call, &row, ModelVersionPatch { tags: Some(tags), ..ModelVersionPatch::default() }).await?;
-    }
+    save(&call, row.id, move |row| {
+        row.tags.remove(&key);
+        Ok(())
+    })
+    .await?;
     done()
 }
 
@@ -302,8 +288,7 @@ fn order_key(it: &Order) -> Told<()> {
 
 fn compare(a: &Entry, b: &Entry, order: &[Order]) -> Ordering {
     for it in order {
-        let ordering = look(a, false, &it.key).order(&look(b, false, &it.key));
-        let ordering = if it.direction == Direction::Descending { ordering.reverse() } else { ordering };
+        let ordering = look(a, false, &it.key).order_towards(&look(b, false, &it.key), it.direction);
         if ordering != Ordering::Equal {
             return ordering;
         }
@@ -322,25 +307,25 @@ pub(super) async fn search(call: Call) -> Reply {
         order_key(&it)?;
         order.push(it);
     }
-    let mut all: Vec<Entry> = vec![];
-    let mut aliases = BTreeMap::new();
-    for model in call.store().list_models(call.project()).await? {
-        let probe =
-            |(is_tag, it): &(bool, Clause)| *is_tag || it.key != "name" || holds(it, &Found::Text(model.name.clone()));
-        if !clauses.iter().all(probe) {
-            continue;
-        }
-        let rows = call.store().list_model_versions(model.id).await?;
-        aliases.insert(model.name.clone(), call.store().model_aliases(model.id).await?);
-        all.extend(rows.into_iter().map(|it| (model.name.clone(), it)));
-    }
+    let probe = |name: &str, (is_tag, it): &(bool, Clause)| {
+        *is_tag || it.key != "name" || holds(it, &Found::Text(name.to_owned()))
+    };
+    let models = call.store().list_models(call.project()).await?.into_iter();
+    let names: BTreeMap<ModelId, String> =
+        models.filter(|it| clauses.iter().all(|clause| probe(&it.name, clause))).map(|it| (it.id, it.name)).collect();
+    let ids: Vec<ModelId> = names.keys().copied().collect();
+    let named = |it: ModelVersionRow| names.get(&it.model_id).map(|name| (name.clone(), it));
+    let mut all: Vec<Entry> = call.store().versions_of_models(&ids).await?.into_iter().filter_map(named).collect();
     let hides_prompts = hides_prompts(&clauses);
     all.retain(|it| !(hides_prompts && is_prompt(&it.1.tags)));
     all.retain(|it| clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key))));
     all.sort_by(|a, b| compare(a, b, &order));
     let (found, next) = page(all, offset, size);
+    let mut ids: Vec<ModelId> = found.iter().map(|it| it.1.model_id).collect();
+    ids.dedup();
+    let aliases = call.store().aliases_of_models(&ids).await?;
     let none = BTreeMap::new();
-    let views = found.iter().map(|(name, row)| view(name, row, aliases.get(name).unwrap_or(&none))).collect();
+    let views = found.iter().map(|(name, row)| view(name, row, aliases.get(&row.model_id).unwrap_or(&none))).collect();
     Ok(Json(wire::listing("model_versions", views, next)))
 }
 

@@ -5,10 +5,13 @@ use super::{
     call::{Call, ExperimentIds, model_id_text},
     problem::{MlflowProblem, Told},
 };
-use kaogong_domain::{ids::VersionId, runs::MetricPoint};
-use kaogong_store::{ExperimentRow, Lifecycle, LoggedModelRow, RunFull, RunRow};
+use kaogong_domain::{
+    ids::{LoggedModelId, RunId, VersionId},
+    runs::MetricPoint,
+};
+use kaogong_store::{ExperimentRow, Lifecycle, LoggedModelRow, ModelMetric, RunFull, RunRow};
 use serde_json::{Map, Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A list of `{key, value}`.
 pub(super) fn pairs(it: &BTreeMap<String, String>) -> Vec<Value> {
@@ -118,13 +121,16 @@ fn run_view(ids: ExperimentIds, run: &RunFull, versions: &[String]) -> Value {
     })
 }
 
-/// `name@number` of the dataset versions of runs, each set of versions asked for once.
+/// `name@number` of the dataset versions of runs, by set of versions.
 pub(super) async fn version_names(call: &Call, runs: &[RunFull]) -> Told<HashMap<Vec<VersionId>, Vec<String>>> {
+    let all: BTreeSet<VersionId> = runs.iter().flat_map(|it| it.row.dataset_versions.iter().copied()).collect();
+    let all: Vec<VersionId> = all.into_iter().collect();
+    let found = call.store().names_of_versions(&all).await?;
     let mut names = HashMap::from([(vec![], vec![])]);
     for run in runs {
-        if !names.contains_key(&run.row.dataset_versions) {
-            let found = call.store().version_names(&run.row.dataset_versions).await?;
-            names.insert(run.row.dataset_versions.clone(), found);
+        let versions = &run.row.dataset_versions;
+        if !names.contains_key(versions) {
+            names.insert(versions.clone(), versions.iter().filter_map(|it| found.get(it).cloned()).collect());
         }
     }
     Ok(names)
@@ -143,7 +149,31 @@ pub(super) async fn run(call: &Call, run: RunFull) -> Told<Value> {
     Ok(runs(call, &[run]).await?.remove(0))
 }
 
-pub(super) fn logged_model(ids: ExperimentIds, it: &LoggedModelRow) -> Value {
+/// A point of a logged model, with the run that logged it.
+fn model_metric((run, it): &(RunId, ModelMetric)) -> Value {
+    let mut view = metric(&it.point);
+    view["model_id"] = json!(model_id_text(it.model_id));
+    view["run_id"] = json!(run.to_string());
+    for (name, value) in [("dataset_name", &it.dataset_name), ("dataset_digest", &it.dataset_digest)] {
+        if let Some(value) = value {
+            view[name] = json!(value);
+        }
+    }
+    view
+}
+
+/// Logged models as messages, their metrics read together.
+pub(super) async fn logged_models(call: &Call, rows: &[LoggedModelRow]) -> Told<Vec<Value>> {
+    let ids = call.experiment_ids().await?;
+    let models: Vec<LoggedModelId> = rows.iter().map(|it| it.id).collect();
+    let mut metrics: HashMap<LoggedModelId, Vec<Value>> = HashMap::new();
+    for it in call.store().metrics_of_logged_models(&models).await? {
+        metrics.entry(it.1.model_id).or_default().push(model_metric(&it));
+    }
+    Ok(rows.iter().map(|it| logged_model(ids, it, metrics.remove(&it.id).unwrap_or_default())).collect())
+}
+
+fn logged_model(ids: ExperimentIds, it: &LoggedModelRow, metrics: Vec<Value>) -> Value {
     let mut info = json!({
         "model_id": model_id_text(it.id),
         "experiment_id": ids.text(it.experiment_id),
@@ -159,7 +189,7 @@ pub(super) fn logged_model(ids: ExperimentIds, it: &LoggedModelRow) -> Value {
     if let (Some(run), Value::Object(fields)) = (it.run_id, &mut info) {
         fields.insert("source_run_id".to_owned(), json!(run.to_string()));
     }
-    json!({"info": info, "data": {"params": pairs(&it.params), "metrics": []}})
+    json!({"info": info, "data": {"params": pairs(&it.params), "metrics": metrics}})
 }
 
 /// An answer with one list, and the token of the next page when there is one.

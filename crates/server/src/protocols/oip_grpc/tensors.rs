@@ -12,7 +12,7 @@ use kaogong_serving::{DataType, Tensor, oip::ModelName, task::classify, tensor::
 use std::{collections::HashMap, time::Duration};
 
 /// The most tensors of one request.
-const TENSORS_MAX: usize = 256;
+pub(super) const TENSORS_MAX: usize = 256;
 /// Names a region of memory that client and server share; this server shares none.
 const SHARED_MEMORY: &str = "shared_memory_region";
 
@@ -30,7 +30,7 @@ pub(super) struct Infer {
 /// One output wanted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    name: String,
+    pub(super) name: String,
     /// Give the so many most likely classes instead of the tensor.
     classes: Option<usize>,
 }

@@ -1,0 +1,95 @@
+//! What of a job can be judged before it is accepted, so that nobody waits in a queue for a refusal.
+
+use kaogong_api::jobs::JobSpec;
+use kaogong_domain::Problem;
+use kaogong_runners::check_path;
+
+/// The most outputs that a job may declare; each may be a folder.
+const OUTPUTS_MAX: usize = 1000;
+
+/// Refuses a job that can never work.
+pub(super) fn check_spec(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem> {
+    if spec.name.trim().is_empty() || spec.name.len() > 200 {
+        return Err(Problem::invalid("a job needs a name of 1 to 200 bytes"));
+    }
+    if spec.command.first().is_none_or(String::is_empty) {
+        return Err(Problem::invalid("a job needs a command").hint("command = [\"python\", \"train.py\"]"));
+    }
+    if spec.retries > 10 {
+        return Err(Problem::invalid(format!("{} retries are more than 10", spec.retries)));
+    }
+    if let Some(name) = spec.env.keys().find(|it| it.starts_with("KAOGONG_") || it.starts_with("MLFLOW_TRACKING_")) {
+        return Err(Problem::invalid(format!("variable `{name}` is set by the platform")).hint("take it out of `env`"));
+    }
+    check_resources(spec, cpus_total)?;
+    if spec.outputs.len() > OUTPUTS_MAX {
+        let text = format!("{} outputs are more than {OUTPUTS_MAX}", spec.outputs.len());
+        return Err(Problem::invalid(text).hint("name the folder that holds them"));
+    }
+    spec.outputs.iter().try_for_each(|it| check_path(it))?;
+    super::environment_of(spec).map_or(Ok(()), |it| it.check())
+}
+
+fn check_resources(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem> {
+    let resources = &spec.resources;
+    if !resources.cpus.is_finite() || resources.cpus <= 0.0 {
+        return Err(Problem::invalid(format!("{} is not a number of cores", resources.cpus))
+            .hint(format!("this machine has {cpus_total}")));
+    }
+    if resources.memory_mib == 0 || resources.log_bytes_max == 0 {
+        return Err(Problem::invalid("a job needs some memory and some room for its log"));
+    }
+    if resources.time_limit_s == 0 || resources.time_limit_s > 30 * 24 * 3600 || resources.grace_s > 3600 {
+        return Err(Problem::invalid("a job's time limit is 1 s to 30 days, its grace at most an hour"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: fn(&mut JobSpec)) -> Option<Problem> {
+        let mut spec: JobSpec = serde_json::from_str(r#"{"name":"x","command":["true"]}"#).expect("a spec");
+        change(&mut spec);
+        check_spec(&spec, 2.0).err()
+    }
+
+    #[test]
+    fn a_job_that_cannot_run_is_refused_at_the_door() {
+        assert!(refusal(|_| {}).is_none());
+        assert!(refusal(|it| it.command.clear()).is_some());
+        assert!(refusal(|it| it.resources.cpus = f64::NAN).is_some());
+        assert!(refusal(|it| it.resources.time_limit_s = 0).is_some());
+        assert!(refusal(|it| drop(it.env.insert("KAOGONG_TOKEN".into(), "x".into()))).is_some());
+    }
+
+    #[test]
+    fn outputs_are_plain_paths() {
+        assert!(refusal(|it| it.outputs = vec!["model.onnx".into(), "plots/".into()]).is_none());
+        let changes: [fn(&mut JobSpec); 4] = [
+            |it| it.outputs = vec![String::new()],
+            |it| it.outputs = vec!["./model.onnx".into()],
+            |it| it.outputs = vec!["/etc/passwd".into()],
+            |it| it.outputs = vec!["../x".into()],
+        ];
+        for change in changes {
+            assert!(refusal(change).is_some_and(|it| it.hint.is_some()));
+        }
+        assert!(refusal(|it| it.outputs = vec!["a".into(); OUTPUTS_MAX + 1]).is_some());
+    }
+
+    #[test]
+    fn the_environment_is_looked_at_too() {
+        let asked =
+            |python: &str| kaogong_api::jobs::EnvironmentSpec { lock: String::new(), python: Some(python.into()) };
+        assert!(check_spec(&with(asked("3.11")), 2.0).is_ok());
+        assert!(check_spec(&with(asked("--help")), 2.0).is_err());
+    }
+
+    fn with(environment: kaogong_api::jobs::EnvironmentSpec) -> JobSpec {
+        let mut spec: JobSpec = serde_json::from_str(r#"{"name":"x","command":["true"]}"#).expect("a spec");
+        spec.environment = Some(environment);
+        spec
+    }
+}
