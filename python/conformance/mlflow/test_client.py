@@ -120,6 +120,13 @@ def test_experiment_life(client):
     assert client.get_experiment(made).lifecycle_stage == "active"
 
 
+def test_an_experiment_takes_its_runs_along(client, experiment, run_id):
+    client.delete_experiment(experiment)
+    assert client.get_run(run_id).info.lifecycle_stage == "deleted"
+    client.restore_experiment(experiment)
+    assert client.get_run(run_id).info.lifecycle_stage == "active"
+
+
 def test_experiment_errors(client, experiment):
     name = client.get_experiment(experiment).name
     assert refused(client.create_experiment, name).error_code == "RESOURCE_ALREADY_EXISTS"
@@ -258,6 +265,26 @@ def test_history_pages_and_intervals(client, run_id):
     assert steps[0] == 100 and steps[-1] == 199 and len(steps) <= 11
 
 
+def test_a_long_history_comes_in_pages(client, run_id):
+    count = 26_000
+    for at in range(0, count, 1000):
+        client.log_batch(run_id, metrics=[Metric("m", float(it), it, it) for it in range(at, at + 1000)])
+    first = json.loads(ask("GET", f"/api/2.0/mlflow/metrics/get-history?run_id={run_id}&metric_key=m")[2])
+    assert len(first["metrics"]) == 25_000 and first["next_page_token"]
+    assert [it.step for it in client.get_metric_history(run_id, "m")] == list(range(count))
+    path = f"/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval?run_ids={run_id}&run_ids={run_id}&metric_key=m&max_results=25000"
+    assert len(json.loads(ask("GET", path)[2])["metrics"]) <= 25_000
+
+
+def test_long_values(client, run_id):
+    # Nothing that a database could make smaller before it puts it into an index.
+    noise = "".join(uuid.uuid4().hex for _ in range(250))
+    client.log_param(run_id, "p", noise[:6000])
+    client.set_tag(run_id, "t", noise)
+    data = client.get_run(run_id).data
+    assert (data.params["p"], data.tags["t"]) == (noise[:6000], noise)
+
+
 def test_limits_are_told_in_mlflows_words(client, run_id):
     send = lambda body: json.loads(ask("POST", "/api/2.0/mlflow/runs/log-batch", body)[2])  # noqa: E731
     metrics = [{"key": "m", "value": it, "timestamp": 1, "step": it} for it in range(1001)]
@@ -355,6 +382,12 @@ def test_search_runs_pages(client, experiment):
 @pytest.mark.parametrize("filter_string", ["metrics.a = 'x'", "params.a = 1", "colour = 'red'", "metrics.a > 1 OR metrics.b > 1", "a", "tags.a = 'x", "run_id IN ()", "x.y = 'z'"])
 def test_filters_that_mean_nothing_are_refused(client, experiment, filter_string):
     assert refused(client.search_runs, [experiment], filter_string).error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_a_long_pattern_is_refused(client, experiment):
+    for filter_string in [f"tags.a LIKE '{'x' * 8001}'", f"params.a ILIKE '{'x' * 8001}'"]:
+        assert refused(client.search_runs, [experiment], filter_string).error_code == "INVALID_PARAMETER_VALUE"
+    assert client.search_runs([experiment], f"tags.a LIKE '{'x' * 8000}'") == []
 
 
 def test_dataset_inputs(client, experiment, run_id):
@@ -517,6 +550,42 @@ def test_logged_models(client):
     assert len(client.get_logged_model(many.model_id).params) == 250
 
 
+def test_metrics_of_logged_models(client):
+    experiment = mlflow.set_experiment(unique("measured")).experiment_id
+    with mlflow.start_run() as run:
+        run_id = run.info.run_id
+        good, bad, unseen = (client.create_logged_model(experiment, name=it, source_run_id=run_id) for it in ["good", "bad", "unseen"])
+        mlflow.log_metric("acc", 0.25, step=1, model_id=good.model_id)
+        mlflow.log_metric("acc", 0.75, step=2, model_id=good.model_id)
+    client.log_batch(run_id, metrics=[Metric("acc", 0.5, 1, 1, model_id=bad.model_id)])
+    client.log_metric(run_id, "loss", 0.125, model_id=bad.model_id, dataset_name="digits", dataset_digest="abc")
+    metrics = mlflow.get_logged_model(good.model_id).metrics
+    assert [(it.key, it.value, it.step, it.model_id, it.run_id) for it in metrics] == [
+        ("acc", 0.25, 1, good.model_id, run_id),
+        ("acc", 0.75, 2, good.model_id, run_id),
+    ]
+    loss = [it for it in mlflow.get_logged_model(bad.model_id).metrics if it.key == "loss"]
+    assert [(it.value, it.dataset_name, it.dataset_digest) for it in loss] == [(0.125, "digits", "abc")]
+    assert not mlflow.get_logged_model(unseen.model_id).metrics
+    assert client.get_run(run_id).data.metrics["acc"] == 0.75
+
+    def names(filter_string=None, **more):
+        found = mlflow.search_logged_models(experiment_ids=[experiment], filter_string=filter_string, output_format="list", **more)
+        return [it.name for it in found]
+
+    by_acc = lambda ascending: [{"field_name": "metrics.acc", "ascending": ascending}]  # noqa: E731
+    assert names("metrics.acc > 0.5") == ["good"]
+    assert names("metrics.acc >= 0.5", order_by=by_acc(True)) == ["bad", "good"]
+    assert names(order_by=by_acc(True)) == ["bad", "good", "unseen"]
+    assert names(order_by=by_acc(False)) == ["good", "bad", "unseen"]
+    assert names("metrics.loss < 1", datasets=[{"dataset_name": "digits"}]) == ["bad"]
+    assert names("metrics.acc < 1", datasets=[{"dataset_name": "digits"}]) == []
+    assert names(datasets=[{"dataset_name": "digits", "dataset_digest": "abc"}]) == ["bad"]
+    assert names(datasets=[{"dataset_name": "digits", "dataset_digest": "other"}]) == []
+    problem = refused(client.log_metric, run_id, "acc", 1.0, model_id="m-00000000000000000000000000")
+    assert problem.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
 def test_registered_models(client, run_id):
     name = unique("model")
     made = client.create_registered_model(name, tags={"a": "1"}, description="first")
@@ -566,6 +635,25 @@ def test_a_repeated_registration_makes_no_second_version(client, run_id):
     body = {"name": name, "source": f"runs:/{run_id}/model", "run_id": run_id}
     numbers = {json.loads(ask("POST", "/api/2.0/mlflow/model-versions/create", body)[2])["model_version"]["version"] for _ in range(3)}
     assert numbers == {"1"}
+
+
+def test_other_bytes_under_the_same_source_are_another_version(client, run_id):
+    name = unique("bytes")
+    client.create_registered_model(name)
+    body = {"name": name, "source": f"runs:/{run_id}/model", "run_id": run_id}
+    register = lambda: json.loads(ask("POST", "/api/2.0/mlflow/model-versions/create", body)[2])["model_version"]["version"]  # noqa: E731
+    assert register() == "1"
+    client.log_text(run_id, "one", "model/model.onnx")
+    assert register() == "2"
+    client.log_text(run_id, "two", "model/model.onnx")
+    assert [register(), register()] == ["3", "3"]
+
+
+def test_sources_that_this_project_does_not_have_are_refused(client):
+    name = unique("foreign")
+    client.create_registered_model(name)
+    for source in ["runs:/run_00000000000000000000000000/model", "models:/m-00000000000000000000000000"]:
+        assert refused(client.create_model_version, name, source).error_code == "RESOURCE_DOES_NOT_EXIST"
 
 
 def test_aliases_and_stages(client, run_id):

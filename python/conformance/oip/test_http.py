@@ -1,20 +1,16 @@
 """The Open Inference Protocol over REST, seen through the unmodified Triton client.
 
 Run against a server that is up, with KAOGONG_PROGRAM naming the program and OIP_URL, OIP_TOKEN the address:
-`make test` does that. The model is made here with onnx alone.
+`make test` does that.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
-import uuid
 
 import numpy as np
-import onnx
 import pytest
 import tritonclient.http as triton
-from onnx import TensorProto, helper, numpy_helper
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 URL = os.environ["OIP_URL"]
@@ -23,41 +19,6 @@ URL = os.environ["OIP_URL"]
 def headers() -> dict[str, str]:
     """A new dictionary each time: the client writes its own headers into the one it is given."""
     return {"Authorization": f"Bearer {os.environ['OIP_TOKEN']}"}
-
-
-def kaogong(*arguments: str) -> None:
-    subprocess.run([os.environ["KAOGONG_PROGRAM"], *arguments], check=True, capture_output=True)
-
-
-@pytest.fixture(scope="module", params=["tract", "onnxruntime"])
-def served(request, tmp_path_factory):
-    """An endpoint that answers y = softmax(x · w + b) on one engine; and the same in numpy."""
-    random = np.random.default_rng(7)
-    weights, bias = random.normal(size=(4, 3)).astype(np.float32), random.normal(size=3).astype(np.float32)
-    nodes = [
-        helper.make_node("MatMul", ["x", "w"], ["m"]),
-        helper.make_node("Add", ["m", "b"], ["s"]),
-        helper.make_node("Softmax", ["s"], ["y"], axis=1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "softmax",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
-        [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    path = tmp_path_factory.mktemp("model") / "model.onnx"
-    onnx.save(model, path)
-    name = f"softmax-{uuid.uuid4().hex[:8]}"
-    kaogong("models", "register", name, str(path))
-    kaogong("endpoints", "create", name, "--model", f"{name}@1", "--engine", request.param)
-
-    def reference(x):
-        e = np.exp(x @ weights + bias)
-        return e / e.sum(axis=1, keepdims=True)
-
-    return name, reference
 
 
 @pytest.fixture(scope="module")
