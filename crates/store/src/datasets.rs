@@ -119,9 +119,18 @@ fn version(row: &AnyRow) -> Result<VersionRow> {
 
 const LIVE: &str = "SELECT * FROM datasets WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
 
+/// A dataset is seen from its first version on: before, it is a name that an import has taken for itself.
+macro_rules! seen {
+    () => {
+        "deleted_at IS NULL AND EXISTS (SELECT 1 FROM dataset_versions WHERE dataset_versions.dataset_id = datasets.id)"
+    };
+}
+pub(crate) use seen;
+
 impl Store {
-    /// The dataset of that name, made when there is none. One that has no version yet becomes of the kind wanted: the
-    /// import that made it failed. `Conflict` when it holds versions of another kind.
+    /// The dataset of that name for an import, made when there is none. It is seen, and on record, with its first
+    /// version. One that has no version yet becomes of the kind wanted: the import that made it failed. `Conflict`
+    /// when it holds versions of another kind.
     pub async fn ensure_dataset(
         &self,
         project: ProjectId,
@@ -143,9 +152,6 @@ impl Store {
                 return Err(Problem::conflict(text).hint("import under another name"));
             }
             sql::exec(&mut tx, "UPDATE datasets SET kind = $2 WHERE id = $1", vals![found.id, kind.as_str()]).await?;
-            // Nothing was in it: on record it is made anew, as what it is now.
-            let change = Change::new(project, "datasets", "dataset.created", found.id).name(name);
-            tx.event(actor, now, change.detail(json!({"kind": kind.as_str()}))).await?;
             tx.commit().await?;
             return Ok(DatasetRow { kind, ..found });
         }
@@ -160,23 +166,27 @@ impl Store {
         };
         let sql = "INSERT INTO datasets (id, project_id, name, kind, description, created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7)";
         sql::exec(&mut tx, sql, vals![made.id, project, name, kind.as_str(), "", now, actor.user]).await?;
-        tx.event(actor, now, Change::new(project, "datasets", "dataset.created", made.id).name(name)).await?;
         tx.commit().await?;
         Ok(made)
     }
 
-    /// A live dataset by name.
+    /// A dataset by name.
     pub async fn find_dataset(&self, project: ProjectId, name: &Name) -> Told<Option<DatasetRow>> {
-        let row = sql::row(&mut *self.read().await?, LIVE, vals![project, name]).await?;
+        let sql = concat!("SELECT * FROM datasets WHERE project_id = $1 AND name = $2 AND ", seen!());
+        let row = sql::row(&mut *self.read().await?, sql, vals![project, name]).await?;
         Ok(row.as_ref().map(dataset).transpose()?)
     }
 
-    /// Live datasets of a project, newest first, and how many there are.
+    /// Datasets of a project, newest first, and how many there are.
     pub async fn list_datasets(&self, project: ProjectId, offset: u64, limit: u32) -> Told<(Vec<DatasetRow>, u64)> {
         let mut conn = self.read().await?;
-        let sql = "SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND deleted_at IS NULL";
+        let sql = concat!("SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND ", seen!());
         let total = sql::number(&mut conn, sql, vals![project]).await?;
-        let sql = "SELECT * FROM datasets WHERE project_id = $1 AND deleted_at IS NULL ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3";
+        let sql = concat!(
+            "SELECT * FROM datasets WHERE project_id = $1 AND ",
+            seen!(),
+            " ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"
+        );
         let rows = sql::rows(&mut conn, sql, vals![project, limit, offset]).await?;
         Ok((rows.iter().map(dataset).collect::<Result<_>>()?, u64::try_from(total).unwrap_or_default()))
     }
@@ -239,6 +249,10 @@ impl Store {
             actor.user
         ];
         sql::exec(&mut tx, sql, values).await?;
+        if number == 1 {
+            let change = Change::new(owner.project_id, "datasets", "dataset.created", owner.id).name(&owner.name);
+            tx.event(actor, now, change.detail(json!({"kind": owner.kind.as_str()}))).await?;
+        }
         let change = Change::new(owner.project_id, "datasets", "dataset.version_created", owner.id)
             .name(format!("{}@{number}", owner.name))
             .detail(json!({"number": number, "items": made.items}));

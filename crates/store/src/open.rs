@@ -124,11 +124,14 @@ impl Store {
     /// How many things a project has.
     pub async fn count_things(&self, project: ProjectId) -> std::result::Result<Counts, Problem> {
         let mut conn = self.read().await?;
-        let sql = "SELECT (SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND deleted_at IS NULL) AS datasets, \
-            (SELECT COUNT(*) FROM jobs WHERE project_id = $1) AS jobs, \
+        let sql = concat!(
+            "SELECT (SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND ",
+            crate::datasets::seen!(),
+            ") AS datasets, (SELECT COUNT(*) FROM jobs WHERE project_id = $1) AS jobs, \
             (SELECT COUNT(*) FROM runs WHERE project_id = $1 AND lifecycle = 'active') AS runs, \
             (SELECT COUNT(*) FROM models WHERE project_id = $1) AS models, \
-            (SELECT COUNT(*) FROM endpoints WHERE project_id = $1 AND deleted_at IS NULL) AS endpoints";
+            (SELECT COUNT(*) FROM endpoints WHERE project_id = $1 AND deleted_at IS NULL) AS endpoints"
+        );
         let Some(row) = sql::row(&mut conn, sql, vals![project]).await? else { return Ok(Counts::default()) };
         Ok(Counts {
             datasets: row.size("datasets")?,

@@ -53,7 +53,8 @@ fn wrong_sources_are_refused_with_a_reason() {
     fs::write(&table, "a,b\n1,2\n").expect("a file");
     refused(&server.cli(&["datasets", "import", path_text(&table), "--name", "x", "--target", "c"]), "`c`");
     let listed = server.call("GET", "/api/v1/projects/default/datasets/x/versions", Some(&server.token()), b"");
-    assert!(listed.status == 404 || listed.json()["total"] == 0, "nothing of a refused import is visible");
+    assert_eq!(listed.status, 404, "nothing of a refused import is visible");
+    assert_eq!(server.json(&["datasets", "list"])["total"], 0);
 }
 
 #[test]
@@ -127,6 +128,17 @@ fn a_job_that_prints_without_end_keeps_the_beginning() {
     let log = server.call("GET", &format!("/api/v1/projects/default/jobs/{id}/log"), Some(&server.token()), b"");
     assert!(log.body.len() < 200_000, "{} bytes of log", log.body.len());
     assert!(text(&log.body).contains("log limit"), "the cut is told");
+}
+
+#[test]
+fn a_live_log_shows_a_retry_from_its_beginning() {
+    let server = Server::start();
+    let spec = json!({"name": "twice", "command": ["sh", "-c", "echo once more; exit 3"], "retries": 1});
+    let id = submit(&server, &spec);
+    let path = format!("/api/v1/projects/default/jobs/{id}/log/stream");
+    let seen = text(&server.call("GET", &path, Some(&server.token()), b"").body);
+    assert!(seen.contains("event: end"), "{seen}");
+    assert_eq!(seen.matches("once more").count(), 2, "{seen}");
 }
 
 #[test]
@@ -282,7 +294,7 @@ fn a_full_disk_refuses_an_import_and_keeps_what_is_there() {
     }
     let token = server.token();
     let versions = server.call("GET", "/api/v1/projects/default/datasets/large/versions", Some(&token), b"");
-    assert!(versions.status == 404 || versions.json()["total"] == 0, "{}", text(&versions.body));
+    assert_eq!(versions.status, 404, "{}", text(&versions.body));
     server.json(&["datasets", "import", path_text(&small), "--name", "after"]);
     let out = folder.path().join("out");
     let export = server.cli(&["datasets", "export", "kept@1", path_text(&out), "--format", "images"]);

@@ -1,6 +1,7 @@
 //! Jobs: submit, look, follow the log, stop.
 
 mod checks;
+mod log;
 
 use super::{
     access::whole,
@@ -9,24 +10,19 @@ use super::{
     extract::{Json, Params, Query, created},
 };
 use crate::{
-    access::{InProject, Route, Rule, recheck::Recheck},
+    access::{InProject, Route, Rule},
     app::App,
 };
 use axum::{
     body::Body,
     extract::State,
-    response::{
-        IntoResponse, Response,
-        sse::{self, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
-use futures::{Stream, stream};
-use http::{HeaderMap, HeaderName, header};
+use http::header;
 use kaogong_api::{
     Page,
     jobs::{
-        ArtifactView, AttemptView, JobInputView, JobQuery, JobSpec, JobView, LogPiece, LogQuery, NewJob, Resources,
-        UsageView,
+        ArtifactView, AttemptView, JobInputView, JobQuery, JobSpec, JobView, LogQuery, NewJob, Resources, UsageView,
     },
     paging::PAGE_LIMIT_MAX,
 };
@@ -38,15 +34,10 @@ use kaogong_domain::{
     jobs::{Effect, Event, State as JobState},
     names::VersionRef,
 };
-use kaogong_runners::{EnvironmentSpec, LOG_CHUNK_BYTES_MAX, LogChunk};
+use kaogong_runners::EnvironmentSpec;
 use kaogong_store::{ArtifactOwner, AttemptRow, JobRow, NewJobInput, NewJobRow};
-use serde_json::json;
-use std::{convert::Infallible, sync::Arc, time::Duration};
-
-/// The most bytes of one piece of a live log.
-const PIECE_BYTES_MAX: u32 = 256 << 10;
-/// How often a live log is looked at.
-const LOG_ROUND: Duration = Duration::from_millis(250);
+use log::{log, log_stream};
+use std::sync::Arc;
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
@@ -220,158 +211,6 @@ async fn attempt_of(app: &App, job: &JobRow, number: Option<u32>) -> Result<Opti
     found.map(Some).ok_or_else(|| Problem::not_found(format!("job {} has no attempt {number}", job.id)))
 }
 
-/// A piece of an attempt's log. One that never began has an empty log.
-async fn read_log(app: &App, attempt: AttemptId, offset: u64, bytes_max: u32) -> Result<LogChunk, Problem> {
-    match app.runner.log(attempt, offset, bytes_max).await {
-        Err(problem) if problem.kind == ErrorKind::NotFound => {
-            Ok(LogChunk { bytes: vec![], next_offset: 0, end: false })
-        }
-        read => read,
-    }
-}
-
-async fn log(
-    State(app): State<Arc<App>>,
-    inside: InProject,
-    params: Params,
-    Query(query): Query<LogQuery>,
-) -> Answer<Response> {
-    let job = find_job(&app, &inside, &params).await?;
-    let plain = (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned());
-    let Some(attempt) = attempt_of(&app, &job, query.attempt).await?.map(|it| it.id) else {
-        return Ok(([plain, next_offset(0)], Body::empty()).into_response());
-    };
-    if let Some(length) = query.length {
-        let most = u32::try_from(length).unwrap_or(u32::MAX).min(LOG_CHUNK_BYTES_MAX);
-        let chunk = read_log(&app, attempt, query.offset, most).await?;
-        return Ok(([plain, next_offset(chunk.next_offset)], chunk.bytes).into_response());
-    }
-    // The first piece is read before the answer begins, so that a log that cannot be read is a failure and no cut.
-    let first = read_log(&app, attempt, query.offset, LOG_CHUNK_BYTES_MAX).await?;
-    let rest = stream::try_unfold(Some(first), move |chunk| {
-        let app = app.clone();
-        async move {
-            let Some(chunk) = chunk.filter(|it| !it.bytes.is_empty()) else { return Ok::<_, Problem>(None) };
-            let next = read_log(&app, attempt, chunk.next_offset, LOG_CHUNK_BYTES_MAX).await?;
-            Ok(Some((chunk.bytes, Some(next))))
-        }
-    });
-    Ok(([plain], Body::from_stream(rest)).into_response())
-}
-
-fn next_offset(offset: u64) -> (HeaderName, String) {
-    (HeaderName::from_static("x-next-offset"), offset.to_string())
-}
-
-async fn log_stream(
-    State(app): State<Arc<App>>,
-    inside: InProject,
-    params: Params,
-    headers: HeaderMap,
-    Query(query): Query<LogQuery>,
-) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
-    let job = find_job(&app, &inside, &params).await?;
-    // A reader that lost its connection names what it has; its address still says where it began.
-    let resumed = headers.get("last-event-id").and_then(|it| it.to_str().ok()).and_then(|it| it.parse().ok());
-    let offset = resumed.unwrap_or(query.offset);
-    let access = Recheck::new(inside, Permission::Read);
-    let follow = Follow { app, job, attempt: query.attempt, offset, access, is_over: false, carry: vec![] };
-    let pieces = stream::unfold(follow, |mut it| async move {
-        let event = it.next().await?;
-        Some((Ok(event), it))
-    });
-    Ok(Sse::new(pieces).keep_alive(KeepAlive::default()))
-}
-
-/// A reader of a live log.
-struct Follow {
-    app: Arc<App>,
-    job: JobRow,
-    attempt: Option<u32>,
-    offset: u64,
-    access: Recheck,
-    is_over: bool,
-    /// The beginning of a character whose rest has not arrived.
-    carry: Vec<u8>,
-}
-
-impl Follow {
-    async fn next(&mut self) -> Option<sse::Event> {
-        if self.is_over {
-            return None;
-        }
-        loop {
-            if self.app.is_stopping() || !self.access.holds(&self.app).await {
-                return None;
-            }
-            match self.look().await {
-                Ok(Some(event)) => return Some(event),
-                Ok(None) => tokio::time::sleep(LOG_ROUND).await,
-                Err(problem) => {
-                    self.is_over = true;
-                    return Some(
-                        sse::Event::default().event("problem").data(json!({"message": problem.text}).to_string()),
-                    );
-                }
-            }
-        }
-    }
-
-    async fn look(&mut self) -> Result<Option<sse::Event>, Problem> {
-        let job = self.app.store.find_job(self.job.project_id, self.job.id).await?;
-        let state = job.map_or(JobState::Lost, |it| it.life.state);
-        // States before bytes: what was written before an ending is then surely read.
-        let attempt = attempt_of(&self.app, &self.job, self.attempt).await?;
-        let mut is_over = state.is_final();
-        if let Some(attempt) = attempt {
-            let chunk = read_log(&self.app, attempt.id, self.offset, PIECE_BYTES_MAX).await?;
-            if !chunk.bytes.is_empty() {
-                return Ok(Some(self.piece(chunk.bytes, chunk.next_offset)));
-            }
-            // A named attempt ends with its own log, the job's log with the job.
-            is_over |= self.attempt.is_some() && (chunk.end || attempt.state.is_final());
-        }
-        Ok(is_over.then(|| self.end(state)))
-    }
-
-    fn end(&mut self, state: JobState) -> sse::Event {
-        self.is_over = true;
-        sse::Event::default().event("end").data(state.as_str())
-    }
-
-    fn piece(&mut self, bytes: Vec<u8>, next: u64) -> sse::Event {
-        let from = self.offset - self.carry.len() as u64;
-        let mut all = std::mem::take(&mut self.carry);
-        all.extend(bytes);
-        let cut = complete_until(&all);
-        self.carry = all.split_off(cut);
-        self.offset = next;
-        let piece = LogPiece {
-            offset: from,
-            next_offset: next - self.carry.len() as u64,
-            text: String::from_utf8_lossy(&all).into_owned(),
-        };
-        let event = sse::Event::default().event("log").id(piece.next_offset.to_string());
-        event.data(serde_json::to_string(&piece).unwrap_or_default())
-    }
-}
-
-/// How many bytes can be shown now: all but the beginning of a character that is cut at the end.
-fn complete_until(bytes: &[u8]) -> usize {
-    let tail = bytes.len().saturating_sub(3);
-    for place in (tail..bytes.len()).rev() {
-        let needed = match bytes[place] {
-            0xC2..=0xDF => 2,
-            0xE0..=0xEF => 3,
-            0xF0..=0xF4 => 4,
-            0x80..=0xBF => continue,
-            _ => return bytes.len(),
-        };
-        return if bytes.len() - place < needed { place } else { bytes.len() };
-    }
-    bytes.len()
-}
-
 async fn usage(
     State(app): State<Arc<App>>,
     inside: InProject,
@@ -466,19 +305,4 @@ pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem>
             .collect(),
         runs: app.store.runs_of_job(row.id).await?.into_iter().map(|it| it.to_string()).collect(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_character_cut_in_two_waits_for_its_rest() {
-        let text = "考工".as_bytes();
-        assert_eq!(complete_until(&text[..4]), 3);
-        assert_eq!(complete_until(&text[..5]), 3);
-        assert_eq!(complete_until(text), 6);
-        assert_eq!(complete_until(b"plain"), 5);
-        assert_eq!(complete_until(b"\xff\xff"), 2);
-    }
 }

@@ -12,12 +12,14 @@ async fn a_dataset_is_made_once_and_keeps_its_kind() {
         let again =
             w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, w.later(5)).await.expect("the same");
         assert_eq!(made, again);
+        assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), None, "nothing is in it");
+        assert_eq!(w.store.list_datasets(w.project, 0, 5).await.expect("a page"), (vec![], 0));
+        w.store.commit_version(w.new_version(made.id), &w.actor, NOW).await.expect("a version");
         assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), Some(made.clone()));
         assert_eq!(w.store.find_dataset(w.other, &it).await.expect("it reads"), None);
-        w.store
-            .ensure_dataset(w.project, &name("later"), DatasetKind::Table, &w.actor, w.later(1))
-            .await
-            .expect("another");
+        let later = w.store.ensure_dataset(w.project, &name("later"), DatasetKind::Table, &w.actor, w.later(1)).await;
+        let later = w.new_version(later.expect("another").id);
+        w.store.commit_version(later, &w.actor, w.later(1)).await.expect("a version");
         let (page, total) = w.store.list_datasets(w.project, 1, 5).await.expect("a page");
         assert_eq!((page, total), (vec![made], 2));
         assert_eq!(w.store.list_datasets(w.other, 0, 5).await.expect("a page"), (vec![], 0));
@@ -32,8 +34,8 @@ async fn a_dataset_without_versions_may_become_of_another_kind() {
         let made = w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, NOW).await.expect("a dataset");
         let other = w.store.ensure_dataset(w.project, &it, DatasetKind::Table, &w.actor, NOW).await.expect("changed");
         assert_eq!((other.id, other.kind), (made.id, DatasetKind::Table));
-        assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), Some(other));
         w.store.commit_version(w.new_version(made.id), &w.actor, NOW).await.expect("a version");
+        assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), Some(other));
         refused(w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, NOW).await, ErrorKind::Conflict);
     })
     .await;
@@ -89,6 +91,7 @@ async fn a_deleted_dataset_frees_its_name() {
         assert_eq!(w.store.find_dataset(w.project, &it).await.expect("it reads"), None);
         let new = w.store.ensure_dataset(w.project, &it, DatasetKind::Images, &w.actor, NOW).await.expect("a dataset");
         assert_ne!(old.id, new.id);
+        w.store.commit_version(w.new_version(new.id), &w.actor, NOW).await.expect("a version");
         assert_eq!(w.store.all_datasets().await.expect("all").len(), 2, "the sweep sees both");
         assert_eq!(w.store.count_things(w.project).await.expect("counts").datasets, 1);
     })

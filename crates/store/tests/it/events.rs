@@ -1,7 +1,7 @@
 //! The event log and its chain.
 
-use crate::support::{NOW, behind, name, on_both, on_both_empty, refused};
-use kaogong_domain::{ErrorKind, datasets::DatasetKind};
+use crate::support::{NOW, behind, on_both, on_both_empty, refused};
+use kaogong_domain::ErrorKind;
 use kaogong_store::{EventFilter, Store};
 use std::time::Duration;
 
@@ -36,20 +36,20 @@ async fn events_are_filtered_paged_and_announced() {
         let before = *news.borrow_and_update();
         assert_eq!(before, w.store.newest_event().await.expect("a number"));
         for it in ["a", "b", "c"] {
-            w.store.ensure_dataset(w.project, &name(it), DatasetKind::Table, &w.actor, NOW).await.expect("a dataset");
+            w.version(w.project, it).await;
         }
         tokio::time::timeout(Duration::from_secs(10), news.changed()).await.expect("it wakes").expect("it lives");
-        assert_eq!(*news.borrow(), before + 3);
+        assert_eq!(*news.borrow(), before + 6, "each is made, and has a version");
         let filter =
             EventFilter { project: Some(w.project), noun: Some("datasets".to_owned()), limit: 2, ..Default::default() };
         let newest = w.store.list_events(&filter).await.expect("a page");
-        assert_eq!(newest.iter().map(|it| it.object_name.as_deref()).collect::<Vec<_>>(), [Some("c"), Some("b")]);
+        assert_eq!(newest.iter().map(|it| it.object_name.as_deref()).collect::<Vec<_>>(), [Some("c@1"), Some("c")]);
         assert_eq!((newest[0].user_id, newest[0].address.as_deref()), (Some(w.admin), Some("127.0.0.1")));
         let older = EventFilter { before: Some(newest[1].seq), ..filter.clone() };
-        assert_eq!(w.store.list_events(&older).await.expect("a page").len(), 1);
+        assert_eq!(w.store.list_events(&older).await.expect("a page").len(), 2);
         let after = EventFilter { after: Some(before), ..filter.clone() };
         assert_eq!(w.store.list_events(&after).await.expect("a page")[0].seq, before + 1);
-        assert_eq!(w.store.count_events(&filter).await.expect("a count"), 3);
+        assert_eq!(w.store.count_events(&filter).await.expect("a count"), 6);
         let elsewhere = EventFilter { project: Some(w.other), ..filter };
         assert!(w.store.list_events(&elsewhere).await.expect("a page").is_empty());
     })
