@@ -34,10 +34,18 @@ async function settled(name) {
   await page.waitForFunction(still, undefined, { timeout: 15_000 }).catch(() => process.stderr.write(`${name}: still loading\n`));
 }
 
+/** Waits until what fades in has done so: the colour of a button that has just become usable; a state that breathes never ends. */
+async function faded() {
+  const over = () => document.getAnimations().every((it) => it.playState !== "running" || it.effect?.getTiming().iterations === Infinity);
+  await page.waitForFunction(over, undefined, { timeout: 3_000 }).catch(() => undefined);
+}
+
 /** Steps that a page needs before it shows what the picture is of. */
 const STEPS = {
   "endpoint-image": tryRandom,
   "endpoint-table": tryRandom,
+  // A dataset of one item has no next one.
+  "item-": () => page.locator("button[aria-label=Next]:enabled, button[aria-label=下一条]:enabled").waitFor({ timeout: 5000 }).catch(() => undefined),
   error: () => page.getByRole("alert").first().waitFor(),
   palette: async () => {
     await page.keyboard.press("Control+k");
@@ -45,6 +53,7 @@ const STEPS = {
     await page.locator(".palette-list li").first().waitFor();
     await page.waitForTimeout(600); // the dialog's opening
   },
+  "job-log": () => page.locator(".log .line").first().waitFor(),
   "job-live": () => page.getByRole("log").getByText(/step \d+/).first().waitFor(),
 };
 
@@ -107,6 +116,7 @@ for (const look of looks) {
     await page.goto(server() + path);
     await settled(name);
     await Object.entries(STEPS).find(([it]) => name.startsWith(it))?.[1]();
+    await faded();
     await shot(name, look);
   }
 }

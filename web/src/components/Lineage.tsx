@@ -8,7 +8,7 @@ type Props = { datasets: string[]; job: string | null; run: { id: string; name?:
 export function Lineage({ datasets, job, run, models, endpoints }: Props) {
   const { t } = useWords();
   const steps: [string, ReactNode][] = [];
-  if (datasets.length) steps.push([t("nav.datasets"), <Links key="d">{datasets.map((it) => <DatasetLink key={it} pinned={it} />)}</Links>]);
+  if (datasets.length) steps.push([t(datasets.length === 1 ? "dataset" : "nav.datasets"), <Links key="d">{datasets.map((it) => <DatasetLink key={it} pinned={it} />)}</Links>]);
   if (job) steps.push([t("job"), <JobLink key="j" id={job} />]);
   if (run) steps.push([t("run"), <RunLink key="r" id={run.id} {...(run.name ? { name: run.name } : {})} />]);
   if (models.length) steps.push([t("model"), <Links key="m">{models.map((it) => <ModelLink key={it} version={it} />)}</Links>]);

@@ -135,8 +135,8 @@ function Opened(props: Props) {
         ))}
         {shown.length === 0 && !waiting ? <li>{t("palette.none")}</li> : null}
       </ul>
-      <p className="muted" role="status" style={{ margin: "4px 4px 0", minHeight: 22 }}>
-        {waiting ? t("loading") : ""}
+      <p className="muted" role="status" style={{ margin: "8px 4px 0", minHeight: 22, fontSize: 12.5 }}>
+        {waiting ? t("loading") : t("palette.keys")}
       </p>
     </Modal>
   );

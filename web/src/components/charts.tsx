@@ -47,8 +47,8 @@ function options(props: Props, dark: boolean, large: boolean): Parameters<echart
   return {
     animation: false,
     backgroundColor: "transparent",
-    grid: { left: 12, right: 20, top: few ? 56 : 32, bottom: large ? 56 : 28, containLabel: true },
-    legend: few ? { show: true, top: 0, type: "scroll", textStyle: { color: ink }, data: props.lines.map((it) => it.name) } : { show: false },
+    grid: { left: 12, right: 20, top: few ? (props.yName ? 56 : 36) : props.yName ? 32 : 12, bottom: large ? 56 : props.xName ? 28 : 8, containLabel: true },
+    legend: few ? { show: true, top: 0, type: "scroll", icon: "roundRect", itemWidth: 14, itemHeight: 4, textStyle: { color: ink }, data: props.lines.map((it) => it.name) } : { show: false },
     tooltip: {
       trigger: "axis",
       confine: true,

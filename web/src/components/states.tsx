@@ -1,6 +1,7 @@
 // Things of the platform in one line: states in words and colour, links to things, who may do what.
+import { useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "react-router";
-import { useMe } from "../api/hooks";
+import { runQuery, useJob, useMe } from "../api/hooks";
 import { ROLES, type Role } from "../api/types";
 import { type Key, useWords, worded } from "../i18n";
 import { shortId } from "../lib/format";
@@ -53,18 +54,24 @@ export function DatasetLink({ pinned }: { pinned: string }) {
   return <Link to={pages.dataset(project, name, { version: number })}>{pinned}</Link>;
 }
 
+/** A job by its name, which is asked for where the caller does not know it. */
 export function JobLink({ id, name }: { id: string; name?: string }) {
+  const project = useProject();
+  const found = useJob(project, id, name === undefined);
   return (
-    <Link to={pages.job(useProject(), id)} title={id}>
-      {name ?? shortId(id)}
+    <Link to={pages.job(project, id)} title={id}>
+      {name ?? found.data?.name ?? shortId(id)}
     </Link>
   );
 }
 
+/** A run by its name, which is asked for where the caller does not know it. */
 export function RunLink({ id, name }: { id: string; name?: string }) {
+  const project = useProject();
+  const found = useQuery({ ...runQuery(project, id), enabled: name === undefined });
   return (
-    <Link to={pages.run(useProject(), id)} title={id}>
-      {name ?? shortId(id)}
+    <Link to={pages.run(project, id)} title={id}>
+      {name ?? found.data?.name ?? shortId(id)}
     </Link>
   );
 }

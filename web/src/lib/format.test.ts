@@ -28,6 +28,7 @@ describe("numbers", () => {
 
 describe("times", () => {
   it("says a span in its two largest units", () => {
+    expect([duration(0, "en"), duration(20, "en"), duration(20, "zh-CN")]).toEqual(["0.0 s", "< 0.1 s", "< 0.1 秒"]);
     expect(duration(1500, "en")).toBe("1.5 s");
     expect(duration(61_000, "en")).toBe("1 min 1 s");
     expect(duration(3_600_000, "en")).toBe("1 h");

@@ -39,6 +39,7 @@ export function microseconds(value: number | null | undefined): string {
 export function duration(ms: number, language: Language): string {
   const zh = language === "zh-CN";
   const s = Math.max(0, ms) / 1000;
+  if (ms > 0 && s < 0.05) return zh ? "< 0.1 秒" : "< 0.1 s";
   if (s < 10) return `${s.toFixed(1)}${zh ? " 秒" : " s"}`;
   const whole = Math.round(s);
   const d = Math.floor(whole / 86400);

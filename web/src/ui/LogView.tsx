@@ -15,6 +15,8 @@ export function LogView({ lines, firstLine, follow, onLeaveEnd, find, hit, label
     if (it && follow) {
       jumping.current = true;
       it.scrollTop = it.scrollHeight;
+      // The scroll event comes a frame later; without this the end would be blank until then.
+      setView({ top: it.scrollTop, height: it.clientHeight });
     }
   }, [lines.length, follow]);
 

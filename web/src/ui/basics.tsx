@@ -1,9 +1,9 @@
 // Small parts that know nothing of the platform's nouns.
 import { CheckOutlined, CopyOutlined } from "@ant-design/icons";
-import { Button, Skeleton, Tooltip } from "antd";
+import { Button, Popover, Skeleton, Tooltip } from "antd";
 import { type ReactNode, useEffect, useState } from "react";
 import { ApiError } from "../api/client";
-import { useWords } from "../i18n";
+import { useWords, worded } from "../i18n";
 import { absolute, duration, relative } from "../lib/format";
 
 /** What the tab of the browser says. */
@@ -65,6 +65,18 @@ export function When({ at }: { at: number | null | undefined }) {
   );
 }
 
+/** Pixels of height left below `taken`, at least `least`; follows the window. */
+export function useRoom(taken: number, least: number): number {
+  const room = () => Math.max(least, window.innerHeight - taken);
+  const [height, set] = useState(room);
+  useEffect(() => {
+    const resized = () => set(Math.max(least, window.innerHeight - taken));
+    window.addEventListener("resize", resized);
+    return () => window.removeEventListener("resize", resized);
+  }, [taken, least]);
+  return height;
+}
+
 /** How long something took, or has taken so far. */
 export function Took({ from, to, live }: { from: number | null; to: number | null; live: boolean }) {
   const { language } = useWords();
@@ -99,10 +111,11 @@ function copyBySelection(text: string) {
   area.remove();
 }
 
-export function Snippet({ text, label }: { text: string; label?: string }) {
+/** Text to copy; `shown` stands for it where the whole would drown the page. */
+export function Snippet({ text, shown = text, label, tall = false }: { text: string; shown?: string; label?: string; tall?: boolean }) {
   return (
-    <div className="snippet" role="group" aria-label={label}>
-      <pre>{text}</pre>
+    <div className={tall ? "snippet tall" : "snippet"} role="group" aria-label={label}>
+      <pre tabIndex={tall ? 0 : undefined}>{shown}</pre>
       <Copy text={text} />
     </div>
   );
@@ -134,16 +147,42 @@ export function Empty({ title, text, command, children }: { title: string; text?
   );
 }
 
+/** The command that makes one more thing of a list, behind the button where people look for it. */
+export function HowTo({ label, text, command }: { label: string; text: string; command: string }) {
+  return (
+    <Popover
+      trigger="click"
+      placement="bottomRight"
+      content={
+        <div className="stack" style={{ gap: 8, maxWidth: 520 }}>
+          <span>{text}</span>
+          <Snippet text={command} label={label} />
+        </div>
+      }
+    >
+      <Button type="primary">{label}</Button>
+    </Popover>
+  );
+}
+
+/** Text of the server, with what it puts between backticks set as code. */
+function Coded({ text }: { text: string }) {
+  return <>{text.split("`").map((it, at) => (at % 2 ? <code key={at}>{it}</code> : it))}</>;
+}
+
 export function Fault({ error, retry }: { error: unknown; retry?: () => void }) {
-  const { t } = useWords();
+  const { t, language } = useWords();
   const known = error instanceof ApiError ? error : null;
   const message = known?.kind === "unreachable" ? t("error.unreachable") : known ? known.message : String(error);
   const hint = known?.hint ?? (known?.kind === "unreachable" ? t("error.unreachableHint") : undefined);
+  // The server speaks English; readers of another language get the kind of the failure in theirs first.
+  const headline = language !== "en" && known && known.kind !== "unreachable" ? worded(language, "error", known.kind) : null;
   return (
     <div className="fault" role="alert">
       <div className="grow">
-        <b>{message}</b>
-        {hint ? <div>{hint}</div> : null}
+        {headline ? <b>{headline}</b> : null}
+        <div>{headline ? <Coded text={message} /> : <b><Coded text={message} /></b>}</div>
+        {hint ? <div><Coded text={hint} /></div> : null}
         {known?.requestId ? (
           <div className="muted mono">
             {t("error.request")} {known.requestId} <Copy text={known.requestId} />
@@ -183,14 +222,14 @@ export function Why({ not, children }: { not: string | null; children: ReactNode
   );
 }
 
-export function KeyValues({ rows, empty }: { rows: [string, ReactNode][]; empty?: string }) {
+export function KeyValues({ rows, empty, keys = "45%" }: { rows: [string, ReactNode][]; empty?: string; keys?: string | number }) {
   if (rows.length === 0) return <span className="muted">{empty ?? "—"}</span>;
   return (
     <table className="kv">
       <tbody>
         {rows.map(([key, value]) => (
           <tr key={key}>
-            <th scope="row" style={{ width: "45%" }}>
+            <th scope="row" style={{ width: keys }}>
               {key}
             </th>
             <td>{value}</td>

@@ -220,7 +220,7 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
     let mut skipped: Vec<String> =
         summary.skipped.iter().take(10).map(|it| format!("{}: {}", it.name, it.reason)).collect();
     if summary.skipped_total > 0 {
-        skipped.insert(0, format!("{} files were left out", summary.skipped_total));
+        skipped.insert(0, format!("left out: {}", words::files(summary.skipped_total)));
     }
     context.out.thing(
         it,
@@ -272,7 +272,7 @@ pub async fn send(
     data: &LocalData,
     query: &ImportQuery,
 ) -> Result<VersionView, Problem> {
-    let label = format!("importing {name} ({} files)", data.files);
+    let label = format!("importing {name} ({})", words::files(data.files));
     let progress = board.bytes(&label, data.bytes);
     let sent = Arc::new(AtomicU64::new(0));
     let call = client.import(name, query, data.body(&sent));
@@ -376,6 +376,6 @@ async fn export_once(
     } else {
         (1, data_out::save(answer, path, &context.out, on_bytes).await?)
     };
-    progress.finish(&format!("{files} files, {}", words::bytes(bytes)));
+    progress.finish(&format!("{}, {}", words::files(files), words::bytes(bytes)));
     Ok(json!({ "dataset": version.dataset, "version": version.number, "path": path, "files": files, "bytes": bytes }))
 }

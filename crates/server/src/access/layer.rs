@@ -11,6 +11,7 @@ use crate::{
     http::{error::ApiError, outer::Matched, room::is_full},
 };
 use axum::{
+    body::{Body, HttpBody, to_bytes},
     extract::{ConnectInfo, MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -23,6 +24,9 @@ use kaogong_domain::{
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
 
+/// The longest body of a refused call that is taken in, and for how long.
+const DRAINED_BYTES_MAX: usize = 64 << 10;
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long a prompt route may take.
 const PROMPT_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -43,10 +47,22 @@ pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) ->
     };
     let mut response = match check(&app, &mut parts, matched.as_str(), entry.rule).await {
         Ok(()) => run(&app, &entry, Request::from_parts(parts, body), next).await,
-        Err(problem) => ApiError(problem).into_response(),
+        Err(problem) => {
+            drain(body).await;
+            ApiError(problem).into_response()
+        }
     };
     response.extensions_mut().insert(Matched(entry));
     response
+}
+
+/// Takes in a short body that nobody will read. A connection that ends over unread bytes is reset, and the reset can
+/// overtake the refusal that it carries.
+async fn drain(body: Body) {
+    if body.size_hint().exact().is_some_and(|it| (1..=DRAINED_BYTES_MAX as u64).contains(&it)) {
+        // Slow or broken off: then the refusal is sent all the same.
+        let _ = tokio::time::timeout(DRAIN_TIME_MAX, to_bytes(body, DRAINED_BYTES_MAX)).await;
+    }
 }
 
 async fn run(app: &App, entry: &Entry, request: Request, next: Next) -> Response {

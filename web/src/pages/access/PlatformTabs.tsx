@@ -22,11 +22,11 @@ export function UsersTab() {
   const whyNot = (it: UserView) => (it.is_disabled ? t("user.isDisabled") : it.id === me?.user.id ? t("user.self") : null);
   return (
     <>
-      <p>
+      <div className="row" style={{ marginBottom: 12 }}>
         <Button type="primary" onClick={() => setMaking(true)}>
           {t("user.create")}
         </Button>
-      </p>
+      </div>
       <Wait of={users}>
         {(data) => (
           <Table<UserView>
@@ -88,11 +88,11 @@ export function ProjectsTab() {
   const [making, setMaking] = useState(false);
   return (
     <>
-      <p>
+      <div className="row" style={{ marginBottom: 12 }}>
         <Button type="primary" onClick={() => setMaking(true)}>
           {t("project.create")}
         </Button>
-      </p>
+      </div>
       <Wait of={projects}>
         {(data) => (
           <Table<ProjectView>

@@ -10,7 +10,7 @@ import { bins } from "../../lib/bins";
 import { count, metric } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
 import { pages } from "../../paths";
-import { Empty, Wait } from "../../ui/basics";
+import { Empty, useRoom, Wait } from "../../ui/basics";
 import { Histogram, PER_PAGE, SplitSelect, TextFilter } from "./BrowseImages";
 
 /** Rows that the small histograms are drawn from. */
@@ -27,13 +27,16 @@ export function BrowseTable({ version }: { version: VersionView }) {
   const keep = { version: version.number, ...filter, page: page === 1 ? null : page };
   const hasText = version.summary.columns.some((it) => it.kind === "text");
   const hasClasses = Object.keys(version.summary.classes).length > 0;
+  const target = version.summary.target;
+  const room = useRoom(368, 320);
   const columns = [
-    { title: "#", key: "at", width: 72, fixed: "left" as const, render: (_: unknown, it: ItemView, at: number) => <Link to={pages.item(project, version.dataset, it.id, keep)}>{count((page - 1) * PER_PAGE.table + at + 1, language)}</Link> },
-    { title: t("split"), key: "split", width: 92, render: (_: unknown, it: ItemView) => (it.split ? t(`split.${it.split}` as Key) : "—") },
-    ...version.summary.columns.map((column) => ({
-      title: <ColumnHead column={column} target={column.name === version.summary.target} rows={sample.data?.items ?? []} />,
+    { title: "#", key: "at", width: version.items < 10_000 ? 56 : 88, fixed: "left" as const, render: (_: unknown, it: ItemView, at: number) => <Link to={pages.item(project, version.dataset, it.id, keep)}>{count((page - 1) * PER_PAGE.table + at + 1, language)}</Link> },
+    { title: t("split"), key: "split", width: 80, render: (_: unknown, it: ItemView) => (it.split ? t(`split.${it.split}` as Key) : "—") },
+    // What is to be told comes first; of many columns it is often the last.
+    ...[...version.summary.columns].sort((a, b) => Number(b.name === target) - Number(a.name === target)).map((column) => ({
+      title: <ColumnHead column={column} target={column.name === target} rows={sample.data?.items ?? []} />,
       key: column.name,
-      width: column.kind === "text" ? 160 : 132,
+      width: Math.min(240, Math.max(column.kind === "text" ? 144 : 124, 36 + 9 * column.name.length + (column.name === target ? 72 : 0))),
       ellipsis: true,
       align: column.kind === "integer" || column.kind === "number" ? ("right" as const) : ("left" as const),
       render: (_: unknown, it: ItemView) => cell(it.values?.[column.name]),
@@ -56,7 +59,7 @@ export function BrowseTable({ version }: { version: VersionView }) {
               <Empty title={t("rows.none")} />
             ) : (
               <>
-                <Table<ItemView> rowKey="id" size="small" virtual scroll={{ x: columns.reduce((sum, it) => sum + it.width, 0), y: 480 }} dataSource={data.items} columns={columns} pagination={false} />
+                <Table<ItemView> rowKey="id" size="small" virtual scroll={{ x: columns.reduce((sum, it) => sum + it.width, 0), y: room }} dataSource={data.items} columns={columns} pagination={false} />
                 <Pagination
                   style={{ marginTop: 12 }}
                   current={page}

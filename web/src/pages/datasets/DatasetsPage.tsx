@@ -8,7 +8,7 @@ import { inProject } from "../../lib/command";
 import { bytes, count } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
 import { pages } from "../../paths";
-import { Empty, Page, Wait, When } from "../../ui/basics";
+import { Empty, HowTo, Page, Wait, When } from "../../ui/basics";
 import { onRow } from "../../ui/rows";
 
 const PER_PAGE = 100;
@@ -24,12 +24,13 @@ export function DatasetsPage() {
   const [params, setUrl] = useUrl();
   const page = pageParam(params);
   const datasets = useDatasets(project, { offset: (page - 1) * PER_PAGE, limit: PER_PAGE });
+  const command = `kaogong datasets import PATH --name NAME${inProject(project)}`;
   return (
-    <Page title={t("nav.datasets")}>
+    <Page title={t("nav.datasets")} actions={datasets.data?.total ? <HowTo label={t("datasets.import")} text={t("datasets.emptyText")} command={command} /> : null}>
       <Wait of={datasets}>
         {(data) =>
           data.total === 0 ? (
-            <Empty title={t("datasets.empty")} text={t("datasets.emptyText")} command={`kaogong datasets import PATH --name NAME${inProject(project)}`} />
+            <Empty title={t("datasets.empty")} text={t("datasets.emptyText")} command={command} />
           ) : (
             <Table<DatasetView>
               className="clickable"

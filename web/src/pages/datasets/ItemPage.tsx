@@ -59,10 +59,13 @@ export function ItemPage() {
     window.addEventListener("keydown", pressed);
     return () => window.removeEventListener("keydown", pressed);
   }, [previous, next, navigate]);
+  // The server names rows "row 12"; the number is the name, the word is the reader's.
+  const row = item.data?.values ? /^row (\d+)$/.exec(item.data.name)?.[1] : undefined;
+  const title = row ? t("item.row", { n: count(Number(row), language) }) : (item.data?.name ?? id);
   const back = pages.dataset(project, name, { version: number, label: params.get("label"), split: params.get("split"), text: params.get("text"), page: params.get("page") });
   return (
     <Page
-      title={item.data?.name ?? id}
+      title={title}
       crumbs={
         <>
           <Link to={pages.datasets(project)}>{t("nav.datasets")}</Link> / <Link to={back}>{name}{number ? ` v${number}` : ""}</Link>
@@ -88,7 +91,7 @@ export function ItemPage() {
       <Wait of={{ ...item, error: item.error ?? version.error, refetch: () => void (version.error ? version.refetch() : item.refetch()) }} rows={10}>
         {(it) => (
           <div className="with-facts">
-            {it.values ? <section className="panel"><KeyValues rows={Object.entries(it.values).map(([key, value]) => [key, value === null ? "—" : String(value)])} /></section> : <Picture item={it} src={api.content(project, name, number ?? 0, id)} />}
+            {it.values ? <section className="panel"><KeyValues rows={inOrder(it.values, version.data).map(([key, value]) => [key, value === null ? "—" : String(value)])} /></section> : <Picture item={it} src={api.content(project, name, number ?? 0, id)} />}
             <Facts
               rows={[
                 [t("class"), it.label ? <span className="chip">{it.label}</span> : t("unlabelled")],
@@ -105,6 +108,12 @@ export function ItemPage() {
       </Wait>
     </Page>
   );
+}
+
+/** What is in the row, in the order of the table's columns. */
+function inOrder(values: Record<string, unknown>, version: VersionView | undefined): [string, unknown][] {
+  const place = new Map(version?.summary.columns.map((it, at) => [it.name, at]));
+  return Object.entries(values).sort(([a], [b]) => (place.get(a) ?? place.size) - (place.get(b) ?? place.size));
 }
 
 function Picture({ item, src }: { item: ItemView; src: string }) {

@@ -7,12 +7,13 @@ export function Answer({ answer, truth }: { answer: PredictionView; truth: strin
   const { t } = useWords();
   const other = Math.max(0, answer.total_us - answer.queue_us - answer.compute_us);
   const parts: [string, number, string][] = [
-    [t("latency.queue"), answer.queue_us, "var(--wait)"],
-    [t("latency.compute"), answer.compute_us, "var(--bar)"],
-    [t("latency.other"), other, "var(--off)"],
+    [t("latency.queue"), answer.queue_us, "var(--part-1)"],
+    [t("latency.compute"), answer.compute_us, "var(--part-2)"],
+    [t("latency.other"), other, "var(--part-3)"],
   ];
+  const names = Math.min(160, 16 + 8 * Math.max(...answer.top.map((it) => it.label.length), 1));
   return (
-    <section className="answer" role="region" aria-label={t("try.answer")} aria-live="polite">
+    <section className="answer" style={{ "--name": `${names}px` } as React.CSSProperties} role="region" aria-label={t("try.answer")} aria-live="polite">
       <div className="big">{answer.label ?? metric(answer.value)}</div>
       {truth !== null ? (
         <div className="muted">
@@ -38,7 +39,7 @@ export function Answer({ answer, truth }: { answer: PredictionView; truth: strin
             <i key={name} style={{ flexGrow: us, background: colour }} />
           ))}
         </div>
-        <div className="row muted" style={{ fontSize: 12.5, gap: 16 }}>
+        <div className="row muted" style={{ fontSize: 12.5, gap: "0 12px", marginTop: 4 }}>
           {parts.map(([name, us, colour]) => (
             <span key={name}>
               <span aria-hidden style={{ display: "inline-block", width: 8, height: 8, background: colour, marginRight: 6 }} />

@@ -135,7 +135,7 @@ function Tensors({ title, items }: { title: string; items: TensorView[] }) {
   return (
     <section className="panel">
       <h2>{title}</h2>
-      <table className="kv">
+      <table className="kv" style={{ tableLayout: "fixed" }}>
         <thead>
           <tr>
             <th>{t("name")}</th>

@@ -37,7 +37,7 @@ export function TryImage({ endpoint, dataset }: { endpoint: EndpointView; datase
     if (file) show(file, file.name, null);
   };
   return (
-    <div className="grid-2">
+    <div className="try">
       <div className="stack">
         <label
           className={`drop ${over ? "over" : ""}`}
@@ -57,6 +57,7 @@ export function TryImage({ endpoint, dataset }: { endpoint: EndpointView; datase
             <div>
               <img className={shown.tiny ? "pixel" : ""} src={shown.url} alt={shown.name} onLoad={(it) => it.currentTarget.naturalWidth <= 64 && !shown.tiny && setShown({ ...shown, tiny: true })} />
               <div style={{ fontSize: 12.5 }}>{shown.name}</div>
+              <div style={{ fontSize: 12.5, marginTop: 8 }}>{t("try.another")}</div>
             </div>
           ) : (
             <span>{t("try.drop")}</span>

@@ -36,6 +36,9 @@ function Home({ project }: { project: string }) {
   );
 }
 
+/** Tokens that the platform makes for its own jobs are no news; the audit log has them. */
+const isNews = (it: EventView) => !(it.actor === "system" && it.action.startsWith("token."));
+
 function Filled({ data }: { data: OverviewView }) {
   const project = useProject();
   const { t, language } = useWords();
@@ -83,7 +86,7 @@ function Filled({ data }: { data: OverviewView }) {
       <section className="panel">
         <h2>{t("home.changes")}</h2>
         <ul className="feed">
-          {data.changes.map((it) => (
+          {data.changes.filter(isNews).map((it) => (
             <Change key={it.seq} event={it} project={project} />
           ))}
         </ul>

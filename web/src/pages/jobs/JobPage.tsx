@@ -6,7 +6,7 @@ import type { JobView } from "../../api/types";
 import { Artifacts } from "../../components/Artifacts";
 import { DatasetLink, Links, RunLink, State, useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
-import { bytes, duration } from "../../lib/format";
+import { bytes, count, duration } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Copy, Facts, KeyValues, Page, Snippet, Took, Wait, When, Why } from "../../ui/basics";
@@ -155,7 +155,11 @@ function Outputs({ job }: { job: JobView }) {
 }
 
 function Spec({ job }: { job: JobView }) {
-  const { t } = useWords();
+  const { t, language } = useWords();
+  const whole = JSON.stringify(job.spec, null, 2);
+  const lock = job.spec.environment?.lock;
+  // A lock in one line of JSON is a page of noise; it is shown with its own lines, and the copy has it all.
+  const shown = lock ? JSON.stringify({ ...job.spec, environment: { ...job.spec.environment, lock: `… ${t("job.lockBelow", { n: count(lock.trimEnd().split("\n").length, language) })}` } }, null, 2) : whole;
   return (
     <div className="stack">
       <section>
@@ -170,8 +174,14 @@ function Spec({ job }: { job: JobView }) {
       ) : null}
       <section>
         <h2>JSON</h2>
-        <Snippet text={JSON.stringify(job.spec, null, 2)} label="JSON" />
+        <Snippet text={whole} shown={shown} label="JSON" />
       </section>
+      {lock ? (
+        <section>
+          <h2>{t("job.lock")}</h2>
+          <Snippet text={lock} label={t("job.lock")} tall />
+        </section>
+      ) : null}
     </div>
   );
 }

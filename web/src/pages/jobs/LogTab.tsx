@@ -29,6 +29,10 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
     setHit(-1);
     setFollow(!follow);
   };
+  const toEnd = () => {
+    setHit(-1);
+    setFollow(true);
+  };
   const step = () => {
     setFollow(false);
     setHit(hits.find((it) => it > hit) ?? hits[0] ?? -1);
@@ -37,9 +41,15 @@ export function LogTab({ job, attempt, live }: { job: JobView; attempt: number |
   return (
     <>
       <div className="row" style={{ marginBottom: 8 }}>
-        <Button icon={follow ? <PauseOutlined /> : <VerticalAlignBottomOutlined />} aria-pressed={follow} onClick={toggle}>
-          {follow ? t("log.pause") : t("log.follow")}
-        </Button>
+        {log.ended ? (
+          <Button icon={<VerticalAlignBottomOutlined />} disabled={follow && hit < 0} onClick={toEnd}>
+            {t("log.toEnd")}
+          </Button>
+        ) : (
+          <Button icon={follow ? <PauseOutlined /> : <VerticalAlignBottomOutlined />} aria-pressed={follow} onClick={toggle}>
+            {follow ? t("log.pause") : t("log.follow")}
+          </Button>
+        )}
         <Input.Search
           allowClear
           style={{ width: 280 }}

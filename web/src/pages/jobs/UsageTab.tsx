@@ -29,7 +29,7 @@ export function UsageTab({ job, attempt, live }: { job: JobView; attempt: number
         ) : (
           <div className="stack">
             <Chart title={t("usage.cpu")} time xName="" yName={t("usage.cpuUnit")} lines={[{ name: "CPU", x: data.at, y: cpuPercent(data) }]} group="usage" format={(it) => (it === null ? "—" : `${Math.round(it)}`)} />
-            <Chart title={t("usage.memory")} time xName="" yName="MiB" lines={[{ name: t("usage.memory"), x: data.at, y: data.rss_bytes.map((it) => (it === 0 ? null : it / 1048576)) }]} group="usage" format={(it) => (it === null ? "—" : it.toFixed(it < 10 ? 1 : 0))} />
+            <Chart title={t("usage.memory")} time xName="" yName="MiB" lines={[{ name: t("usage.memory"), x: data.at, y: data.rss_bytes.map((it) => (it === 0 ? null : it / 1048576)) }]} group="usage" format={(it) => (it === null ? "—" : it.toFixed(it > 0 && it < 10 ? 1 : 0))} />
           </div>
         )
       }

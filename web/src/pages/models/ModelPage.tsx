@@ -116,6 +116,7 @@ function Version({ version }: { version: ModelVersionView }) {
         <div>
           <h2>{t("model.file")}</h2>
           <KeyValues
+            keys={84}
             rows={[
               [t("source"), version.source || "—"],
               [t("size"), version.size === null ? t("model.noFile") : bytes(version.size)],

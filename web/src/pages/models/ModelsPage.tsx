@@ -7,7 +7,7 @@ import { useWords } from "../../i18n";
 import { inProject } from "../../lib/command";
 import { headline } from "../../lib/headline";
 import { pages } from "../../paths";
-import { Empty, Page, Wait, When } from "../../ui/basics";
+import { Empty, HowTo, Page, Wait, When } from "../../ui/basics";
 import { onRow } from "../../ui/rows";
 
 export function ModelsPage() {
@@ -15,12 +15,13 @@ export function ModelsPage() {
   const { t } = useWords();
   const navigate = useNavigate();
   const models = useModels(project);
+  const command = `kaogong models register NAME model.onnx${inProject(project)}`;
   return (
-    <Page title={t("nav.models")}>
+    <Page title={t("nav.models")} actions={models.data?.items.length ? <HowTo label={t("models.register")} text={t("models.emptyText")} command={command} /> : null}>
       <Wait of={models}>
         {(data) =>
           data.items.length === 0 ? (
-            <Empty title={t("models.empty")} text={t("models.emptyText")} command={`kaogong models register NAME model.onnx${inProject(project)}`} />
+            <Empty title={t("models.empty")} text={t("models.emptyText")} command={command} />
           ) : (
             <Table<ModelView>
               className="clickable"

@@ -61,7 +61,7 @@ function Body({ run }: { run: RunView }) {
           [t("nav.models"), run.models.length ? <Links>{run.models.map((it) => <ModelLink key={it} version={it} />)}</Links> : null],
           [t("started"), <When key="s" at={run.started_at} />],
           [t("ended"), run.ended_at ? <When at={run.ended_at} /> : null],
-          [t("by"), run.user || null],
+          [t("run.user"), run.user || null],
           ["ID", <span key="id" className="mono">{run.id} <Copy text={run.id} /></span>],
         ]}
       />

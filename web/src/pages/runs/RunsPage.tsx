@@ -12,6 +12,7 @@ import { pageParam, useUrl } from "../../lib/url";
 import { pages } from "../../paths";
 import { Empty, Fault, Page, Took, Wait, When, Why } from "../../ui/basics";
 import { onRow } from "../../ui/rows";
+import { differs } from "./ComparePage";
 
 const PER_PAGE = 100;
 /** Columns shown until somebody chooses. */
@@ -58,7 +59,11 @@ function useColumns(items: RunView[]) {
   const metrics = names((it) => it.metrics, "metrics").sort((a, b) => weight(a) - weight(b));
   const args = names((it) => it.params, "params");
   const chosen = params.get("columns");
-  const shown = chosen === null ? [...metrics.slice(0, FIRST), ...args.slice(0, FIRST - 2)] : chosen.split(",").filter((it) => metrics.includes(it) || args.includes(it));
+  // What is the same in every run tells none from another, so it is not shown until somebody asks for it.
+  const telling = (columns: string[], of: (run: RunView) => Record<string, unknown>) =>
+    items.length < 2 ? columns : columns.filter((it) => differs(items.map((run) => String(of(run)[it.slice(it.indexOf(".") + 1)]))));
+  const first = () => [...telling(metrics, (it) => it.metrics).slice(0, FIRST), ...telling(args, (it) => it.params).slice(0, FIRST - 2)];
+  const shown = chosen === null ? first() : chosen.split(",").filter((it) => metrics.includes(it) || args.includes(it));
   return { metrics, args, shown };
 }
 
@@ -105,7 +110,7 @@ function RunsTable({ items, total }: { items: RunView[]; total: number }) {
         size="small"
         dataSource={items}
         scroll={{ x: "max-content" }}
-        rowSelection={{ selectedRowKeys: selected, preserveSelectedRowKeys: true, onChange: (keys) => setUrl({ selected: keys.join(",") }), getTitleCheckboxProps: () => ({ "aria-label": t("selectAll") }), getCheckboxProps: (it) => ({ "aria-label": t("select", { name: it.name }) }) as object }}
+        rowSelection={{ fixed: true, selectedRowKeys: selected, preserveSelectedRowKeys: true, onChange: (keys) => setUrl({ selected: keys.join(",") }), getTitleCheckboxProps: () => ({ "aria-label": t("selectAll") }), getCheckboxProps: (it) => ({ "aria-label": t("select", { name: it.name }) }) as object }}
         onRow={onRow((it) => void navigate(pages.run(project, it.id)))}
         onChange={(paging, _, sorter) => {
           const one = Array.isArray(sorter) ? sorter[0] : sorter;
@@ -114,8 +119,8 @@ function RunsTable({ items, total }: { items: RunView[]; total: number }) {
         }}
         pagination={{ current: pageParam(params), pageSize: PER_PAGE, total, showSizeChanger: false, hideOnSinglePage: true }}
         columns={[
-          { title: t("state"), dataIndex: "status", render: (it: string) => <State state={it} /> },
-          { title: t("name"), dataIndex: "name", render: (name: string, it) => <Link to={pages.run(project, it.id)}>{name}</Link> },
+          { title: t("state"), dataIndex: "status", fixed: "left", render: (it: string) => <State state={it} /> },
+          { title: t("name"), dataIndex: "name", fixed: "left", render: (name: string, it) => <Link to={pages.run(project, it.id)}>{name}</Link> },
           ...shown.map((column) => ({
             title: <span title={column}>{column.slice(column.indexOf(".") + 1)}</span>,
             ...order(wire(column), wire(column)),
@@ -159,7 +164,7 @@ function ColumnPicker({ metrics, args, shown, onChange }: { metrics: string[]; a
   );
   return (
     <Popover trigger="click" placement="bottomRight" content={content}>
-      <Button>{t("columns")}</Button>
+      <Button>{t("columns.pick")}</Button>
     </Popover>
   );
 }

@@ -220,9 +220,11 @@ fn judge(ending: &Ending) -> Ended {
         (EndReason::EnvironmentFailed, ..) => "its environment could not be built".to_owned(),
         (EndReason::StartFailed, ..) => "its command could not be started".to_owned(),
     };
-    let message = match (reason.is_empty(), ending.message.is_empty()) {
-        (true, _) => ending.message.clone(),
-        (false, true) => reason,
+    // The runner's own words for these say the same, and more.
+    let says_it_all = matches!(ending.reason, EndReason::Exited | EndReason::Cancelled | EndReason::Interrupted);
+    let message = match (reason.is_empty() || says_it_all, ending.message.is_empty()) {
+        (true, false) => ending.message.clone(),
+        (_, true) => reason,
         (false, false) => format!("{reason}: {}", ending.message),
     };
     Ended {
