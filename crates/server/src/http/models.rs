@@ -52,7 +52,9 @@ pub fn routes() -> Vec<Route> {
         Route::post("/api/v1/projects/{project}/models/{model}/versions", write, register)
             .doc("model_version_create", "Register a version from an upload or a run; makes the model when it is new.")
             .body::<NewModelVersion>()
-            .answers::<ModelVersionView>(),
+            .answers::<ModelVersionView>()
+            // Trying the model is what takes long, and bounds itself.
+            .unhurried(),
         Route::get("/api/v1/projects/{project}/models/{model}/versions/{version}/file", read, file)
             .doc("model_version_file", "The ONNX file of a version.")
             .answers_bytes("application/octet-stream")
