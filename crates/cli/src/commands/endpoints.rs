@@ -239,7 +239,15 @@ async fn test(context: &Context, name: &str, dataset: &VersionRef, split: &str, 
     progress.finish(&format!("{} calls", report.calls));
     let mut value = json!({ "endpoint": name, "dataset": version.dataset, "version": version.number, "split": split });
     merge(&mut value, &report);
+    warn_if_useless(context, name, &report);
     context.out.thing(&value, &report_pairs(&report))
+}
+
+/// Says so when the model is of no use: an accuracy alone looks like a success.
+pub fn warn_if_useless(context: &Context, endpoint: &str, report: &holdout::Report) {
+    if let Some(doubt) = report.doubt() {
+        context.out.note(&format!("warning: the model of {endpoint} is {doubt}; it needs more or clearer data"));
+    }
 }
 
 /// Adds the measures to an object.
@@ -255,6 +263,7 @@ pub fn report_pairs(report: &holdout::Report) -> Vec<(&'static str, String)> {
     let number = |value: Option<f64>| value.map(|it| words::number(Some(it))).unwrap_or_default();
     vec![
         ("accuracy", number(report.accuracy)),
+        ("commonest class alone", number(report.baseline_accuracy)),
         ("R²", number(report.r2)),
         ("mean absolute error", number(report.mae)),
         ("calls", report.calls.to_string()),

@@ -156,6 +156,7 @@ async fn finish(context: &Context, client: &Client, args: &QuickstartArgs, made:
     let curl = curl_line(client, args, made).await?;
     let link = client.sign_in_link().await?;
     let sign_in = format!("{}{}", client.address(), link.path);
+    super::endpoints::warn_if_useless(context, &made.endpoint, &made.report);
     if context.out.format == Format::Json {
         let runs: Vec<_> = made
             .runs

@@ -3,7 +3,7 @@
 use kaogong_domain::Problem;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The right answer.
 pub enum Truth {
@@ -21,7 +21,10 @@ pub struct Report {
     /// Share of right classes, 0 to 1; absent for regression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
-    /// Coefficient of determination, for regression.
+    /// What always answering the commonest class of the held-out items would get; the least a model must beat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_accuracy: Option<f64>,
+    /// Coefficient of determination, for regression; 0 is what always answering the mean gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub r2: Option<f64>,
     /// Mean absolute error, for regression.
@@ -36,11 +39,23 @@ pub struct Report {
     pub example: Option<(String, Option<Map<String, Value>>)>,
 }
 
+impl Report {
+    /// Why the model is of no use; `None` for one that learnt something.
+    pub fn doubt(&self) -> Option<&'static str> {
+        let (accuracy, baseline) = (self.accuracy.unwrap_or(1.0), self.baseline_accuracy.unwrap_or(0.0));
+        if accuracy <= baseline && baseline < 1.0 {
+            return Some("no better than always answering the commonest class");
+        }
+        self.r2.is_some_and(|it| it <= 0.0).then_some("no better than always answering the mean")
+    }
+}
+
 /// What is added up.
 #[derive(Default)]
 pub struct Score {
     took: Vec<Duration>,
     right: u64,
+    classes: BTreeMap<String, u64>,
     numbers: Vec<(f64, f64)>,
     pub(super) example: Option<(String, Option<Map<String, Value>>)>,
 }
@@ -67,6 +82,7 @@ impl Score {
                 }
                 let best = (0..answer.len()).max_by(|one, other| answer[*one].total_cmp(&answer[*other])).unwrap_or(0);
                 self.right += u64::from(labels[best] == class);
+                *self.classes.entry(class).or_default() += 1;
             }
             Truth::Number(truth) => {
                 let [value] = answer else { return Err(wrong_size(1)) };
@@ -85,9 +101,11 @@ impl Score {
         self.took.sort_unstable();
         let calls = self.calls();
         let accuracy = (!labels.is_empty()).then(|| self.right as f64 / calls as f64);
+        let baseline_accuracy = self.classes.values().max().map(|it| *it as f64 / calls as f64);
         let (r2, mae) = regression(&self.numbers).unzip();
         let at = |share| percentile_ms(&self.took, share);
-        Some(Report { calls, accuracy, r2, mae, p50_ms: at(0.5), p99_ms: at(0.99), example: self.example })
+        let (p50_ms, p99_ms) = (at(0.5), at(0.99));
+        Some(Report { calls, accuracy, baseline_accuracy, r2, mae, p50_ms, p99_ms, example: self.example })
     }
 }
 
@@ -129,7 +147,27 @@ mod tests {
         assert!(score.add(Duration::ZERO, &[1.0], Truth::Class("a".into()), &labels).is_err());
         let report = score.report(&labels).expect("calls");
         assert_eq!((report.calls, report.accuracy, report.p50_ms, report.p99_ms), (100, Some(0.9), 50.0, 99.0));
+        assert_eq!((report.baseline_accuracy, report.doubt().is_some()), (Some(0.9), true), "`b` alone gets 0.9 too");
         assert!(Score::default().report(&labels).is_none());
+    }
+
+    #[test]
+    fn a_model_must_beat_the_commonest_class_or_the_mean() {
+        let report = |accuracy, baseline_accuracy, r2| Report {
+            calls: 9,
+            accuracy,
+            baseline_accuracy,
+            r2,
+            mae: None,
+            p50_ms: 1.0,
+            p99_ms: 1.0,
+            example: None,
+        };
+        assert!(report(Some(0.37), Some(0.41), None).doubt().is_some());
+        assert!(report(Some(0.5), Some(0.41), None).doubt().is_none());
+        assert!(report(Some(1.0), Some(1.0), None).doubt().is_none(), "one class only: there is nothing to beat");
+        assert!(report(None, None, Some(-0.1)).doubt().is_some());
+        assert!(report(None, None, Some(0.1)).doubt().is_none());
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn a_folder_becomes_a_served_model() {
     let source = pictures(folder.path(), 40);
     let result = server.json(&["quickstart", source.to_str().expect("a path"), "--name", "sides"]);
     assert!(result["accuracy"].as_f64().expect("a number") >= 0.95, "{result}");
+    assert!(result["baseline_accuracy"].as_f64().expect("a number") < 0.8, "two classes of one size: {result}");
     assert_eq!(result["runs"].as_array().map(Vec::len), Some(2), "{result}");
     let picture = fs::read(source.join("left/001.png")).expect("a picture");
     let token = server.token();

@@ -43,7 +43,7 @@ export function BrowseTable({ version }: { version: VersionView }) {
     })),
   ];
   return (
-    <div className={hasClasses ? "browse" : ""}>
+    <div className={hasClasses ? "browse wide" : ""}>
       {hasClasses ? <Histogram version={version} split={filter.split} chosen={filter.label} onChoose={(label) => setUrl({ label, page: null })} /> : null}
       <div>
         <div className="row" style={{ marginBottom: 12 }}>

@@ -1,0 +1,238 @@
+"""Logged models, the registry, aliases, prompts."""
+
+from __future__ import annotations
+
+import json
+
+import mlflow
+from mlflow.entities import Metric
+from mlflow_kit import ask, refused, unique
+
+
+def tiny_onnx():
+    import onnx
+    from onnx import TensorProto, helper
+
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [2, 1], [1.0, 2.0])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model
+
+
+def test_an_onnx_model_is_logged_registered_and_loaded(client):
+    name = unique("tiny")
+    mlflow.set_experiment(unique("onnx"))
+    with mlflow.start_run() as run:
+        info = mlflow.onnx.log_model(tiny_onnx(), name="model", registered_model_name=name, save_as_external_data=False)
+    loaded = mlflow.onnx.load_model(info.model_uri)
+    assert loaded.graph.name == "tiny"
+    version = client.get_model_version(name, "1")
+    assert (version.status, version.run_id) == ("READY", run.info.run_id)
+    client.set_registered_model_alias(name, "champion", "1")
+    assert mlflow.onnx.load_model(f"models:/{name}@champion").graph.name == "tiny"
+    assert mlflow.onnx.load_model(f"models:/{name}/1").graph.name == "tiny"
+    assert mlflow.onnx.load_model(f"runs:/{run.info.run_id}/model").graph.name == "tiny"
+    outputs = client.get_run(run.info.run_id).outputs.model_outputs
+    assert [it.model_id for it in outputs] == [info.model_id]
+    model = client.get_logged_model(info.model_id)
+    assert (str(model.status), model.source_run_id, model.name) == ("READY", run.info.run_id, "model")
+    paths = {it.path for it in client.list_logged_model_artifacts(info.model_id)}
+    assert {"MLmodel", "model.onnx"} <= paths
+
+
+def test_logged_models(client):
+    experiment = client.create_experiment(unique("logged"))
+    made = [client.create_logged_model(experiment, name=f"m{it}", params={"depth": str(it)}, tags={"odd": str(it % 2)}, model_type="agent") for it in range(3)]
+    found = client.get_logged_model(made[0].model_id)
+    assert (found.name, found.params, found.model_type, str(found.status)) == ("m0", {"depth": "0"}, "agent", "PENDING")
+    assert str(client.finalize_logged_model(made[0].model_id, "READY").status) == "READY"
+    client.set_logged_model_tags(made[0].model_id, {"a": "b"})
+    assert client.get_logged_model(made[0].model_id).tags["a"] == "b"
+    client.delete_logged_model_tag(made[0].model_id, "a")
+    assert "a" not in client.get_logged_model(made[0].model_id).tags
+    names = lambda **more: [it.name for it in client.search_logged_models([experiment], **more)]  # noqa: E731
+    assert names() == ["m2", "m1", "m0"]
+    assert names(filter_string="tags.odd = '0'", order_by=[{"field_name": "creation_timestamp", "ascending": True}]) == ["m0", "m2"]
+    assert names(filter_string="params.depth = '1'") == ["m1"]
+    assert names(filter_string="name LIKE 'm%' AND status = 'READY'") == ["m0"]
+    first = client.search_logged_models([experiment], max_results=2)
+    assert len(first) == 2 and len(client.search_logged_models([experiment], max_results=2, page_token=first.token)) == 1
+    client.delete_logged_model(made[2].model_id)
+    assert names() == ["m1", "m0"]
+    assert refused(client.get_logged_model, made[2].model_id).error_code == "RESOURCE_DOES_NOT_EXIST"
+    many = client.create_logged_model(experiment, name="many", params={f"p{it}": "x" for it in range(250)})
+    assert len(client.get_logged_model(many.model_id).params) == 250
+
+
+def test_metrics_of_logged_models(client):
+    experiment = mlflow.set_experiment(unique("measured")).experiment_id
+    with mlflow.start_run() as run:
+        run_id = run.info.run_id
+        good, bad, unseen = (client.create_logged_model(experiment, name=it, source_run_id=run_id) for it in ["good", "bad", "unseen"])
+        mlflow.log_metric("acc", 0.25, step=1, model_id=good.model_id)
+        mlflow.log_metric("acc", 0.75, step=2, model_id=good.model_id)
+    client.log_batch(run_id, metrics=[Metric("acc", 0.5, 1, 1, model_id=bad.model_id)])
+    client.log_metric(run_id, "loss", 0.125, model_id=bad.model_id, dataset_name="digits", dataset_digest="abc")
+    metrics = mlflow.get_logged_model(good.model_id).metrics
+    assert [(it.key, it.value, it.step, it.model_id, it.run_id) for it in metrics] == [
+        ("acc", 0.25, 1, good.model_id, run_id),
+        ("acc", 0.75, 2, good.model_id, run_id),
+    ]
+    loss = [it for it in mlflow.get_logged_model(bad.model_id).metrics if it.key == "loss"]
+    assert [(it.value, it.dataset_name, it.dataset_digest) for it in loss] == [(0.125, "digits", "abc")]
+    assert not mlflow.get_logged_model(unseen.model_id).metrics
+    assert client.get_run(run_id).data.metrics["acc"] == 0.75
+
+    def names(filter_string=None, **more):
+        found = mlflow.search_logged_models(experiment_ids=[experiment], filter_string=filter_string, output_format="list", **more)
+        return [it.name for it in found]
+
+    by_acc = lambda ascending: [{"field_name": "metrics.acc", "ascending": ascending}]  # noqa: E731
+    assert names("metrics.acc > 0.5") == ["good"]
+    assert names("metrics.acc >= 0.5", order_by=by_acc(True)) == ["bad", "good"]
+    assert names(order_by=by_acc(True)) == ["bad", "good", "unseen"]
+    assert names(order_by=by_acc(False)) == ["good", "bad", "unseen"]
+    assert names("metrics.loss < 1", datasets=[{"dataset_name": "digits"}]) == ["bad"]
+    assert names("metrics.acc < 1", datasets=[{"dataset_name": "digits"}]) == []
+    assert names(datasets=[{"dataset_name": "digits", "dataset_digest": "abc"}]) == ["bad"]
+    assert names(datasets=[{"dataset_name": "digits", "dataset_digest": "other"}]) == []
+    problem = refused(client.log_metric, run_id, "acc", 1.0, model_id="m-00000000000000000000000000")
+    assert problem.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_registered_models(client, run_id):
+    name = unique("model")
+    made = client.create_registered_model(name, tags={"a": "1"}, description="first")
+    assert (made.name, made.description, made.tags) == (name, "first", {"a": "1"})
+    assert refused(client.create_registered_model, name).error_code == "RESOURCE_ALREADY_EXISTS"
+    client.update_registered_model(name, "second")
+    client.set_registered_model_tag(name, "b", "2")
+    client.delete_registered_model_tag(name, "a")
+    found = client.get_registered_model(name)
+    assert (found.description, found.tags) == ("second", {"b": "2"})
+    other = name + "-new"
+    client.rename_registered_model(name, other)
+    assert refused(client.get_registered_model, name).error_code == "RESOURCE_DOES_NOT_EXIST"
+    client.delete_registered_model(other)
+    problem = refused(client.get_registered_model, other)
+    assert problem.error_code == "RESOURCE_DOES_NOT_EXIST" and f"Registered Model with name={other} not found" in str(problem)
+    for bad in ["a/b", "a:b", " "]:
+        assert refused(client.create_registered_model, bad).error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_model_versions(client, run_id):
+    name = unique("versions")
+    client.create_registered_model(name)
+    source = lambda it: f"runs:/{run_id}/model{it}"  # noqa: E731
+    made = [client.create_model_version(name, source(it), run_id, tags={"n": str(it)}, description="d") for it in range(3)]
+    assert [int(it.version) for it in made] == [1, 2, 3]
+    found = client.get_model_version(name, "2")
+    assert (found.source, found.run_id, found.status, found.tags) == (source(1), run_id, "READY", {"n": "1"})
+    uri = client.get_model_version_download_uri(name, "2")
+    assert uri.endswith(f"/{run_id}/artifacts/model1")
+    client.update_model_version(name, "2", "other")
+    client.set_model_version_tag(name, "2", "x", "y")
+    client.delete_model_version_tag(name, "2", "n")
+    found = client.get_model_version(name, "2")
+    assert (found.description, found.tags) == ("other", {"x": "y"})
+    problem = refused(client.get_model_version, name, "9")
+    assert problem.error_code == "RESOURCE_DOES_NOT_EXIST" and f"Model Version (name={name}, version=9) not found" in str(problem)
+    client.delete_model_version(name, "3")
+    assert [int(it.version) for it in client.search_model_versions(f"name='{name}'", order_by=["version_number ASC"])] == [1, 2]
+    again = client.create_model_version(name, source(7), run_id)
+    assert int(again.version) == 4
+
+
+def test_a_repeated_registration_makes_no_second_version(client, run_id):
+    name = unique("repeat")
+    client.create_registered_model(name)
+    body = {"name": name, "source": f"runs:/{run_id}/model", "run_id": run_id}
+    numbers = {json.loads(ask("POST", "/api/2.0/mlflow/model-versions/create", body)[2])["model_version"]["version"] for _ in range(3)}
+    assert numbers == {"1"}
+
+
+def test_other_bytes_under_the_same_source_are_another_version(client, run_id):
+    name = unique("bytes")
+    client.create_registered_model(name)
+    body = {"name": name, "source": f"runs:/{run_id}/model", "run_id": run_id}
+    register = lambda: json.loads(ask("POST", "/api/2.0/mlflow/model-versions/create", body)[2])["model_version"]["version"]  # noqa: E731
+    assert register() == "1"
+    client.log_text(run_id, "one", "model/model.onnx")
+    assert register() == "2"
+    client.log_text(run_id, "two", "model/model.onnx")
+    assert [register(), register()] == ["3", "3"]
+
+
+def test_sources_that_this_project_does_not_have_are_refused(client):
+    name = unique("foreign")
+    client.create_registered_model(name)
+    for source in ["runs:/run_00000000000000000000000000/model", "models:/m-00000000000000000000000000"]:
+        assert refused(client.create_model_version, name, source).error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_aliases_and_stages(client, run_id):
+    name = unique("alias")
+    client.create_registered_model(name)
+    for it in range(2):
+        client.create_model_version(name, f"runs:/{run_id}/m{it}", run_id)
+    client.set_registered_model_alias(name, "champion", "1")
+    client.set_registered_model_alias(name, "Challenger", "2")
+    assert int(client.get_model_version_by_alias(name, "champion").version) == 1
+    client.set_registered_model_alias(name, "champion", "2")
+    assert int(client.get_model_version_by_alias(name, "champion").version) == 2
+    assert sorted(client.get_model_version(name, "2").aliases) == ["Challenger", "champion"]
+    assert {key: int(value) for key, value in client.get_registered_model(name).aliases.items()} == {"champion": 2, "Challenger": 2}
+    client.delete_registered_model_alias(name, "Challenger")
+    problem = refused(client.get_model_version_by_alias, name, "Challenger")
+    assert problem.error_code == "INVALID_PARAMETER_VALUE" and "alias Challenger not found" in str(problem)
+    for bad in ["latest", "v1", "a b"]:
+        assert refused(client.set_registered_model_alias, name, bad, "1").error_code == "INVALID_PARAMETER_VALUE"
+    client.transition_model_version_stage(name, "1", "Production")
+    client.transition_model_version_stage(name, "2", "production", archive_existing_versions=True)
+    assert client.get_model_version(name, "1").current_stage == "Archived"
+    assert [int(it.version) for it in client.get_latest_versions(name, ["Production"])] == [2]
+    assert "Invalid Model Version stage" in json.loads(ask("POST", "/api/2.0/mlflow/model-versions/transition-stage", {"name": name, "version": "1", "stage": "live"})[2])["message"]
+
+
+def test_search_the_registry(client, run_id):
+    mark = unique("reg")
+    for it in "cab":
+        client.create_registered_model(f"{mark}-{it}", tags={"mark": mark, "last": it})
+        client.create_model_version(f"{mark}-{it}", f"runs:/{run_id}/{it}", run_id, tags={"mark": mark})
+    names = lambda text, **more: [it.name[-1] for it in client.search_registered_models(text, **more)]  # noqa: E731
+    assert names(f"tags.mark = '{mark}'") == ["a", "b", "c"]
+    assert names(f"name LIKE '{mark}%' AND tags.last != 'a'", order_by=["name DESC"]) == ["c", "b"]
+    assert names(f"name ILIKE '{mark.upper()}%'", order_by=["timestamp ASC"])[0] == "c"
+    first = client.search_registered_models(f"tags.mark='{mark}'", max_results=2)
+    assert len(first) == 2 and [it.name[-1] for it in client.search_registered_models(f"tags.mark='{mark}'", max_results=2, page_token=first.token)] == ["c"]
+    versions = client.search_model_versions(f"run_id = '{run_id}' AND tags.mark = '{mark}'", order_by=["name ASC"])
+    assert [it.name[-1] for it in versions] == ["a", "b", "c"]
+    assert len(client.search_model_versions(f"source_path = 'runs:/{run_id}/a'")) == 1
+    assert refused(client.search_registered_models, "colour = 'red'").error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_prompts_are_kept_apart_from_models(client):
+    name = unique("prompt")
+    for text in ["Hello {{name}}", "Good day {{name}}"]:
+        client.register_prompt(name=name, template=text)
+    assert client.load_prompt(f"prompts:/{name}/2").template == "Good day {{name}}"
+    assert name in [it.name for it in client.search_prompts(f"name = '{name}'")]
+    assert client.search_registered_models(f"name = '{name}'") == []
+    assert client.search_model_versions(f"name = '{name}'") == []
+
+
+def test_sources_on_the_clients_disk_are_refused(client):
+    name = unique("local")
+    client.create_registered_model(name)
+    for source in ["/tmp/model", "file:///tmp/model"]:
+        status, _, body = ask("POST", "/api/2.0/mlflow/model-versions/create", {"name": name, "source": source})
+        assert status == 400 and "Invalid model version source" in json.loads(body)["message"]
+    made = client.create_model_version(name, "s3://bucket/model")
+    assert made.source == "s3://bucket/model"
