@@ -3,6 +3,7 @@
 use crate::{
     Actor, Store,
     events::Change,
+    search::by_bytes,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::{
@@ -64,6 +65,31 @@ pub struct NewArtifact {
     pub media_type: Option<String>,
 }
 
+/// What lies directly below a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactEntry {
+    /// Its name in the folder.
+    pub name: String,
+    /// Bytes; `None` for a folder.
+    pub size: Option<u64>,
+}
+
+/// The most artifacts of an owner, or entries of a folder, that are listed.
+pub(crate) const LIST_MAX: usize = 100_000;
+/// Rows read together while a folder is listed.
+const BATCH: usize = 1000;
+
+fn too_many(what: &str) -> Problem {
+    Problem::invalid(format!("{what} has more than {LIST_MAX}, which is more than one list takes"))
+        .hint("list folder by folder with `mlflow artifacts list`, or put less into one folder")
+}
+
+/// `a-b` comes before `a/`, but after `a`.
+fn by_name(mut entries: Vec<ArtifactEntry>) -> Vec<ArtifactEntry> {
+    entries.sort_by(|one, other| one.name.cmp(&other.name));
+    entries
+}
+
 fn artifact(row: &AnyRow) -> Result<ArtifactRow> {
     Ok(ArtifactRow {
         path: row.text("path")?,
@@ -117,9 +143,77 @@ impl Store {
     }
 
     /// All artifacts of an owner, by path.
+    ///
+    /// # Errors
+    /// `Invalid` above 100,000: a list that ends early looks whole.
     pub async fn list_artifacts(&self, project: ProjectId, owner: ArtifactOwner) -> Told<Vec<ArtifactRow>> {
-        let sql = "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 ORDER BY path LIMIT 100000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project, owner.to_string()]).await?;
+        let sql = "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 ORDER BY path LIMIT $3";
+        let values = vals![project, owner.to_string(), LIST_MAX as u64 + 1];
+        let rows = sql::rows(&mut *self.read().await?, sql, values).await?;
+        if rows.len() > LIST_MAX {
+            return Err(too_many("the list of artifacts"));
+        }
+        Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
+    }
+
+    /// What lies directly below a folder of an owner, by name; the empty path is its root. What lies deeper is passed
+    /// over, however much it is.
+    ///
+    /// # Errors
+    /// `Invalid` above 100,000.
+    pub async fn list_folder(&self, project: ProjectId, owner: ArtifactOwner, below: &str) -> Told<Vec<ArtifactEntry>> {
+        let start = if below.is_empty() { String::new() } else { format!("{below}/") };
+        let by_bytes = by_bytes(self.dialect);
+        let sql = format!(
+            "SELECT path, size FROM artifacts WHERE project_id = $1 AND owner = $2 AND path{by_bytes} > $3 \
+             ORDER BY path{by_bytes} LIMIT $4"
+        );
+        let mut conn = self.read().await?;
+        let mut entries: Vec<ArtifactEntry> = vec![];
+        let mut last = start.clone();
+        loop {
+            let values = vals![project, owner.to_string(), &last, BATCH as u64];
+            let rows = sql::rows_of(&mut conn, sql.clone(), values).await?;
+            for row in &rows {
+                let path = row.text("path")?;
+                let Some(rest) = path.strip_prefix(&start) else { return Ok(by_name(entries)) };
+                let (name, size) = match rest.split_once('/') {
+                    Some((name, _)) => (name, None),
+                    None => (rest, Some(row.size("size")?)),
+                };
+                // The next folder or file follows everything that begins with this folder's name and a slash.
+                last = if size.is_none() { format!("{start}{name}/\u{10ffff}") } else { path.clone() };
+                if entries.last().is_none_or(|it| it.name != name || it.size.is_some() != size.is_some()) {
+                    entries.push(ArtifactEntry { name: name.to_owned(), size });
+                }
+            }
+            if entries.len() > LIST_MAX {
+                return Err(too_many("the folder"));
+            }
+            if rows.len() < BATCH {
+                return Ok(by_name(entries));
+            }
+        }
+    }
+
+    /// The artifacts whose path ends with `ending` in any case, at or below a path of an owner; 1,000 at most.
+    pub async fn artifacts_ending(
+        &self,
+        project: ProjectId,
+        owner: ArtifactOwner,
+        below: &str,
+        ending: &str,
+    ) -> Told<Vec<ArtifactRow>> {
+        let length = |it: &str| i64::try_from(it.chars().count()).unwrap_or(i64::MAX);
+        let start = if below.is_empty() { String::new() } else { format!("{below}/") };
+        let small = sql::small_letters(self.dialect, "path");
+        let sql = format!(
+            "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' \
+             AND (path = $4 OR substr(path, 1, CAST($5 AS INTEGER)) = $6) ORDER BY path LIMIT 1000"
+        );
+        let ending = sql::ending_with(&ending.to_ascii_lowercase());
+        let values = vals![project, owner.to_string(), ending, below, length(&start), &start];
+        let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
 

@@ -26,7 +26,7 @@ mod settings;
 mod sql;
 
 pub use access::{MemberRow, NewUserRow, OrganisationRow, ProjectRow, UserRow};
-pub use artifacts::{ArtifactOwner, ArtifactRow, NewArtifact};
+pub use artifacts::{ArtifactEntry, ArtifactOwner, ArtifactRow, NewArtifact};
 pub use datasets::{DatasetRow, NewVersion, VersionRow};
 pub use endpoints::{EndpointRow, NewEndpointRow};
 pub use error::StoreError;

@@ -4,7 +4,7 @@ use crate::{
     Actor, Store,
     events::Change,
     logged_metrics::{MetricConditions, MetricTest, OnDataset},
-    sql::{self, Columns, Result, json_of, places, vals},
+    sql::{self, Columns, Result, Val, json_of, places, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -196,11 +196,13 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// The logged models that a search finds, newest first.
+    /// At most `limit` of the logged models that a search finds, newest first; with `after` those that follow it.
     pub async fn search_logged_models(
         &self,
         project: ProjectId,
         search: &LoggedModelSearch,
+        after: Option<&LoggedModelRow>,
+        limit: u32,
     ) -> Told<Vec<LoggedModelRow>> {
         if search.experiments.is_empty() {
             return Ok(vec![]);
@@ -212,9 +214,17 @@ impl Store {
         values.extend(sql::ids(&search.experiments));
         let list = places(2, search.experiments.len());
         let conditions = MetricConditions { tests: &search.metrics, datasets: &search.datasets }.sql(&mut values)?;
+        let mut follows = String::new();
+        if let Some(last) = after {
+            values.extend(vals![last.created_at, last.id]);
+            let (at, id) = (values.len() - 1, values.len());
+            follows = format!("AND (m.created_at < ${at} OR (m.created_at = ${at} AND m.id < ${id}))");
+        }
+        values.push(Val::from(limit));
         let sql = format!(
             "SELECT m.* FROM logged_models m WHERE m.project_id = $1 AND m.deleted_at IS NULL AND m.experiment_id IN ({list}) \
-             {conditions} ORDER BY m.created_at DESC, m.id DESC LIMIT 50000"
+             {conditions} {follows} ORDER BY m.created_at DESC, m.id DESC LIMIT ${}",
+            values.len()
         );
         let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
         Ok(rows.iter().map(logged_model).collect::<Result<_>>()?)

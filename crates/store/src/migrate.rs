@@ -12,6 +12,7 @@ use std::path::Path;
 const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../migrations/0001_start.sql")),
     (2, "review", include_str!("../migrations/0002_review.sql")),
+    (3, "pages", include_str!("../migrations/0003_pages.sql")),
 ];
 
 /// Any number that no other program on the server uses.

@@ -85,8 +85,12 @@ pub struct NewRunRow {
     pub job_id: Option<JobId>,
     /// The attempt that logs it.
     pub attempt_id: Option<AttemptId>,
-    /// The same key within a quarter of an hour, while the run is running, gives the run already begun.
+    /// What equal requests share.
     pub request_key: Option<String>,
+    /// A running run of the same key that was begun before this, and within a quarter of an hour, is the answer. Equal
+    /// requests are two runs as long as the server answers: workers that start together send the same. Only what a
+    /// server that is gone began may have lost its answer.
+    pub same_before: Option<Timestamp>,
 }
 
 /// The tag in which MLflow keeps a run's name, too.
@@ -116,11 +120,11 @@ impl Store {
     /// Begins a run, linked to its job and the dataset versions that the job reads.
     pub async fn create_run(&self, project: ProjectId, new: NewRunRow, actor: &Actor, now: Timestamp) -> Told<RunFull> {
         let mut tx = self.change().await?;
-        if let Some(key) = &new.request_key {
+        if let (Some(key), Some(before)) = (&new.request_key, new.same_before) {
             let sql = "SELECT id FROM runs WHERE project_id = $1 AND request_key = $2 AND created_at > $3 \
-                AND status = 'RUNNING' AND lifecycle = 'active'";
+                AND created_at < $4 AND status = 'RUNNING' AND lifecycle = 'active'";
             let since = now.plus_ms(-SAME_REQUEST_MS);
-            if let Some(row) = sql::row(&mut tx, sql, vals![project, key, since]).await? {
+            if let Some(row) = sql::row(&mut tx, sql, vals![project, key, since, before]).await? {
                 let id = row.parse("id", "a run id")?;
                 drop(tx);
                 return self.find_run(project, id).await?.ok_or_else(|| Problem::not_found("the run is gone"));

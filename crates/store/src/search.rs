@@ -134,8 +134,8 @@ pub struct RunOrder {
 /// A search for runs.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RunSearch {
-    /// In these experiments.
-    pub experiments: Vec<ExperimentId>,
+    /// In these experiments; `None` for all of the project.
+    pub experiments: Option<Vec<ExperimentId>>,
     /// Only active or only deleted ones; `None` for both.
     pub lifecycle: Option<Lifecycle>,
     /// All must hold.
@@ -198,7 +198,8 @@ impl Builder {
             Operand::Number(it) => self.bind(*it),
             Operand::List(_) => return Err(Problem::invalid("a list can only follow IN")),
         };
-        Ok(format!("{column} {sign} {place}"))
+        let order = if matches!(sign, "=" | "<>") || is_number(&filter.field) { "" } else { by_bytes(self.dialect) };
+        Ok(format!("{column}{order} {sign} {place}"))
     }
 
     fn among(&mut self, column: &str, filter: &RunFilter) -> Told<String> {
@@ -273,20 +274,23 @@ impl Builder {
             plain => column_of(plain).to_owned(),
         };
         let direction = if order.direction == Direction::Ascending { "ASC" } else { "DESC" };
-        format!("{expression} {direction} NULLS LAST")
+        let order_of_text = if is_number(&order.field) { "" } else { by_bytes(self.dialect) };
+        format!("{expression}{order_of_text} {direction} NULLS LAST")
     }
 
     fn condition(&mut self, project: ProjectId, search: &RunSearch) -> Told<String> {
         let mut parts = vec![format!("r.project_id = {}", self.bind(project))];
-        if search.experiments.len() > LIST_MAX {
-            let text = format!("a search looks at {LIST_MAX} experiments at most");
-            return Err(Problem::invalid(text).hint("search them in several calls"));
-        }
-        if search.experiments.is_empty() {
-            parts.push("1 = 0".to_owned());
-        } else {
-            let list = self.list(search.experiments.iter().map(|it| Val::from(*it)));
-            parts.push(format!("r.experiment_id IN ({list})"));
+        match search.experiments.as_deref() {
+            None => {}
+            Some([]) => parts.push("1 = 0".to_owned()),
+            Some(some) if some.len() > LIST_MAX => {
+                let text = format!("a search looks at {LIST_MAX} experiments at most");
+                return Err(Problem::invalid(text).hint("search them in several calls"));
+            }
+            Some(some) => {
+                let list = self.list(some.iter().map(|it| Val::from(*it)));
+                parts.push(format!("r.experiment_id IN ({list})"));
+            }
         }
         if let Some(lifecycle) = search.lifecycle {
             parts.push(format!("r.lifecycle = {}", self.bind(lifecycle.as_str())));
@@ -295,6 +299,14 @@ impl Builder {
             parts.push(self.filter(filter)?);
         }
         Ok(parts.join(" AND "))
+    }
+}
+
+/// Texts are ordered by their bytes whatever language the database was made for.
+pub(crate) fn by_bytes(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " COLLATE \"C\"",
     }
 }
 

@@ -90,8 +90,12 @@ fn bound<'q>(sql: sqlx::SqlStr, vals: Vec<Val>) -> Result<Query<'q, Any, AnyArgu
 
 /// A pattern for `LIKE … ESCAPE '\'` that finds `text` as it stands.
 pub(crate) fn containing(text: &str) -> String {
-    let plain = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{plain}%")
+    format!("{}%", ending_with(text))
+}
+
+/// A pattern for `LIKE … ESCAPE '\'` that finds what ends with `text` as it stands.
+pub(crate) fn ending_with(text: &str) -> String {
+    format!("%{}", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"))
 }
 
 /// A text column with the letters A to Z made small and no others, on both databases: what PostgreSQL does to other

@@ -1,5 +1,6 @@
 //! `kaogong up`: settings, wiring and the life of the server.
 
+mod belong;
 pub mod find;
 mod first_start;
 
@@ -243,6 +244,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     let (store, engines) =
         tokio::join!(Store::open(&settings.store), find::engines(args.onnxruntime.as_deref(), &program));
     let (store, engines) = (Arc::new(store?), engines?);
+    belong::check(&store, folder).await?;
     let blobs = Arc::new(Blobs::open(folder.join("blobs"))?);
     let tables: Arc<dyn TableEngine> = Arc::new(LanceTables::open(folder.join("tables"))?);
     let uv = find::uv(args.uv.as_deref())?;

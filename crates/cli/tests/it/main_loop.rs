@@ -81,6 +81,11 @@ fn a_folder_becomes_a_served_model() {
     let runs = server.call("GET", "/api/v1/projects/default/runs", Some(&token), b"").json();
     assert_eq!(runs["items"][0]["datasets"][0], "sides@1", "{runs}");
     assert!(runs["items"][0]["job_id"].is_string(), "{runs}");
+    let gone = serde_json::json!({ "run_id": runs["items"][0]["id"] }).to_string();
+    let deleted = server.call("POST", "/p/default/api/2.0/mlflow/runs/delete", Some(&token), gone.as_bytes());
+    assert_eq!(deleted.status, 200, "{}", text(&deleted.body));
+    let left = server.call("GET", "/api/v1/projects/default/runs", Some(&token), b"").json();
+    assert_eq!(left["total"], 1, "deleted runs are not shown: {left}");
 }
 
 /// A small generator of chance from a seed, so that a failure can be looked at again.

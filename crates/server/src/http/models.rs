@@ -101,6 +101,7 @@ async fn register(
 ) -> Answer<Response> {
     let name: Name =
         params.text("model").parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
+    super::imports::check_request_key(ask.request_key.as_deref())?;
     let (source, run_id, hash) = match (&ask.upload, &ask.run) {
         (Some(upload), None) => (format!("upload:{upload}"), None, upload.clone()),
         (None, Some(run)) => {

@@ -23,7 +23,7 @@ use kaogong_domain::{
     access::Permission,
     ids::{ProjectId, RunId, VersionId},
 };
-use kaogong_store::{ArtifactOwner, RunFull, RunSearch};
+use kaogong_store::{ArtifactOwner, Lifecycle, RunFull, RunSearch};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -78,15 +78,16 @@ async fn list(
 ) -> Answer<Json<Page<RunView>>> {
     let all = app.store.list_experiments(inside.project.id).await?;
     let experiments = match query.experiment.as_deref().filter(|it| !it.is_empty()) {
-        None => all.iter().map(|(it, _)| it.id).collect::<Vec<_>>(),
+        None => None,
         Some(text) => {
             let found = all.iter().find(|(it, _)| it.name == text || it.id.to_string() == text);
             let found = found.ok_or_else(|| Problem::not_found(format!("there is no experiment `{text}`")))?;
-            vec![found.0.id]
+            Some(vec![found.0.id])
         }
     };
     let search = RunSearch {
         experiments,
+        lifecycle: Some(Lifecycle::Active),
         filters: mlflow::parse_run_filter(query.filter.as_deref().unwrap_or_default())?,
         order: mlflow::parse_run_order(query.order.as_deref().unwrap_or_default())?,
         offset: query.offset,

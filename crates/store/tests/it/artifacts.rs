@@ -1,7 +1,7 @@
 //! Artifacts: paths that point at bytes.
 
 use crate::support::{NOW, on_both};
-use kaogong_store::{ArtifactOwner, NewArtifact};
+use kaogong_store::{ArtifactEntry, ArtifactOwner, NewArtifact};
 
 #[tokio::test]
 async fn artifacts_are_put_replaced_listed_and_deleted() {
@@ -30,6 +30,44 @@ async fn artifacts_are_put_replaced_listed_and_deleted() {
         assert!(!w.store.project_has_blob(w.other, "hash1").await.expect("it reads"));
         w.store.note_upload(w.other, "up", 4, &w.actor, NOW).await.expect("noted");
         assert_eq!(w.store.blob_size_in_project(w.other, "up").await.expect("it reads"), Some(4));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_folder_lists_what_lies_directly_below_however_much_lies_deeper() {
+    on_both("folders", async |w| {
+        let owner = ArtifactOwner::Run(w.run(w.project, "r").await);
+        let put = async |path: &str| {
+            let new = NewArtifact { path: path.to_owned(), hash: "h".to_owned(), size: 3, media_type: None };
+            w.store.put_artifact(w.project, owner, new, &w.actor, NOW).await.expect("put");
+        };
+        for path in ["a-b", "a/b", "a/c/d", "ab", "e", "é/x", "model/MLmodel", "model/data/Model.ONNX", "modelx.onnx"]
+        {
+            put(path).await;
+        }
+        for at in 0..1100 {
+            put(&format!("deep/{at:04}")).await;
+        }
+        put("deeper").await;
+        let names = async |below: &str| {
+            let entries = w.store.list_folder(w.project, owner, below).await.expect("a list");
+            let name = |it: ArtifactEntry| if it.size.is_some() { it.name } else { it.name + "/" };
+            entries.into_iter().map(name).collect::<Vec<_>>()
+        };
+        let top = ["a/", "a-b", "ab", "deep/", "deeper", "e", "model/", "modelx.onnx", "é/"];
+        assert_eq!(names("").await, top);
+        assert_eq!(names("a").await, ["b", "c/"]);
+        assert_eq!(names("deep").await.len(), 1100, "more than is read together");
+        assert!(names("e").await.is_empty() && names("none").await.is_empty());
+        let onnx = async |below: &str| {
+            let rows = w.store.artifacts_ending(w.project, owner, below, ".onnx").await.expect("a list");
+            rows.into_iter().map(|it| it.path).collect::<Vec<_>>()
+        };
+        assert_eq!(onnx("model").await, ["model/data/Model.ONNX"]);
+        assert_eq!(onnx("modelx.onnx").await, ["modelx.onnx"]);
+        assert_eq!(onnx("").await.len(), 2);
+        assert!(w.store.artifacts_ending(w.other, owner, "", ".onnx").await.expect("a list").is_empty());
     })
     .await;
 }

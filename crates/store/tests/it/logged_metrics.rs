@@ -40,7 +40,7 @@ async fn names(w: &World, metrics: Vec<MetricTest>, datasets: &[(&str, Option<&s
         metrics,
         datasets: datasets.iter().map(on).collect(),
     };
-    let found = w.store.search_logged_models(w.project, &search).await.expect("a search");
+    let found = w.store.search_logged_models(w.project, &search, None, 100).await.expect("a search");
     let mut names: Vec<String> = found.into_iter().map(|it| it.name).collect();
     names.sort();
     names.concat()
@@ -86,7 +86,7 @@ async fn models_are_found_by_their_metrics_and_data() {
             metrics: acc(C::Like, 0.5),
             ..LoggedModelSearch::default()
         };
-        refused(w.store.search_logged_models(w.project, &told).await, ErrorKind::Invalid);
+        refused(w.store.search_logged_models(w.project, &told, None, 100).await, ErrorKind::Invalid);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 async fn names(w: &World, field: Field, comparator: Comparator, operand: Operand) -> Result<Vec<String>, Problem> {
     let search = RunSearch {
-        experiments: vec![w.experiment(w.project).await],
+        experiments: Some(vec![w.experiment(w.project).await]),
         filters: vec![RunFilter { field, comparator, operand }],
         limit: 100,
         ..RunSearch::default()

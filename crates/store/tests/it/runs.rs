@@ -56,6 +56,7 @@ async fn a_run_is_begun_once_for_a_key_while_it_runs() {
     on_both("runs", async |w| {
         let new = NewRunRow {
             request_key: Some("k".to_owned()),
+            same_before: Some(w.later(1)),
             tags: tags(&[("t", "v")]),
             ..w.new_run(w.project, "r").await
         };
@@ -63,6 +64,10 @@ async fn a_run_is_begun_once_for_a_key_while_it_runs() {
         assert_eq!((made.row.status, &made.tags), (RunStatus::Running, &tags(&[("t", "v")])));
         let again = w.store.create_run(w.project, new.clone(), &w.actor, w.later(1000)).await.expect("the same");
         assert_eq!(again.row.id, made.row.id);
+        let beside = NewRunRow { same_before: Some(NOW), ..new.clone() };
+        let beside = w.store.create_run(w.project, beside, &w.actor, w.later(1000)).await.expect("a run");
+        assert_ne!(beside.row.id, made.row.id, "a server that goes on has answered");
+        w.store.set_run_lifecycle(w.project, beside.row.id, Lifecycle::Deleted, &w.actor, NOW).await.expect("deleted");
         let late = w.store.create_run(w.project, new.clone(), &w.actor, w.later(16 * 60_000)).await.expect("a run");
         assert_ne!(late.row.id, made.row.id, "the key is forgotten after a quarter of an hour");
         let end = |it: &mut RunRow| {
@@ -174,9 +179,9 @@ async fn runs_and_logged_models_stay_in_their_project() {
         refused(told, ErrorKind::NotFound);
         let made = w.store.change_logged_model(w.project, made.id, finish, &w.actor, NOW).await.expect("changed");
         let search = LoggedModelSearch { experiments: vec![theirs], ..LoggedModelSearch::default() };
-        let found = w.store.search_logged_models(w.project, &search).await.expect("a list");
+        let found = w.store.search_logged_models(w.project, &search, None, 100).await.expect("a list");
         assert_eq!((found.as_slice(), made.status.as_str()), (std::slice::from_ref(&made), "LOGGED_MODEL_READY"));
-        assert!(w.store.search_logged_models(w.other, &search).await.expect("a list").is_empty());
+        assert!(w.store.search_logged_models(w.other, &search, None, 100).await.expect("a list").is_empty());
         assert_eq!(w.store.logged_models_of_run(w.project, run).await.expect("a list"), std::slice::from_ref(&made));
         assert!(w.store.logged_models_of_run(w.other, run).await.expect("a list").is_empty());
         refused(w.store.delete_logged_model(w.other, made.id, &w.actor, NOW).await, ErrorKind::NotFound);
@@ -288,6 +293,7 @@ async fn an_experiment_takes_its_runs_along() {
         let new = NewRunRow {
             experiment_id: experiment,
             request_key: Some("k".to_owned()),
+            same_before: Some(w.later(1)),
             ..w.new_run(w.project, "r").await
         };
         let run = w.store.create_run(w.project, new.clone(), &w.actor, NOW).await.expect("a run").row.id;

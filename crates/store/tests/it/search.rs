@@ -49,7 +49,7 @@ async fn names(w: &World, search: RunSearch) -> String {
 }
 
 async fn search(w: &World) -> RunSearch {
-    RunSearch { experiments: vec![w.experiment(w.project).await], limit: 50, ..RunSearch::default() }
+    RunSearch { experiments: Some(vec![w.experiment(w.project).await]), limit: 50, ..RunSearch::default() }
 }
 
 fn cases() -> Vec<(Field, C, Operand, &'static str)> {
@@ -154,7 +154,9 @@ async fn pages_lifecycles_and_projects() {
         let all = search(w).await;
         assert!(w.store.search_runs(w.other, &all).await.expect("a page").is_empty());
         assert_eq!(w.store.count_runs(w.other, &all).await.expect("a count"), 0);
-        assert_eq!(names(w, RunSearch { experiments: vec![], ..all }).await, "");
+        let everywhere = names(w, RunSearch { experiments: None, ..all.clone() }).await;
+        assert_eq!(everywhere, names(w, all.clone()).await, "the project has no other experiment");
+        assert_eq!(names(w, RunSearch { experiments: Some(vec![]), ..all }).await, "");
     })
     .await;
 }

@@ -145,6 +145,7 @@ impl World {
             job_id: None,
             attempt_id: None,
             request_key: None,
+            same_before: None,
         }
     }
 

@@ -26,6 +26,8 @@ const PIECES: usize = 4;
 const PIECE_BYTES: usize = 256 << 10;
 /// What is read together, in bytes.
 const BATCH_BYTES: u64 = 16 << 20;
+/// About what a row group of a Parquet file takes, in bytes.
+const GROUP_BYTES: usize = 64 << 20;
 const DOING: &str = "export a table";
 
 /// Starts the export on a blocking thread; dropping the stream ends it.
@@ -123,7 +125,11 @@ fn as_text(batch: &RecordBatch) -> Result<RecordBatch, Problem> {
 
 fn parquet(mut rows: RowReader, pipe: Pipe) -> Result<(), Problem> {
     let failed = |error: ParquetError| Problem::unavailable("cannot write the Parquet file").because(error);
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(Default::default())).build();
+    // A group stays in memory until it is full, and a million rows may be large ones.
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(Default::default()))
+        .set_max_row_group_bytes(Some(GROUP_BYTES))
+        .build();
     let mut writer = ArrowWriter::try_new(pipe, rows.schema.clone(), Some(properties)).map_err(failed)?;
     while let Some(batch) = rows.next()? {
         writer.write(&batch).map_err(failed)?;

@@ -6,9 +6,10 @@ use arrow_array::{
     TimestampMillisecondArray,
     types::{Int32Type, Int64Type},
 };
+use bytes::Bytes;
 use kaogong_data::tables::{ColumnKind, ExportQuery, TableEngine, TableFormat};
 use kaogong_domain::ErrorKind;
-use parquet::arrow::ArrowWriter;
+use parquet::{arrow::ArrowWriter, file::metadata::ParquetMetaDataReader};
 use std::sync::Arc;
 
 fn sample() -> Vec<u8> {
@@ -63,4 +64,26 @@ async fn damaged_files_are_refused_and_leave_nothing() {
         assert_eq!(problem.kind, ErrorKind::Invalid, "{}", problem.text);
         assert!(kit.files().is_empty());
     }
+}
+
+#[tokio::test]
+async fn an_export_of_large_rows_is_written_in_groups() {
+    let mut state = 1u64;
+    let mut noise = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let rows: Vec<Vec<u8>> = (0..100).map(|_| (0..1 << 20).map(&mut noise).collect()).collect();
+    let column: ArrayRef = Arc::new(BinaryArray::from_iter_values(&rows));
+    let batch = RecordBatch::try_from_iter([("raw", column)]).expect("a batch");
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("a writer");
+    writer.write(&batch).expect("rows");
+    writer.close().expect("a footer");
+    let kit = Kit::new();
+    let path = kit.file("t.parquet", bytes);
+    let made = kit.engine.import_table(kit.table_plan(path, TableFormat::Parquet)).await.expect("an import");
+    let exported = kit.export(&made.pins, ExportQuery { format: TableFormat::Parquet, split: None }).await;
+    let facts = ParquetMetaDataReader::new().parse_and_finish(&Bytes::from(exported)).expect("a footer");
+    assert!(facts.num_row_groups() > 1, "{} MiB in one group", facts.row_group(0).total_byte_size() >> 20);
 }

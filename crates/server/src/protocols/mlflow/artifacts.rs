@@ -19,10 +19,9 @@ use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use kaogong_data::BlobHash;
 use kaogong_domain::Problem;
-use kaogong_store::{ArtifactOwner, ArtifactRow, Lifecycle, NewArtifact};
+use kaogong_store::{ArtifactEntry, ArtifactOwner, Lifecycle, NewArtifact};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     io::{Read, Seek, SeekFrom},
     sync::Arc,
     time::Duration,
@@ -118,25 +117,15 @@ async fn locate(call: &Call, path: &str) -> Told<Located> {
     Ok(Located { owner, rest: place.rest, is_active })
 }
 
-/// What lies directly below a folder of an owner.
-fn folder(rows: &[ArtifactRow], below: &str, prefix: &str) -> Vec<Value> {
-    let start = if below.is_empty() { String::new() } else { format!("{below}/") };
-    let mut names: BTreeMap<&str, Option<u64>> = BTreeMap::new();
-    for row in rows {
-        let Some(rest) = row.path.strip_prefix(&start) else { continue };
-        match rest.split_once('/') {
-            Some((name, _)) => names.entry(name).or_insert(None),
-            None => names.entry(rest).or_insert(Some(row.size)),
-        };
-    }
+/// What lies directly below a folder of an owner; names begin with `prefix`.
+async fn folder(call: &Call, owner: ArtifactOwner, below: &str, prefix: &str) -> Told<Vec<Value>> {
     let path = |name: &str| if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-    names
-        .into_iter()
-        .map(|(name, size)| match size {
-            Some(size) => json!({"path": path(name), "is_dir": false, "file_size": size}),
-            None => json!({"path": path(name), "is_dir": true}),
-        })
-        .collect()
+    let entries = call.store().list_folder(call.project(), owner, below).await?;
+    let entry = |it: &ArtifactEntry| match it.size {
+        Some(size) => json!({"path": path(&it.name), "is_dir": false, "file_size": size}),
+        None => json!({"path": path(&it.name), "is_dir": true}),
+    };
+    Ok(entries.iter().map(entry).collect())
 }
 
 /// `artifacts/list`: below a run, paths from its root.
@@ -146,9 +135,9 @@ pub(super) async fn list_of_run(call: Call) -> Reply {
     if !below.is_empty() {
         check_path(&below)?;
     }
-    let rows = call.store().list_artifacts(call.project(), ArtifactOwner::Run(run.row.id)).await?;
+    let files = folder(&call, ArtifactOwner::Run(run.row.id), &below, &below).await?;
     let root = wire::run_artifact_uri(call.experiment_ids().await?, &run.row);
-    Ok(Json(json!({"root_uri": root, "files": folder(&rows, &below, &below)})))
+    Ok(Json(json!({"root_uri": root, "files": files})))
 }
 
 /// `logged-models/{model_id}/artifacts/directories`.
@@ -158,16 +147,15 @@ pub(super) async fn list_of_model(call: Call) -> Reply {
     if !below.is_empty() {
         check_path(&below)?;
     }
-    let rows = call.store().list_artifacts(call.project(), ArtifactOwner::LoggedModel(model.id)).await?;
+    let files = folder(&call, ArtifactOwner::LoggedModel(model.id), &below, &below).await?;
     let root = wire::model_artifact_uri(call.experiment_ids().await?, &model);
-    Ok(Json(json!({"root_uri": root, "files": folder(&rows, &below, &below)})))
+    Ok(Json(json!({"root_uri": root, "files": files})))
 }
 
 /// The proxy's listing: names from the folder that was asked for.
 pub(super) async fn list(call: Call) -> Reply {
     let at = locate(&call, &call.ask.need("path")?).await?;
-    let rows = call.store().list_artifacts(call.project(), at.owner).await?;
-    Ok(Json(json!({"files": folder(&rows, &at.rest, "")})))
+    Ok(Json(json!({"files": folder(&call, at.owner, &at.rest, "").await?})))
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
@@ -338,24 +326,6 @@ mod tests {
         ] {
             assert!(place_of(path).is_err(), "{path} was accepted");
         }
-    }
-
-    #[test]
-    fn folders_come_from_paths() {
-        let row = |path: &str| ArtifactRow {
-            path: path.into(),
-            hash: String::new(),
-            size: 3,
-            media_type: None,
-            created_at: kaogong_domain::Timestamp(0),
-        };
-        let rows = [row("a/b"), row("a/c/d"), row("e"), row("ab")];
-        let names = |below: &str| -> Vec<String> {
-            folder(&rows, below, "").iter().map(|it| it["path"].as_str().expect("a path").to_owned()).collect()
-        };
-        assert_eq!(names(""), ["a", "ab", "e"]);
-        assert_eq!(names("a"), ["b", "c"]);
-        assert!(names("e").is_empty());
     }
 
     #[test]

@@ -190,8 +190,12 @@ pub(super) async fn search_datasets(call: Call) -> Reply {
     for text in texts {
         experiments.push(call.experiment(&text).await?.id);
     }
-    let search =
-        RunSearch { experiments, lifecycle: Some(Lifecycle::Active), limit: DATASET_RUNS_MAX, ..RunSearch::default() };
+    let search = RunSearch {
+        experiments: Some(experiments),
+        lifecycle: Some(Lifecycle::Active),
+        limit: DATASET_RUNS_MAX,
+        ..RunSearch::default()
+    };
     let runs = call.store().search_runs(call.project(), &search).await?;
     let ids = call.experiment_ids().await?;
     let names = wire::version_names(&call, &runs).await?;

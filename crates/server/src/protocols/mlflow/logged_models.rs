@@ -22,6 +22,8 @@ use std::{cmp::Ordering, collections::BTreeMap};
 const PAGE_MAX: i64 = 100;
 /// Datasets in one search.
 const DATASETS_MAX: usize = 100;
+/// Models read together while a search looks through them.
+const BATCH: u32 = 500;
 /// Keys of one order.
 const KEYS_MAX: usize = 20;
 
@@ -291,8 +293,24 @@ pub(super) async fn search(call: Call) -> Reply {
     }
     let ids = call.experiment_ids().await?;
     let search = LoggedModelSearch { experiments, metrics, datasets: datasets_of(&call.ask)? };
-    let mut all = call.store().search_logged_models(call.project(), &search).await?;
-    all.retain(|row| here.iter().all(|(kind, clause)| holds(clause, &look(ids, row, *kind, &clause.key))));
+    // One more than the page tells whether there is another.
+    let wanted = offset.saturating_add(size).saturating_add(1);
+    let (mut all, mut last): (Vec<LoggedModelRow>, Option<LoggedModelRow>) = (vec![], None);
+    loop {
+        let mut batch = call.store().search_logged_models(call.project(), &search, last.as_ref(), BATCH).await?;
+        let is_last = batch.len() < BATCH as usize;
+        last = batch.last().cloned();
+        batch.retain(|row| here.iter().all(|(kind, clause)| holds(clause, &look(ids, row, *kind, &clause.key))));
+        all.append(&mut batch);
+        if is_last || (keys.is_empty() && all.len() >= wanted) {
+            break;
+        }
+        // Of any number of models only those stay in memory that can be on this page.
+        if all.len() >= wanted.saturating_mul(2) {
+            all.sort_by(|a, b| compare(ids, &keys, a, b));
+            all.truncate(wanted);
+        }
+    }
     all.sort_by(|a, b| compare(ids, &keys, a, b));
     let (found, next) = page(all, offset, size);
     Ok(Json(wire::listing("models", wire::logged_models(&call, &found).await?, next)))

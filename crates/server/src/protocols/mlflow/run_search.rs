@@ -230,7 +230,8 @@ pub(super) async fn search(call: Call) -> Reply {
         keys.push(order(parse_order(text).map_err(MlflowProblem::invalid)?)?);
     }
     let experiments = experiments_of(&call, &texts).await?;
-    let search = RunSearch { experiments, lifecycle, filters: plan.stored, order: keys, offset, limit: 0 };
+    let search =
+        RunSearch { experiments: Some(experiments), lifecycle, filters: plan.stored, order: keys, offset, limit: 0 };
     let (found, next) = collect(&call, &search, &plan.here, size).await?;
     let next = next.map(|it| token_of(usize::try_from(it).unwrap_or(usize::MAX)));
     Ok(Json(wire::listing("runs", wire::runs(&call, &found).await?, next)))

@@ -30,8 +30,8 @@ fn name_of(name: String, tags: &mut BTreeMap<String, String>) -> Told<String> {
     Ok(name)
 }
 
-/// Begins a run. A client that got no answer sends the same request again, with the same start time: it gets the
-/// run already begun, as long as nothing was logged to it.
+/// Begins a run. A client whose answer was lost with a server that ended sends the same request again, with the same
+/// start time: it gets the run already begun, as long as nothing was logged to it.
 pub(super) async fn create(call: Call) -> Reply {
     let ask = &call.ask;
     let id = ask.text("experiment_id")?.filter(|it| !it.is_empty()).unwrap_or_else(|| "0".to_owned());
@@ -53,6 +53,7 @@ pub(super) async fn create(call: Call) -> Reply {
         attempt_id: token.as_ref().and_then(|it| it.attempt_id),
         // Without a start time two equal requests may well be two runs.
         request_key: begun.map(|_| call.same_request_key("run", &ask.all())),
+        same_before: Some(call.app.started_at()),
     };
     let mut run = call.store().create_run(call.project(), new.clone(), &call.actor(), call.now()).await?;
     if !run.params.is_empty() || !run.metrics.is_empty() {

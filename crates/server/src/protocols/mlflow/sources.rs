@@ -92,7 +92,7 @@ fn onnx_among(rows: Vec<ArtifactRow>, below: &str) -> Option<ArtifactRow> {
 
 /// The ONNX file of a source.
 pub(super) async fn onnx_of(app: &App, project: ProjectId, source: &Source) -> Result<Option<ArtifactRow>, Problem> {
-    let rows = app.store.list_artifacts(project, source.owner).await?;
+    let rows = app.store.artifacts_ending(project, source.owner, &source.path, ".onnx").await?;
     if let Some(found) = onnx_among(rows, &source.path) {
         return Ok(Some(found));
     }
@@ -102,7 +102,7 @@ pub(super) async fn onnx_of(app: &App, project: ProjectId, source: &Source) -> R
             if !source.path.is_empty() && source.path != model.name {
                 continue;
             }
-            let rows = app.store.list_artifacts(project, ArtifactOwner::LoggedModel(model.id)).await?;
+            let rows = app.store.artifacts_ending(project, ArtifactOwner::LoggedModel(model.id), "", ".onnx").await?;
             if let Some(found) = onnx_among(rows, "") {
                 return Ok(Some(found));
             }

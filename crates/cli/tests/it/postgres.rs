@@ -1,0 +1,45 @@
+//! The program with its metadata in a PostgreSQL server.
+
+use crate::kit::{PROGRAM, Server, text};
+use sqlx::{AnyConnection, Connection};
+use std::process::Command;
+
+/// An empty database of the test server, and what removes it.
+async fn fresh_database() -> (String, impl AsyncFnOnce()) {
+    let base = std::env::var("KAOGONG_TEST_POSTGRES").expect("run through scripts/with-postgres or make test");
+    let database = format!("program{}", std::process::id());
+    let server = base.rsplit_once('/').expect("the address names a database").0;
+    let url = format!("{server}/{database}");
+    let run = async move |statement: String| {
+        sqlx::any::install_default_drivers();
+        let mut conn = AnyConnection::connect(&base).await.expect("the database answers");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.expect("the statement runs");
+    };
+    run(format!("CREATE DATABASE {database} TEMPLATE template0")).await;
+    (url, async move || run(format!("DROP DATABASE {database} WITH (FORCE)")).await)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_belongs_to_the_data_folder_that_it_was_first_used_with() {
+    let (url, remove) = fresh_database().await;
+    let told = tokio::task::spawn_blocking(move || {
+        let mut server = Server::start_with(&["--database", &url]);
+        server.json(&["access", "projects", "create", "mine"]);
+        server.kill();
+        server.restart();
+        let projects = server.json(&["access", "projects", "list"]);
+        assert!(projects.to_string().contains("mine"), "{projects}");
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let other = Command::new(PROGRAM)
+            .args(["up", "--listen", "127.0.0.1:0", "--database", &url, "--data-dir"])
+            .arg(elsewhere.path())
+            .env("KAOGONG_HOME", elsewhere.path())
+            .output()
+            .expect("a run");
+        (other.status.code(), text(&other.stderr))
+    });
+    let (code, said) = told.await.expect("it was told");
+    remove().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("belongs to another data folder"), "{said}");
+}
