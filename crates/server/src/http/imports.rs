@@ -268,9 +268,7 @@ impl Plan {
             ))
             .hint("0 to 90"));
         }
-        if query.request_key.as_ref().is_some_and(|it| it.is_empty() || it.len() > 200) {
-            return Err(Problem::invalid("a request key has 1 to 200 bytes"));
-        }
+        check_request_key(query.request_key.as_deref())?;
         let seed = query.seed.unwrap_or(0);
         let split = SplitPlan { seed, train_percent: 100 - test_percent, validation_percent: 0, test_percent };
         Ok(Self { format, mode, split, seed })
@@ -290,6 +288,14 @@ async fn change_for(app: &App, dataset: &DatasetRow, mode: Mode) -> Result<Chang
     }
     let base = find_version_number(app, dataset, None).await?;
     Ok(Change::Append { base: super::datasets::at(dataset, &base)?.pins })
+}
+
+/// Refuses a key that is no key, such as the empty text, and one that no database takes.
+pub(super) fn check_request_key(key: Option<&str>) -> Result<(), Problem> {
+    match key {
+        Some(key) if key.is_empty() || key.len() > 200 => Err(Problem::invalid("a request key has 1 to 200 bytes")),
+        _ => Ok(()),
+    }
 }
 
 fn new_version(
