@@ -134,7 +134,7 @@ pub enum Effect {
     Launch(AttemptId),
     /// Tell the runner to stop the attempt.
     Stop(AttemptId),
-    /// Collect outputs and let the runner forget the attempt.
+    /// Let the runner remove what the attempt worked with. Its outputs have been kept.
     CleanUp(AttemptId),
 }
 
@@ -277,6 +277,40 @@ pub fn admit<J: Clone>(mut waiting: Vec<Waiting<J>>, total: Room, mut free: Room
     (start, held)
 }
 
+/// How long the files of a failed attempt stay for people who look into it: a day.
+const FAILED_KEPT_MS: i64 = 24 * 3600 * 1000;
+/// The most failed attempts whose files stay.
+const FAILED_KEPT_MAX: usize = 20;
+
+/// An attempt whose files to work with are still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Leftover {
+    /// Which one.
+    pub attempt: AttemptId,
+    /// Where it is.
+    pub state: State,
+    /// Whether its job has had no attempt after it.
+    pub is_newest: bool,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// The attempts whose files go now: all that are over, but for the failed ones that ended last, for a day, unless
+/// their job has been tried again.
+pub fn clearable(mut left: Vec<Leftover>, now: Timestamp) -> Vec<AttemptId> {
+    left.retain(|it| it.state.is_final());
+    left.sort_by_key(|it| std::cmp::Reverse(it.ended_at));
+    let mut kept = 0;
+    left.retain(|it| {
+        let has_failed = matches!(it.state, State::Failed | State::Lost);
+        let is_fresh = it.ended_at.is_some_and(|at| now.since_ms(at) < FAILED_KEPT_MS);
+        let stays = has_failed && it.is_newest && is_fresh && kept < FAILED_KEPT_MAX;
+        kept += usize::from(stays);
+        !stays
+    });
+    left.into_iter().map(|it| it.attempt).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,6 +375,28 @@ mod tests {
         for event in [Event::CancelAsked, Event::Admitted(attempt(9)), Event::Lost(a, "x".into())] {
             assert_eq!(step(done.clone(), event), (done.clone(), vec![]));
         }
+    }
+
+    #[test]
+    fn files_go_with_the_attempt_unless_somebody_may_look_into_them() {
+        let left = |number, state, is_newest, ended_at: Option<i64>| Leftover {
+            attempt: attempt(number),
+            state,
+            is_newest,
+            ended_at: ended_at.map(Timestamp),
+        };
+        let all = vec![
+            left(1, State::Running, true, None),
+            left(2, State::Succeeded, true, Some(90)),
+            left(3, State::Cancelled, true, Some(80)),
+            left(4, State::Failed, false, Some(70)),
+            left(5, State::Failed, true, Some(60)),
+            left(6, State::Lost, true, Some(50)),
+        ];
+        assert_eq!(clearable(all.clone(), Timestamp(100)), [2, 3, 4].map(attempt));
+        assert_eq!(clearable(all, Timestamp(55 + FAILED_KEPT_MS)), [2, 3, 4, 6].map(attempt));
+        let many = (0..25).map(|it| left(it, State::Failed, true, Some(it as i64))).collect();
+        assert_eq!(clearable(many, Timestamp(100)), [4, 3, 2, 1, 0].map(attempt), "the oldest ones go");
     }
 
     #[test]

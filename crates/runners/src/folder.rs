@@ -3,12 +3,14 @@
 //! `launch.json` (what to run), `state.json` (what is true; replaced, never edited), `ending` (room
 //! reserved for the ending on a full disk), `log`, `usage.jsonl`, `cancel` (a request to stop), `staged`
 //! (the caller's files are all there), `supervisor.lock` (held by the living supervisor; its age is the
-//! heartbeat), `work/` and `tmp/`.
+//! heartbeat), `work/` and `tmp/`. The last two and `staged` go when nobody needs them any more; the
+//! others stay.
 
 use crate::{
     Ending, Launch,
     fault::{Fault, OnPath},
     proc::ProcessRef,
+    removal,
 };
 use kaogong_domain::{Timestamp, ids::AttemptId};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -100,6 +102,10 @@ impl Folder {
     pub(crate) fn staged(&self) -> PathBuf {
         self.root.join("staged")
     }
+    /// Whether there is anything left to work with.
+    pub(crate) fn has_work(&self) -> bool {
+        [self.work(), self.tmp()].iter().any(|it| fs::symlink_metadata(it).is_ok())
+    }
     fn ending(&self) -> PathBuf {
         self.root.join("ending")
     }
@@ -113,6 +119,16 @@ impl Folder {
             private_dir(&dir)?;
         }
         Ok(())
+    }
+
+    /// Removes what the command worked with. What is told of the attempt stays.
+    pub(crate) fn clear(&self) -> Result<(), Fault> {
+        // The note goes first: a half folder must not look like one that is staged.
+        for path in [self.staged(), self.tmp(), self.work()] {
+            removal::remove_all(&path)?;
+        }
+        // A supervisor may have been killed while it removed the temporary files.
+        removal::clear_leftovers(&self.root)
     }
 
     pub(crate) fn read_order(&self) -> Result<Option<Order>, Fault> {

@@ -96,6 +96,13 @@ pub trait Runner: Send + Sync {
     /// `NotFound` when there is no such attempt; `Unavailable` when the samples cannot be read.
     async fn usage(&self, attempt: AttemptId) -> Result<Vec<UsageSample>, Problem>;
 
+    /// Removes what an attempt that has ended or never started worked with: its work directory and its temporary
+    /// files. What is told of it stays: its ending, its log, its samples. Repeating it does nothing.
+    ///
+    /// # Errors
+    /// `Conflict` while the attempt may still run; `Unavailable` when files cannot be removed.
+    async fn clear(&self, attempt: AttemptId) -> Result<(), Problem>;
+
     /// Removes everything kept about an attempt that has ended or never started. Repeating it does nothing.
     ///
     /// # Errors
@@ -108,4 +115,11 @@ pub trait Runner: Send + Sync {
     /// # Errors
     /// `Unavailable` when the list cannot be read.
     async fn list(&self) -> Result<Vec<AttemptId>, Problem>;
+
+    /// Every attempt whose files to work with are there, oldest first: those that run, and those that
+    /// [`Runner::clear`] is still to be called for.
+    ///
+    /// # Errors
+    /// `Unavailable` when the list cannot be read.
+    async fn list_uncleared(&self) -> Result<Vec<AttemptId>, Problem>;
 }

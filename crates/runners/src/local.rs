@@ -258,12 +258,26 @@ impl Shared {
         Ok(LogChunk { bytes, next_offset, end: over && next_offset >= len })
     }
 
-    fn forget(&self, attempt: AttemptId) -> Result<(), Problem> {
+    /// The folder of an attempt, unless something may still run in it.
+    fn at_rest(&self, attempt: AttemptId) -> Result<Folder, Problem> {
         if matches!(self.look(attempt)?, Seen::Starting { .. } | Seen::Running { .. }) {
             let text = format!("attempt {attempt} may still run");
             return Err(Problem::conflict(text).hint("cancel it first and wait for its end"));
         }
-        Ok(removal::remove_dir(self.folder(attempt).root())?)
+        Ok(self.folder(attempt))
+    }
+
+    fn clear(&self, attempt: AttemptId) -> Result<(), Problem> {
+        let folder = self.at_rest(attempt)?;
+        if !folder.launch().exists() && !folder.state().exists() {
+            // Never handed over: there is nothing to tell of it.
+            return Ok(removal::remove_dir(folder.root())?);
+        }
+        Ok(folder.clear()?)
+    }
+
+    fn forget(&self, attempt: AttemptId) -> Result<(), Problem> {
+        Ok(removal::remove_dir(self.at_rest(attempt)?.root())?)
     }
 
     fn list(&self) -> Result<Vec<AttemptId>, Problem> {
@@ -273,6 +287,10 @@ impl Shared {
             entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect();
         found.sort_unstable();
         Ok(found)
+    }
+
+    fn list_uncleared(&self) -> Result<Vec<AttemptId>, Problem> {
+        Ok(self.list()?.into_iter().filter(|it| self.folder(*it).has_work()).collect())
     }
 }
 
@@ -428,11 +446,19 @@ impl Runner for LocalRunner {
         self.blocking(move |it| Ok(usage::read(&it.known(attempt)?.usage())?)).await
     }
 
+    async fn clear(&self, attempt: AttemptId) -> Result<(), Problem> {
+        self.blocking(move |it| it.clear(attempt)).await
+    }
+
     async fn forget(&self, attempt: AttemptId) -> Result<(), Problem> {
         self.blocking(move |it| it.forget(attempt)).await
     }
 
     async fn list(&self) -> Result<Vec<AttemptId>, Problem> {
         self.blocking(|it| it.list()).await
+    }
+
+    async fn list_uncleared(&self) -> Result<Vec<AttemptId>, Problem> {
+        self.blocking(|it| it.list_uncleared()).await
     }
 }

@@ -17,8 +17,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// The longest name of an output, in bytes.
-const NAME_BYTES_MAX: usize = 4096;
+/// The longest name of an output, in bytes. It is part of a key, and databases take no key of any length.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// How much of a name that is too long is told, in characters.
+const SHOWN_MAX: usize = 100;
 
 /// The most folders below each other.
 const DEPTH_MAX: usize = 64;
@@ -44,19 +47,29 @@ pub struct OutputReader {
 pub fn check_path(path: &str) -> Result<(), Problem> {
     let parts = path.strip_suffix('/').unwrap_or(path).split('/');
     let is_plain = parts.clone().all(|it| !matches!(it, "" | "." | "..")) && !path.contains('\0');
-    if is_plain && path.len() <= NAME_BYTES_MAX && parts.count() <= DEPTH_MAX {
+    check_length(path)?;
+    if is_plain && parts.count() <= DEPTH_MAX {
         return Ok(());
     }
-    let shown: String = path.chars().take(100).collect();
+    let shown: String = path.chars().take(SHOWN_MAX).collect();
     Err(Problem::invalid(format!("output `{shown}` is not a plain path below the working folder"))
         .hint("write it like `model.onnx` or `results/plots`: without `./` or `/` in front and without `..`"))
+}
+
+fn check_length(name: &str) -> Result<(), Problem> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(SHOWN_MAX).collect();
+    let text = format!("output `{shown}…` has a name of {} bytes, more than {NAME_BYTES_MAX}", name.len());
+    Err(Problem::invalid(text).hint("give the file and its folders shorter names"))
 }
 
 /// The files that the declared outputs of a command name, each once; a declared folder stands for all that is
 /// below it. Files and folders together may be `entries_max`.
 ///
 /// # Errors
-/// `Invalid` when one is not there, is a link or cannot be read; `Unavailable` when the machine is at fault.
+/// `Invalid` when one is not there, is a link, has too long a name or cannot be read; `Unavailable` when the machine is at fault.
 pub fn find_outputs(folder: &Path, declared: &[String], entries_max: usize) -> Result<Vec<Output>, Problem> {
     let mut found = std::collections::BTreeSet::new();
     let mut entries = 0;
@@ -73,6 +86,7 @@ pub fn find_outputs(folder: &Path, declared: &[String], entries_max: usize) -> R
                 FileType::Directory if path.components().count() >= DEPTH_MAX => return Err(too_deep(&path)),
                 FileType::Directory => rest.extend(list(&above, name, &path)?.into_iter().map(|it| path.join(it))),
                 FileType::RegularFile => {
+                    check_length(&path.to_string_lossy())?;
                     found.insert(path);
                 }
                 other => return Err(not_plain(&path, other)),
@@ -233,7 +247,9 @@ mod tests {
             let problem = check_path(bad).expect_err(bad);
             assert!(problem.kind == ErrorKind::Invalid && problem.hint.is_some(), "{bad:?}");
         }
-        assert!(check_path(&"a".repeat(NAME_BYTES_MAX + 1)).is_err());
+        assert!(check_path(&"a".repeat(NAME_BYTES_MAX)).is_ok());
+        let problem = check_path(&"a".repeat(NAME_BYTES_MAX + 1)).expect_err("a long name");
+        assert!(problem.text.contains("1025 bytes") && problem.text.len() < 200, "{problem}");
     }
 
     #[test]
@@ -254,6 +270,19 @@ mod tests {
         let dir = place();
         assert!(refused(&dir, "nothing").contains("made no `nothing`"));
         assert!(refused(&dir, "model.onnx/x").contains("made no `model.onnx/x`"));
+    }
+
+    #[test]
+    fn a_name_that_no_database_takes_as_a_key_is_refused() {
+        let dir = place();
+        let folder = dir.path().join("work/results").join(["x".repeat(200).as_str(); 5].join("/"));
+        fs::create_dir_all(&folder).expect("folders");
+        fs::write(folder.join("kept"), "").expect("a file");
+        assert_eq!(find(&dir, &["results"]).expect("outputs").len(), 3);
+        // What is no text is kept under a longer name than the file has.
+        fs::write(folder.join(OsStr::from_bytes(&[0xff; 10])), "").expect("a file");
+        let text = refused(&dir, "results");
+        assert!(text.contains("output `results/xxx") && text.contains("1043 bytes") && text.len() < 250, "{text}");
     }
 
     #[test]

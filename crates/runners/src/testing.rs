@@ -117,6 +117,7 @@ pub async fn conformance(runner: &dyn Runner) {
     a_request_before_the_start_counts(runner).await;
     the_time_limit_holds(runner).await;
     what_cannot_start_says_so(runner).await;
+    clearing_keeps_what_is_told(runner).await;
     forgetting_forgets(runner).await;
     strangers_are_not_found(runner).await;
     impossible_launches_are_refused(runner).await;
@@ -228,6 +229,33 @@ async fn what_cannot_start_says_so(runner: &dyn Runner) {
     let ended = run(runner, &launch).await;
     assert_eq!((ended.reason, ended.exit_code, ended.started_at), (EndReason::StartFailed, None, None));
     assert!(ended.message.contains("no-such-program-anywhere"), "{ended:?}");
+}
+
+async fn clearing_keeps_what_is_told(runner: &dyn Runner) {
+    let launch = script(runner, "echo said; mkdir -p made/deep; while [ ! -e go ]; do sleep 0.05; done; exit 3").await;
+    runner.start(&launch).await.expect("the start");
+    assert!(runner.list_uncleared().await.expect("the list").contains(&launch.attempt));
+    let refused = runner.clear(launch.attempt).await.expect_err("it still runs");
+    assert_eq!(refused.kind, ErrorKind::Conflict);
+    std::fs::write(launch.work_dir.join("go"), "").expect("the sign to go on");
+    let ended = ending(runner, launch.attempt).await;
+    let samples = runner.usage(launch.attempt).await.expect("samples");
+    let log = whole_log(runner, launch.attempt).await;
+    for _ in 0..2 {
+        runner.clear(launch.attempt).await.expect("clearing, and again");
+        assert!(!launch.work_dir.exists());
+        assert!(!runner.list_uncleared().await.expect("the list").contains(&launch.attempt));
+    }
+    runner.start(&launch).await.expect("a start of what is over does nothing");
+    assert_eq!(ending(runner, launch.attempt).await, ended);
+    assert!(log.starts_with("said\n"), "{log}");
+    assert_eq!(whole_log(runner, launch.attempt).await, log);
+    assert_eq!(runner.usage(launch.attempt).await.expect("samples"), samples);
+    let stranger = script(runner, "").await.attempt;
+    for _ in 0..2 {
+        runner.clear(stranger).await.expect("clearing what was never started");
+        assert!(!runner.list_uncleared().await.expect("the list").contains(&stranger));
+    }
 }
 
 async fn forgetting_forgets(runner: &dyn Runner) {

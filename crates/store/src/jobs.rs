@@ -6,15 +6,19 @@ use crate::{
     sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
-    Problem, Timestamp,
+    ErrorKind, Problem, Timestamp,
     ids::{AttemptId, JobId, ProjectId, RunId, UserId, VersionId},
-    jobs::{Effect, Event, Life, State, step},
+    jobs::{Effect, Event, Leftover, Life, State, step},
     names::Name,
 };
 use serde_json::json;
 use sqlx::any::AnyRow;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Jobs of all projects together that have not ended. All of them are looked at again and again, so that none is
+/// overlooked behind others.
+pub const JOBS_UNFINISHED_MAX: u64 = 10_000;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,20 @@ pub struct JobRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// What is looked at again and again of a job that has not ended: all but what was asked for, which may be large
+/// and never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedJob {
+    /// Its id.
+    pub id: JobId,
+    /// Its project.
+    pub project_id: ProjectId,
+    /// Where it is in its life.
+    pub life: Life,
+    /// When it was submitted.
+    pub created_at: Timestamp,
 }
 
 /// A job to submit.
@@ -97,21 +115,24 @@ pub struct AttemptRow {
     pub ended_at: Option<Timestamp>,
 }
 
+fn life(row: &AnyRow) -> Result<Life> {
+    Ok(Life {
+        state: row.word("state", State::parse, "a state of a job")?,
+        retries_left: row.small("retries_left")?,
+        attempt: row.opt_parse("attempt_id", "an attempt id")?,
+        cancel_asked: row.truth("cancel_asked")?,
+        reason: row.opt_text("reason")?,
+        exit_code: row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok()),
+    })
+}
+
 fn job(row: &AnyRow) -> Result<JobRow> {
-    let exit_code = row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok());
     Ok(JobRow {
         id: row.parse("id", "a job id")?,
         project_id: row.parse("project_id", "a project id")?,
         name: row.text("name")?,
         spec: row.text("spec")?,
-        life: Life {
-            state: row.word("state", State::parse, "a state of a job")?,
-            retries_left: row.small("retries_left")?,
-            attempt: row.opt_parse("attempt_id", "an attempt id")?,
-            cancel_asked: row.truth("cancel_asked")?,
-            reason: row.opt_text("reason")?,
-            exit_code,
-        },
+        life: life(row)?,
         created_at: row.time("created_at")?,
         created_by: row.opt_parse("created_by", "a user id")?,
         started_at: row.opt_time("started_at")?,
@@ -133,6 +154,9 @@ fn attempt(row: &AnyRow) -> Result<AttemptRow> {
 
 impl Store {
     /// Accepts a job.
+    ///
+    /// # Errors
+    /// `TooMany` while [`JOBS_UNFINISHED_MAX`] jobs have not ended.
     pub async fn submit_job(&self, new: NewJobRow, actor: &Actor, now: Timestamp) -> Told<JobRow> {
         let mut tx = self.change().await?;
         if let Some(key) = &new.request_key {
@@ -140,6 +164,11 @@ impl Store {
             if let Some(row) = sql::row(&mut tx, sql, vals![new.project_id, key]).await? {
                 return Ok(job(&row)?);
             }
+        }
+        let sql = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running')";
+        if u64::try_from(sql::number(&mut tx, sql, vals![]).await?).unwrap_or(0) >= JOBS_UNFINISHED_MAX {
+            let text = format!("{JOBS_UNFINISHED_MAX} jobs wait or run already, in all projects together");
+            return Err(Problem::new(ErrorKind::TooMany, text).hint("wait until some have ended, or cancel some"));
         }
         let made = JobRow {
             id: JobId::generate(now),
@@ -273,11 +302,20 @@ impl Store {
         Ok((rows.iter().map(job).collect::<Result<_>>()?, total))
     }
 
-    /// Every job of every project that has not ended, oldest first.
-    pub async fn unfinished_jobs(&self) -> Told<Vec<JobRow>> {
-        let sql = "SELECT * FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running') ORDER BY created_at, id LIMIT 10000";
+    /// Every job of every project that has not ended, oldest first. Submitting bounds how many there are.
+    pub async fn unfinished_jobs(&self) -> Told<Vec<UnfinishedJob>> {
+        let sql = "SELECT id, project_id, state, retries_left, attempt_id, cancel_asked, reason, exit_code, created_at FROM jobs \
+            WHERE state IN ('queued', 'admitted', 'starting', 'running') ORDER BY created_at, id";
         let rows = sql::rows(&mut *self.read().await?, sql, vec![]).await?;
-        Ok(rows.iter().map(job).collect::<Result<_>>()?)
+        let unfinished = |row: &AnyRow| -> Result<UnfinishedJob> {
+            Ok(UnfinishedJob {
+                id: row.parse("id", "a job id")?,
+                project_id: row.parse("project_id", "a project id")?,
+                life: life(row)?,
+                created_at: row.time("created_at")?,
+            })
+        };
+        Ok(rows.iter().map(unfinished).collect::<Result<_>>()?)
     }
 
     /// The attempts of a job, oldest first.
@@ -287,9 +325,25 @@ impl Store {
         Ok(rows.iter().map(attempt).collect::<Result<_>>()?)
     }
 
-    /// Whether any job still knows an attempt.
-    pub async fn knows_attempt(&self, id: AttemptId) -> Told<bool> {
-        Ok(sql::number(&mut *self.read().await?, "SELECT COUNT(*) FROM attempts WHERE id = $1", vals![id]).await? > 0)
+    /// How it stands with attempts whose files are still there. One that no job knows is not among the answers.
+    pub async fn leftovers(&self, ids: &[AttemptId]) -> Told<Vec<Leftover>> {
+        let sql = |ids: &str| {
+            format!(
+                "SELECT a.id AS id, a.state AS state, a.number AS number, a.ended_at AS ended_at, \
+                (SELECT MAX(b.number) FROM attempts b WHERE b.job_id = a.job_id) AS newest \
+                FROM attempts a WHERE a.id IN ({ids})"
+            )
+        };
+        let rows = sql::rows_in(&mut *self.read().await?, vec![], sql::ids(ids), sql).await?;
+        let leftover = |row: &AnyRow| -> Result<Leftover> {
+            Ok(Leftover {
+                attempt: row.parse("id", "an attempt id")?,
+                state: row.word("state", State::parse, "a state of a job")?,
+                is_newest: row.int("number")? == row.int("newest")?,
+                ended_at: row.opt_time("ended_at")?,
+            })
+        };
+        Ok(rows.iter().map(leftover).collect::<Result<_>>()?)
     }
 
     /// The pinned inputs of a job, by alias.

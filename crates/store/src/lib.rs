@@ -32,7 +32,7 @@ pub use endpoints::{EndpointRow, NewEndpointRow};
 pub use error::StoreError;
 pub use events::{Actor, ActorKind, EventFilter, EventRow};
 pub use experiments::ExperimentRow;
-pub use jobs::{AttemptRow, JobInputRow, JobRow, NewJobInput, NewJobRow};
+pub use jobs::{AttemptRow, JOBS_UNFINISHED_MAX, JobInputRow, JobRow, NewJobInput, NewJobRow, UnfinishedJob};
 pub use logged_metrics::{MetricTest, ModelMetric, OnDataset};
 pub use logged_models::{LoggedModelRow, LoggedModelSearch, NewLoggedModel};
 pub use metrics::RunLog;

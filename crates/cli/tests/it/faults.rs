@@ -76,7 +76,7 @@ fn job_files_are_checked_before_anything_runs() {
     assert_eq!(server.json(&["jobs", "list"])["total"].as_u64().unwrap_or(0), 0);
 }
 
-fn submit(server: &Server, spec: &Value) -> String {
+pub(crate) fn submit(server: &Server, spec: &Value) -> String {
     let body = json!({"spec": spec}).to_string();
     let reply = server.call("POST", "/api/v1/projects/default/jobs", Some(&server.token()), body.as_bytes());
     assert_eq!(reply.status, 201, "{}", text(&reply.body));
@@ -87,7 +87,7 @@ fn job(server: &Server, id: &str) -> Value {
     server.call("GET", &format!("/api/v1/projects/default/jobs/{id}"), Some(&server.token()), b"").json()
 }
 
-fn ended(server: &Server, id: &str) -> Value {
+pub(crate) fn ended(server: &Server, id: &str) -> Value {
     wait_until("the job ends", || {
         let it = job(server, id);
         matches!(it["state"].as_str(), Some("succeeded" | "failed" | "cancelled" | "lost")).then_some(it)

@@ -2,6 +2,7 @@
 
 mod access;
 mod faults;
+mod jobs;
 mod kit;
 mod life;
 mod main_loop;

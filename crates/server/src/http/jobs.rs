@@ -105,7 +105,8 @@ async fn list(
 }
 
 async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewJob>) -> Answer<Response> {
-    checks::check_spec(&ask.spec, app.machine().cpus)?;
+    checks::check_spec(&ask.spec, app.machine())?;
+    super::imports::check_request_key(ask.request_key.as_deref())?;
     if let Some(code) = &ask.spec.code {
         let is_ours = code.parse::<BlobHash>().is_ok() && app.store.project_has_blob(inside.project.id, code).await?;
         if !is_ours {

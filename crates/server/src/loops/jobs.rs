@@ -9,6 +9,7 @@ mod launch;
 mod outputs;
 mod troubles;
 
+use super::folders::Teller;
 use crate::app::App;
 use follow::Follower;
 use kaogong_domain::{
@@ -16,7 +17,7 @@ use kaogong_domain::{
     ids::{AttemptId, JobId},
     jobs::{Event, Room, State, Waiting, admit},
 };
-use kaogong_store::JobRow;
+use kaogong_store::UnfinishedJob;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -35,9 +36,9 @@ const JOBS_AT_ONCE_MAX: usize = 64;
 /// How long steps under way are waited for when the server stops. What is cut off is repeated by the next one.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Runs until the server stops.
-pub async fn run(app: Arc<App>) {
-    let mut loop_ = Jobs::new(app.clone());
+/// Runs until the server stops. Attempts that are over are told to `over`.
+pub(super) async fn run(app: Arc<App>, over: Teller) {
+    let mut loop_ = Jobs::new(app.clone(), over);
     while !app.is_stopping() {
         if let Err(problem) = loop_.round().await {
             let causes = crate::http::error::causes_of(&problem);
@@ -62,6 +63,15 @@ struct Jobs {
     follower: Arc<Follower>,
     steps: JoinSet<()>,
     under_way: HashMap<JobId, Step>,
+    needs: HashMap<JobId, Need>,
+}
+
+/// What a job asks for. It never changes, so that it is read from the store once; what a job was submitted with may
+/// be large.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    cpus: f64,
+    memory_bytes: u64,
 }
 
 /// A job that is being followed right now.
@@ -71,9 +81,9 @@ struct Step {
 }
 
 impl Jobs {
-    fn new(app: Arc<App>) -> Self {
-        let follower = Arc::new(Follower::new(app.clone()));
-        Self { app, follower, steps: JoinSet::new(), under_way: HashMap::new() }
+    fn new(app: Arc<App>, over: Teller) -> Self {
+        let follower = Arc::new(Follower::new(app.clone(), over));
+        Self { app, follower, steps: JoinSet::new(), under_way: HashMap::new(), needs: HashMap::new() }
     }
 
     async fn round(&mut self) -> Result<(), Problem> {
@@ -82,6 +92,7 @@ impl Jobs {
         let unfinished = self.app.store.unfinished_jobs().await?;
         let known: HashSet<JobId> = unfinished.iter().map(|it| it.id).collect();
         TROUBLES.keep_only(|it| known.contains(&it));
+        self.needs.retain(|job, _| known.contains(job));
         for job in unfinished.iter().filter(|it| it.life.attempt.is_some()) {
             match self.under_way.get(&job.id) {
                 Some(step) => step.is_unwanted.store(job.life.cancel_asked, Ordering::Relaxed),
@@ -91,7 +102,7 @@ impl Jobs {
         self.admit(&unfinished).await
     }
 
-    fn begin(&mut self, job: &JobRow) {
+    fn begin(&mut self, job: &UnfinishedJob) {
         let is_unwanted = Arc::new(AtomicBool::new(false));
         let step = self.follower.clone().follow(job.clone(), is_unwanted.clone());
         let task = self.steps.spawn(step);
@@ -115,45 +126,51 @@ impl Jobs {
         }
     }
 
-    async fn admit(&mut self, unfinished: &[JobRow]) -> Result<(), Problem> {
-        let now_queued = |it: &&JobRow| it.life.state == State::Queued && !it.life.cancel_asked;
-        let waiting: Vec<Waiting<JobId>> = unfinished.iter().filter(now_queued).map(as_waiting).collect();
-        if waiting.is_empty() {
+    async fn admit(&mut self, unfinished: &[UnfinishedJob]) -> Result<(), Problem> {
+        let is_waiting = |it: &&UnfinishedJob| it.life.state == State::Queued && !it.life.cancel_asked;
+        if !unfinished.iter().any(|it| is_waiting(&it)) {
             return Ok(());
         }
+        self.learn_needs(unfinished).await?;
+        let waiting = unfinished.iter().filter(is_waiting).filter_map(|it| self.as_waiting(it)).collect();
         let total = self.app.machine();
-        let free = unfinished.iter().filter(|it| !matches!(it.life.state, State::Queued)).map(as_waiting).fold(
-            total,
-            |room, it| Room {
-                cpus: room.cpus - it.cpus,
-                memory_bytes: room.memory_bytes.saturating_sub(it.memory_bytes),
-                jobs: room.jobs.saturating_sub(1),
-            },
-        );
+        let running = unfinished.iter().filter(|it| it.life.state != State::Queued);
+        let free = running.filter_map(|it| self.needs.get(&it.id)).fold(total, |room, it| Room {
+            cpus: room.cpus - it.cpus,
+            memory_bytes: room.memory_bytes.saturating_sub(it.memory_bytes),
+            jobs: room.jobs.saturating_sub(1),
+        });
         let (start, held) = admit(waiting, total, free);
-        for id in start {
-            let Some(job) = unfinished.iter().find(|it| it.id == id) else { continue };
+        for job in start {
             let attempt = AttemptId::generate(self.app.now());
             self.follower.tell(job, Event::Admitted(attempt)).await?;
             self.app.ring_jobs_bell();
         }
-        for (id, hold) in held {
-            let Some(job) = unfinished.iter().find(|it| it.id == id) else { continue };
+        for (job, hold) in held {
             if job.life.reason.as_deref() != Some(hold.reason()) {
-                self.app.store.set_job_hold(job.project_id, id, hold.reason()).await?;
+                self.app.store.set_job_hold(job.project_id, job.id, hold.reason()).await?;
             }
         }
         Ok(())
     }
-}
 
-fn as_waiting(job: &JobRow) -> Waiting<JobId> {
-    let resources = crate::http::jobs::resources_of(job);
-    Waiting {
-        job: job.id,
-        since: job.created_at,
-        cpus: resources.cpus,
-        memory_bytes: resources.memory_mib.saturating_mul(1 << 20),
+    /// Reads what jobs ask for that is not known yet, one after the other: together they may be large.
+    async fn learn_needs(&mut self, unfinished: &[UnfinishedJob]) -> Result<(), Problem> {
+        for job in unfinished {
+            if self.needs.contains_key(&job.id) {
+                continue;
+            }
+            let Some(row) = self.app.store.find_job(job.project_id, job.id).await? else { continue };
+            let resources = crate::http::jobs::resources_of(&row);
+            let memory_bytes = resources.memory_mib.saturating_mul(1 << 20);
+            self.needs.insert(job.id, Need { cpus: resources.cpus, memory_bytes });
+        }
+        Ok(())
+    }
+
+    fn as_waiting<'a>(&self, job: &'a UnfinishedJob) -> Option<Waiting<&'a UnfinishedJob>> {
+        let need = self.needs.get(&job.id)?;
+        Some(Waiting { job, since: job.created_at, cpus: need.cpus, memory_bytes: need.memory_bytes })
     }
 }
 

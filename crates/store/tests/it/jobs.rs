@@ -1,12 +1,12 @@
 //! Jobs and their attempts.
 
-use crate::support::{NOW, World, on_both, refused};
+use crate::support::{NOW, World, behind, on_both, refused};
 use kaogong_domain::{
     ErrorKind,
     ids::{AttemptId, JobId},
-    jobs::{Effect, Ended, Event, Life, State},
+    jobs::{Effect, Ended, Event, Leftover, Life, State},
 };
-use kaogong_store::{JobRow, NewJobInput, NewJobRow, NewRunRow};
+use kaogong_store::{JOBS_UNFINISHED_MAX, JobRow, NewJobInput, NewJobRow, NewRunRow};
 
 fn new_job(w: &World, name: &str) -> NewJobRow {
     NewJobRow {
@@ -79,8 +79,10 @@ async fn a_job_fails_is_tried_again_and_succeeds() {
         let short: Vec<_> = attempts.iter().map(|it| (it.number, it.state, it.exit_code)).collect();
         assert_eq!(short, [(1, State::Failed, Some(3)), (2, State::Succeeded, Some(0))]);
         assert_eq!(attempts[0].ended_at, Some(w.later(5)));
-        assert!(w.store.knows_attempt(one).await.expect("it reads"));
-        assert!(!w.store.knows_attempt(AttemptId::generate(NOW)).await.expect("it reads"));
+        let mut left = w.store.leftovers(&[two, AttemptId::generate(NOW), one]).await.expect("it reads");
+        left.sort_by_key(|it| it.ended_at);
+        let over = |attempt, state, is_newest, ms| Leftover { attempt, state, is_newest, ended_at: Some(w.later(ms)) };
+        assert_eq!(left, [over(one, State::Failed, false, 5), over(two, State::Succeeded, true, 8)]);
     })
     .await;
 }
@@ -127,7 +129,30 @@ async fn jobs_are_listed_by_state_and_text() {
         assert_eq!(list(None, None, 3).await, (1, 4));
         assert_eq!(list(Some(State::Queued), Some("TRAIN"), 0).await, (2, 2));
         assert_eq!(list(Some(State::Cancelled), None, 0).await, (1, 1));
-        assert_eq!(w.store.unfinished_jobs().await.expect("jobs").len(), 3);
+        let unfinished = w.store.unfinished_jobs().await.expect("jobs");
+        assert_eq!(unfinished.len(), 3);
+        assert!(unfinished.iter().all(|it| it.life == Life::new(1) && it.project_id == w.project));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_so_many_jobs_may_wait() {
+    on_both("the bound on jobs", async |w| {
+        let keyed = NewJobRow { request_key: Some("k".to_owned()), ..new_job(w, "the first") };
+        let first = submit(w, keyed.clone()).await;
+        let others = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {JOBS_UNFINISHED_MAX}) \
+            INSERT INTO jobs (id, project_id, name, spec, state, retries_left, cancel_asked, created_at) \
+            SELECT 'other' || CAST(i AS TEXT), '{}', 'other', '{{}}', 'queued', 0, 0, 0 FROM n",
+            w.other
+        );
+        behind(&w.url, &[&others]).await;
+        let told = w.store.submit_job(new_job(w, "one more"), &w.actor, NOW).await;
+        assert!(refused(told, ErrorKind::TooMany).hint.is_some());
+        assert_eq!(submit(w, keyed).await.id, first.id, "a repetition asks for no more room");
+        tell(w, first.id, Event::CancelAsked, 1).await;
+        submit(w, new_job(w, "one more")).await;
     })
     .await;
 }

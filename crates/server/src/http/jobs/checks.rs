@@ -1,14 +1,14 @@
 //! What of a job can be judged before it is accepted, so that nobody waits in a queue for a refusal.
 
 use kaogong_api::jobs::JobSpec;
-use kaogong_domain::Problem;
+use kaogong_domain::{Problem, jobs::Room};
 use kaogong_runners::check_path;
 
 /// The most outputs that a job may declare; each may be a folder.
 const OUTPUTS_MAX: usize = 1000;
 
-/// Refuses a job that can never work.
-pub(super) fn check_spec(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem> {
+/// Refuses a job that can never work on this machine.
+pub(super) fn check_spec(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
     if spec.name.trim().is_empty() || spec.name.len() > 200 {
         return Err(Problem::invalid("a job needs a name of 1 to 200 bytes"));
     }
@@ -21,7 +21,7 @@ pub(super) fn check_spec(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem>
     if let Some(name) = spec.env.keys().find(|it| it.starts_with("KAOGONG_") || it.starts_with("MLFLOW_TRACKING_")) {
         return Err(Problem::invalid(format!("variable `{name}` is set by the platform")).hint("take it out of `env`"));
     }
-    check_resources(spec, cpus_total)?;
+    check_resources(spec, machine)?;
     if spec.outputs.len() > OUTPUTS_MAX {
         let text = format!("{} outputs are more than {OUTPUTS_MAX}", spec.outputs.len());
         return Err(Problem::invalid(text).hint("name the folder that holds them"));
@@ -30,14 +30,24 @@ pub(super) fn check_spec(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem>
     super::environment_of(spec).map_or(Ok(()), |it| it.check())
 }
 
-fn check_resources(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem> {
+fn check_resources(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
     let resources = &spec.resources;
     if !resources.cpus.is_finite() || resources.cpus <= 0.0 {
         return Err(Problem::invalid(format!("{} is not a number of cores", resources.cpus))
-            .hint(format!("this machine has {cpus_total}")));
+            .hint(format!("this machine has {}", machine.cpus)));
     }
     if resources.memory_mib == 0 || resources.log_bytes_max == 0 {
         return Err(Problem::invalid("a job needs some memory and some room for its log"));
+    }
+    // It would wait for ever, and so would whoever submitted it.
+    if resources.cpus > machine.cpus {
+        let text = format!("the job asks for {} cores, and jobs on this machine have {}", resources.cpus, machine.cpus);
+        return Err(Problem::invalid(text).hint("ask for less in `resources.cpus`"));
+    }
+    if resources.memory_mib.saturating_mul(1 << 20) > machine.memory_bytes {
+        let (asked, there) = (resources.memory_mib, machine.memory_bytes >> 20);
+        let text = format!("the job asks for {asked} MiB of memory, and jobs on this machine have {there} MiB");
+        return Err(Problem::invalid(text).hint("ask for less in `resources.memory_mib`"));
     }
     if resources.time_limit_s == 0 || resources.time_limit_s > 30 * 24 * 3600 || resources.grace_s > 3600 {
         return Err(Problem::invalid("a job's time limit is 1 s to 30 days, its grace at most an hour"));
@@ -49,10 +59,12 @@ fn check_resources(spec: &JobSpec, cpus_total: f64) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
+    const MACHINE: Room = Room { cpus: 2.5, memory_bytes: 4096 << 20, jobs: 8 };
+
     fn refusal(change: fn(&mut JobSpec)) -> Option<Problem> {
         let mut spec: JobSpec = serde_json::from_str(r#"{"name":"x","command":["true"]}"#).expect("a spec");
         change(&mut spec);
-        check_spec(&spec, 2.0).err()
+        check_spec(&spec, MACHINE).err()
     }
 
     #[test]
@@ -62,6 +74,17 @@ mod tests {
         assert!(refusal(|it| it.resources.cpus = f64::NAN).is_some());
         assert!(refusal(|it| it.resources.time_limit_s = 0).is_some());
         assert!(refusal(|it| drop(it.env.insert("KAOGONG_TOKEN".into(), "x".into()))).is_some());
+    }
+
+    #[test]
+    fn a_job_for_a_larger_machine_is_told_what_there_is() {
+        assert!(refusal(|it| (it.resources.cpus, it.resources.memory_mib) = (2.5, 4096)).is_none());
+        let told = |change| refusal(change).expect("it never fits").to_string();
+        let text = told(|it| it.resources.cpus = 2.6);
+        assert!(text.contains("asks for 2.6 cores") && text.contains("have 2.5"), "{text}");
+        let text = told(|it| it.resources.memory_mib = 4097);
+        assert!(text.contains("asks for 4097 MiB") && text.contains("have 4096 MiB"), "{text}");
+        assert!(refusal(|it| it.resources.memory_mib = u64::MAX).is_some());
     }
 
     #[test]
@@ -83,8 +106,8 @@ mod tests {
     fn the_environment_is_looked_at_too() {
         let asked =
             |python: &str| kaogong_api::jobs::EnvironmentSpec { lock: String::new(), python: Some(python.into()) };
-        assert!(check_spec(&with(asked("3.11")), 2.0).is_ok());
-        assert!(check_spec(&with(asked("--help")), 2.0).is_err());
+        assert!(check_spec(&with(asked("3.11")), MACHINE).is_ok());
+        assert!(check_spec(&with(asked("--help")), MACHINE).is_err());
     }
 
     fn with(environment: kaogong_api::jobs::EnvironmentSpec) -> JobSpec {

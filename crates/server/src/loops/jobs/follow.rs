@@ -4,14 +4,14 @@ use super::{
     launch, outputs,
     troubles::{TROUBLES, words},
 };
-use crate::app::App;
+use crate::{app::App, loops::folders::Teller};
 use kaogong_domain::{
     ErrorKind, Problem,
     ids::AttemptId,
-    jobs::{Ended, Event, State},
+    jobs::{Effect, Ended, Event, State},
 };
 use kaogong_runners::{EndReason, Ending, Seen};
-use kaogong_store::{Actor, JobRow};
+use kaogong_store::{Actor, UnfinishedJob};
 use std::{
     sync::{
         Arc,
@@ -31,6 +31,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
 /// Follows jobs, a bounded number of them at a time.
 pub(super) struct Follower {
     app: Arc<App>,
+    over: Teller,
     steps: Semaphore,
     copies: Semaphore,
 }
@@ -45,13 +46,13 @@ enum Outcome {
 }
 
 impl Follower {
-    pub(super) fn new(app: Arc<App>) -> Self {
-        Self { app, steps: Semaphore::new(STEPS_AT_ONCE), copies: Semaphore::new(COPIES_AT_ONCE) }
+    pub(super) fn new(app: Arc<App>, over: Teller) -> Self {
+        Self { app, over, steps: Semaphore::new(STEPS_AT_ONCE), copies: Semaphore::new(COPIES_AT_ONCE) }
     }
 
     /// Looks at one attempt and tells the store what is new. `is_unwanted` becomes true when somebody asks the job
     /// to stop meanwhile.
-    pub(super) async fn follow(self: Arc<Self>, job: JobRow, is_unwanted: Arc<AtomicBool>) {
+    pub(super) async fn follow(self: Arc<Self>, job: UnfinishedJob, is_unwanted: Arc<AtomicBool>) {
         // Nobody closes it.
         let Ok(place) = self.steps.acquire().await else { return };
         match (Turn { follower: &self, job: &job, is_unwanted, place: Some(place) }).step().await {
@@ -67,7 +68,7 @@ impl Follower {
 
     /// Tells the store what happened. The token of an attempt that is over goes first: killed between the two, the
     /// next server sees the same ending and does both again, while nobody would look at a job that is over.
-    pub(super) async fn tell(&self, job: &JobRow, event: Event) -> Result<(), Problem> {
+    pub(super) async fn tell(&self, job: &UnfinishedJob, event: Event) -> Result<(), Problem> {
         let app = &self.app;
         let over = match &event {
             Event::Ended(attempt, _) | Event::Lost(attempt, _) => Some(*attempt),
@@ -77,7 +78,14 @@ impl Follower {
             app.store.revoke_attempt_tokens(attempt, &Actor::system(), app.now()).await?;
             app.standings().forget_all();
         }
-        app.store.apply_job_event(job.project_id, job.id, event, &Actor::system(), app.now()).await?;
+        let told = app.store.apply_job_event(job.project_id, job.id, event, &Actor::system(), app.now()).await?;
+        for effect in told.1 {
+            match effect {
+                Effect::CleanUp(attempt) => self.over.tell(attempt),
+                // The next look at the job sees to these.
+                Effect::Launch(_) | Effect::Stop(_) => {}
+            }
+        }
         if over.is_some() {
             // There is room for the next one.
             app.ring_jobs_bell();
@@ -89,7 +97,7 @@ impl Follower {
 /// A step of one job, and its place among those that go on at once.
 struct Turn<'a> {
     follower: &'a Follower,
-    job: &'a JobRow,
+    job: &'a UnfinishedJob,
     is_unwanted: Arc<AtomicBool>,
     place: Option<SemaphorePermit<'a>>,
 }
@@ -144,10 +152,9 @@ impl Turn<'_> {
         }
         // The turn may have been waited for; a job that was cancelled meanwhile is not started any more.
         let now = app.store.find_job(self.job.project_id, id).await?;
-        if now.is_none_or(|it| it.life.cancel_asked || it.life.attempt != Some(attempt)) {
-            return Ok(Outcome::Done);
-        }
-        let Err(problem) = launch::launch(app, self.job, attempt).await else {
+        let wanted = now.filter(|it| !it.life.cancel_asked && it.life.attempt == Some(attempt));
+        let Some(job) = wanted else { return Ok(Outcome::Done) };
+        let Err(problem) = launch::launch(app, &job, attempt).await else {
             return self.tell(Event::Started(attempt)).await;
         };
         if !is_hopeless(problem.kind) && TROUBLES.lasts(id, Instant::now()) < START_PATIENCE {
@@ -188,8 +195,11 @@ impl Turn<'_> {
     }
 
     async fn keep_outputs(&mut self, attempt: AttemptId) -> Result<(), Problem> {
-        let spec = crate::http::jobs::spec_of(self.job)?;
-        if spec.outputs.is_empty() {
+        let (project, id) = (self.job.project_id, self.job.id);
+        let job = self.follower.app.store.find_job(project, id).await?;
+        let job = job.ok_or_else(|| Problem::not_found(format!("there is no job {id}")))?;
+        let outputs = crate::http::jobs::spec_of(&job)?.outputs;
+        if outputs.is_empty() {
             return Ok(());
         }
         // This may take long: others look meanwhile.
@@ -197,7 +207,7 @@ impl Turn<'_> {
         let _copying = self.follower.copies.acquire().await;
         let (app, is_unwanted) = (self.follower.app.clone(), self.is_unwanted.clone());
         let goes_on = move || !app.is_stopping() && !is_unwanted.load(Ordering::Relaxed);
-        outputs::keep(&self.follower.app, self.job, attempt, spec.outputs, goes_on).await
+        outputs::keep(&self.follower.app, &job, attempt, outputs, goes_on).await
     }
 }
 
