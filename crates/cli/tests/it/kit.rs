@@ -245,8 +245,8 @@ pub(crate) fn http(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
+    // In one piece: a refusal that leaves the body unread would reset the connection, and the answer be lost with it.
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut answer = vec![];
     stream.read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap_or(answer.len());
