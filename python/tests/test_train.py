@@ -14,10 +14,12 @@ import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "train")]
 
+import fit
 import numpy as np
 import onnx
+import table
 from fake_server import FakeServer, pictures_export
 from onnx.reference import ReferenceEvaluator
 from PIL import Image
@@ -149,6 +151,28 @@ class Train(unittest.TestCase):
                 self.assertEqual((task["kind"], len(task["columns"])), ("table-regression", 10))
                 self.assertEqual(evaluator.run(None, {"x": np.ones((3, 10), np.float32)})[0].shape, (3, 1))
                 self.assertGreaterEqual(self.metric("validation_r2")[0], 0.3)
+
+    def test_columns_of_any_magnitude(self):
+        def to_tiny_units(rows):
+            for row in rows:
+                row |= {name: f"{float(value) * 1e-12:.9e}" for name, value in row.items() if name != "progression"}
+
+        self.check_table("diabetes.csv", "progression", "regression", "linear", to_tiny_units)
+        self.assertGreaterEqual(self.metric("validation_r2")[0], 0.3)
+
+
+class Numbers(unittest.TestCase):
+    def test_fields_are_read_as_serving_reads_them(self):
+        for field, expected in json.loads((HERE / "numbers.json").read_text()).items():
+            with self.subTest(field):
+                got = float(np.float32(table.number(field)))
+                self.assertEqual(None if np.isnan(got) else got, expected)
+
+    def test_only_a_column_of_almost_one_value_keeps_its_scale(self):
+        noise = np.array([0, 1] * 8)
+        x = np.stack([3e-12 * noise, 1000 + 1e-4 * noise, 0.0 * noise, 5 + noise], axis=1)
+        scale = fit._scaler(x).scale_
+        np.testing.assert_allclose(scale, [1.5e-12, 1.0, 1.0, 0.5], rtol=1e-6)
 
 
 if __name__ == "__main__":

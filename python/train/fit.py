@@ -17,6 +17,8 @@ import graph
 #: Share of the training split that models are compared on.
 VALIDATION_SHARE = 0.2
 EPOCHS = {"logistic": 60, "linear": 60, "mlp": 60}
+#: A column spreads at least this share of its mean; what is less is rounding of 32-bit numbers.
+SPREAD_MIN = 1e-6
 #: Epochs without a better validation loss that end the training.
 STALE_EPOCHS_MAX = 10
 
@@ -154,8 +156,10 @@ def regression(x, y, task, options):
 
 def _scaler(x):
     scaler = StandardScaler().fit(x)
-    # A column of almost one value would be blown up into noise.
-    scaler.scale_ = np.where(scaler.scale_ < 1e-6, 1.0, scaler.scale_)
+    # A column of almost one value would be blown up into noise. What is almost one value depends on the unit: farads
+    # are as good as picofarads.
+    least = np.maximum(SPREAD_MIN * np.abs(scaler.mean_), np.finfo(np.float32).tiny)
+    scaler.scale_ = np.where(scaler.scale_ < least, 1.0, scaler.scale_)
     return scaler
 
 

@@ -19,10 +19,12 @@ import numpy as np
 
 #: Columns of words with more different values than this hold names or remarks, not categories.
 CATEGORIES_MAX = 50
+#: The largest number that a tensor of 32-bit floats holds.
+NUMBER_MAX = float(np.finfo(np.float32).max)
 
 
 def number(text):
-    """The number of a field; NaN for none."""
+    """The number of a field; NaN for none that a tensor holds. Serving reads fields alike (tests/numbers.json)."""
     text = text.strip()
     if text.lower() in ("true", "false"):
         return float(text.lower() == "true")
@@ -30,7 +32,7 @@ def number(text):
         value = float(text)
     except ValueError:
         return np.nan
-    return value if np.isfinite(value) else np.nan
+    return value if abs(value) <= NUMBER_MAX else np.nan
 
 
 def describe(columns, rows, target):

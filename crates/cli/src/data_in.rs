@@ -102,7 +102,7 @@ impl LocalData {
             if entry.file_type().is_file() {
                 bytes += entry.metadata().map_or(0, |it| it.len());
                 entries.push(tar_out::Entry::below(path, entry.path()));
-            } else if entry.depth() > 0 && !entry.file_type().is_dir() {
+            } else if entry.depth() > 0 && !entry.file_type().is_dir() && !is_hidden(path, entry.path()) {
                 left_out.note(path, entry.path(), entry.file_type());
             }
         }
@@ -135,36 +135,43 @@ impl LocalData {
     }
 }
 
-/// What a folder holds that is neither a file nor a folder. Hidden things do not count: they are never imported.
+/// Hidden things are never imported.
+fn is_hidden(root: &Path, path: &Path) -> bool {
+    let name = path.strip_prefix(root).unwrap_or(path);
+    name.components().any(|it| it.as_os_str().as_encoded_bytes().starts_with(b"."))
+}
+
+/// What a folder holds that is neither a file nor a folder.
 #[derive(Debug, Default)]
-struct LeftOut {
+pub struct LeftOut {
     links: u64,
     others: u64,
     first: Option<PathBuf>,
 }
 
 impl LeftOut {
-    fn note(&mut self, root: &Path, path: &Path, kind: fs::FileType) {
+    /// Counts what lies at `path` below `root`.
+    pub fn note(&mut self, root: &Path, path: &Path, kind: fs::FileType) {
         let name = path.strip_prefix(root).unwrap_or(path);
-        if name.components().any(|it| it.as_os_str().as_encoded_bytes().starts_with(b".")) {
-            return;
-        }
         let count = if kind.is_symlink() { &mut self.links } else { &mut self.others };
         *count += 1;
         self.first.get_or_insert_with(|| name.to_owned());
     }
 
-    /// A dataset that lacks what its folder shows would be a silent loss.
-    fn refuse(&self, root: &Path) -> Result<(), Problem> {
+    /// A dataset or code that lacks what its folder shows would be a silent loss.
+    ///
+    /// # Errors
+    /// Bad usage when anything was counted.
+    pub fn refuse(&self, root: &Path) -> Result<(), Problem> {
         let Some(first) = &self.first else { return Ok(()) };
         let (root, first) = (root.display(), first.display());
         if self.links > 0 {
             let text = format!("{root} holds {} symbolic links, which are not followed; one is {first}", self.links);
-            return Err(usage(text).hint(format!("import a copy with the files themselves: cp -rL {root} COPY")));
+            return Err(usage(text).hint(format!("use a copy with the files themselves: cp -rL {root} COPY")));
         }
         let text =
             format!("{root} holds {} devices, pipes or sockets, which are no files; one is {first}", self.others);
-        Err(usage(text).hint("remove them, or import a folder of files alone"))
+        Err(usage(text).hint("remove them, or name a folder of files alone"))
     }
 }
 

@@ -10,6 +10,7 @@ use kaogong_domain::Problem;
 use std::{
     fs,
     io::{ErrorKind, Read, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 use tokio::sync::mpsc;
@@ -114,23 +115,37 @@ pub async fn unpack(
     let cannot =
         |what: &str, it: std::io::Error| Problem::unavailable(format!("cannot {what} {}: {it}", target.display()));
     fs::create_dir_all(&parent).map_err(|it| cannot("make the folder above", it))?;
-    let part = tempfile::Builder::new()
-        .prefix(".kaogong-export-")
-        .tempdir_in(&parent)
-        .map_err(|it| cannot("write beside", it))?;
-    let into: PathBuf = part.path().to_owned();
+    let place = NewFolder::beside(&parent).map_err(|it| cannot("write beside", it))?;
+    let into = place.content.clone();
     let unpacked = read_blocking(answer, on_bytes, move |reader| tar_in::unpack(reader, &into, limits)).await?;
-    open_to_others(part.path()).map_err(|it| cannot("write", it))?;
-    fs::rename(part.path(), &target).map_err(|it| cannot("rename the finished export to", it))?;
-    // The folder has another name now; there is nothing left to remove.
-    let _ = part.keep();
+    place.finish(&target).map_err(|it| cannot("rename the finished export to", it))?;
     Ok(unpacked)
 }
 
-/// Temporary folders are made for their owner alone; an exported folder is made like any other.
-fn open_to_others(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+/// A folder that appears whole, by a rename.
+struct NewFolder {
+    /// The owner's alone, so that nobody else gets at what is not finished.
+    _part: tempfile::TempDir,
+    /// Below it, made like any other folder.
+    content: PathBuf,
+}
+
+impl NewFolder {
+    fn beside(parent: &Path) -> std::io::Result<Self> {
+        let owner = fs::Permissions::from_mode(0o700);
+        let part = tempfile::Builder::new().prefix(".kaogong-export-").permissions(owner).tempdir_in(parent)?;
+        let content = part.path().join("content");
+        fs::create_dir(&content)?;
+        Ok(Self { _part: part, content })
+    }
+
+    fn finish(self, target: &Path) -> std::io::Result<()> {
+        // An empty folder that is there keeps its mode.
+        if let Ok(facts) = fs::metadata(target) {
+            fs::set_permissions(&self.content, facts.permissions())?;
+        }
+        fs::rename(&self.content, target)
+    }
 }
 
 /// Writes a download to a file, or to standard output for `-`; gives its bytes.
@@ -164,26 +179,28 @@ pub async fn save(
 
 /// Where a download goes.
 enum Place {
-    /// A file that appears whole, by a rename.
-    File { part: tempfile::NamedTempFile, target: PathBuf },
+    /// A file that appears whole, by a rename. One that is there keeps its mode.
+    File { part: tempfile::NamedTempFile, target: PathBuf, kept_mode: Option<u32> },
     /// A device or pipe that is there already and stays what it is: `/dev/null` is written into, not replaced.
     Stream(fs::File),
 }
 
 impl Place {
     fn open(target: &Path) -> std::io::Result<Self> {
-        match fs::metadata(target) {
+        let kept_mode = match fs::metadata(target) {
             Ok(facts) if !facts.is_file() => return fs::File::options().write(true).open(target).map(Self::Stream),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Ok(facts) => Some(facts.permissions().mode() & 0o777),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
-        }
+        };
         // A link to a file stays a link: what it points at is replaced.
         let target = fs::canonicalize(target).unwrap_or_else(|_| target.to_owned());
         let parent = target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
-        let part = tempfile::Builder::new().prefix(".kaogong-").tempfile_in(parent)?;
-        Ok(Self::File { part, target })
+        // A new file is made like any other: the system takes away what the caller's umask says.
+        let mode = fs::Permissions::from_mode(if kept_mode.is_some() { 0o600 } else { 0o666 });
+        let part = tempfile::Builder::new().prefix(".kaogong-").permissions(mode).tempfile_in(parent)?;
+        Ok(Self::File { part, target, kept_mode })
     }
 
     fn write(&mut self, piece: &[u8]) -> std::io::Result<()> {
@@ -196,9 +213,10 @@ impl Place {
     fn finish(self) -> std::io::Result<()> {
         match self {
             Self::Stream(mut file) => file.flush(),
-            Self::File { part, target } => {
-                use std::os::unix::fs::PermissionsExt;
-                part.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            Self::File { part, target, kept_mode } => {
+                if let Some(mode) = kept_mode {
+                    part.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+                }
                 part.persist(target).map(drop).map_err(|it| it.error)
             }
         }
@@ -231,5 +249,30 @@ mod tests {
         put(&link, b"second");
         assert_eq!(fs::read(&file).expect("the file"), b"second");
         assert!(fs::symlink_metadata(&link).expect("the link").is_symlink());
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_new_is_made_like_any_other_and_what_is_there_keeps_its_mode() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("any"), "").expect("a file");
+        fs::create_dir(at("any_folder")).expect("a folder");
+        let unpack_to =
+            |target: &Path| NewFolder::beside(dir.path()).expect("a place").finish(target).expect("renamed");
+        put(&at("new"), b"x");
+        unpack_to(&at("new_folder"));
+        assert_eq!((mode(&at("new")), mode(&at("new_folder"))), (mode(&at("any")), mode(&at("any_folder"))));
+        for kept in [0o600, 0o640] {
+            fs::set_permissions(at("new"), fs::Permissions::from_mode(kept)).expect("a mode");
+            fs::set_permissions(at("new_folder"), fs::Permissions::from_mode(kept | 0o100)).expect("a mode");
+            put(&at("new"), b"y");
+            unpack_to(&at("new_folder"));
+            assert_eq!((mode(&at("new")), mode(&at("new_folder"))), (kept, kept | 0o100));
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 4, "nothing else is left");
     }
 }

@@ -1,6 +1,10 @@
 //! Job files: a job's wire shape in TOML, with files instead of hashes and texts.
 
-use crate::{data_in::cannot_read, exit::usage, output::words};
+use crate::{
+    data_in::{LeftOut, cannot_read},
+    exit::usage,
+    output::words,
+};
 use kaogong_api::jobs::{EnvironmentSpec, JobSpec, Resources};
 use kaogong_client::{Client, tar_out};
 use kaogong_domain::Problem;
@@ -8,6 +12,7 @@ use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -16,8 +21,11 @@ use std::{
 const TEXT_BYTES_MAX: u64 = 4 << 20;
 /// The most bytes of code that are packed.
 const CODE_BYTES_MAX: u64 = 1 << 30;
-/// Folders that are never code.
+/// Folders, and links in their place, that are never code.
 const LEFT_OUT: [&str; 5] = [".git", "__pycache__", ".venv", "node_modules", ".ipynb_checkpoints"];
+
+/// The bit of a file's mode that lets its owner start it.
+const OWNER_RUNS: u32 = 0o100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -128,17 +136,23 @@ fn code_entries(folder: &Path) -> Result<Vec<tar_out::Entry>, Problem> {
         return Err(usage(format!("code = {} is not a folder", folder.display())));
     }
     let is_code = |it: &walkdir::DirEntry| {
-        !(it.file_type().is_dir() && it.depth() > 0 && LEFT_OUT.iter().any(|name| it.file_name() == *name))
+        it.file_type().is_file() || it.depth() == 0 || LEFT_OUT.iter().all(|name| it.file_name() != *name)
     };
-    let mut entries = Vec::new();
+    let (mut entries, mut left_out) = (Vec::new(), LeftOut::default());
     let mut bytes = 0;
     for entry in walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(is_code) {
         let entry = entry.map_err(|it| usage(format!("cannot read the code: {it}")))?;
         if entry.file_type().is_file() {
-            bytes += entry.metadata().map_or(0, |it| it.len());
-            entries.push(tar_out::Entry::below(folder, entry.path()));
+            let facts = entry.metadata().map_err(|it| usage(format!("cannot read the code: {it}")))?;
+            bytes += facts.len();
+            let file = tar_out::Entry::below(folder, entry.path());
+            let is_program = facts.permissions().mode() & OWNER_RUNS != 0;
+            entries.push(if is_program { file.executable() } else { file });
+        } else if entry.depth() > 0 && !entry.file_type().is_dir() {
+            left_out.note(folder, entry.path(), entry.file_type());
         }
     }
+    left_out.refuse(folder)?;
     if bytes > CODE_BYTES_MAX {
         return Err(usage(format!(
             "the code in {} has {}, more than {}",
@@ -177,6 +191,26 @@ mod tests {
         assert_eq!(job.spec.environment.expect("an environment").lock, "numpy==1");
         let names: Vec<_> = job.code.expect("code").into_iter().map(|it| it.name).collect();
         assert_eq!(names, [b"train.py".to_vec()]);
+    }
+
+    #[test]
+    fn programs_stay_programs_and_links_are_refused() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("src")).expect("a folder");
+        fs::write(at("src/data"), "").expect("a file");
+        fs::write(at("src/run.sh"), "").expect("a file");
+        fs::set_permissions(at("src/run.sh"), fs::Permissions::from_mode(0o744)).expect("a program");
+        symlink("/nowhere", at("src/.venv")).expect("a link");
+        symlink(at("src"), at("by_link")).expect("a link");
+        let code = code_entries(&at("by_link")).expect("a link in place of what is no code, and one to the folder");
+        let files: Vec<_> = code.into_iter().map(|it| (it.name, it.is_executable)).collect();
+        assert_eq!(files, [(b"data".to_vec(), false), (b"run.sh".to_vec(), true)]);
+        symlink("data", at("src/.hidden")).expect("a link");
+        let problem = code_entries(&at("src")).expect_err("refused");
+        assert!(problem.text.contains("holds 1 symbolic links") && problem.text.ends_with(".hidden"), "{problem}");
+        assert_eq!(crate::exit::number(&problem), 2);
     }
 
     #[test]

@@ -94,8 +94,8 @@ impl Client {
         url
     }
 
-    /// Sends a call until it is answered, it may not be repeated, or patience ends. Answers of status 400
-    /// and above become problems.
+    /// Sends a call until it is answered, it may not be repeated, or patience ends. Answers of another
+    /// status than 200 to 299 become problems.
     pub(crate) async fn send(&self, call: &Call) -> Result<Answer, Problem> {
         let began = Instant::now();
         let mut tries = 0;
@@ -150,8 +150,11 @@ impl Client {
     async fn judge(&self, response: reqwest::Response) -> Result<Tried, Problem> {
         self.has_answered.store(true, Ordering::Relaxed);
         let status = response.status().as_u16();
-        if status < 400 {
-            return Ok(Tried::Answered(Answer::new(response, self.address())));
+        match status {
+            200..=299 => return Ok(Tried::Answered(Answer::new(response, self.address()))),
+            // Not followed: the token would go to whoever is there.
+            300..=399 => return Err(fault::redirected(self.address(), status, target_of(&response).as_deref())),
+            _ => {}
         }
         let body = crate::call::read_bounded(response, crate::call::ERROR_BYTES_MAX).await.unwrap_or_default();
         let problem = fault::refused(self.address(), status, &body);
@@ -171,6 +174,17 @@ impl Client {
         let trouble = if error.is_connect() { Trouble::NotSent } else { Trouble::Broken };
         Ok(Tried::Failed(trouble, fault::unreachable(self.address(), deepest(error))))
     }
+}
+
+/// Where a redirect leads. Without what may be a secret of a sign-in page.
+fn target_of(response: &reqwest::Response) -> Option<String> {
+    let location = response.headers().get(reqwest::header::LOCATION)?.to_str().ok()?;
+    let mut target = response.url().join(location).ok()?;
+    target.set_query(None);
+    target.set_fragment(None);
+    // An address that takes no name or password holds none.
+    let _ = target.set_username("").and_then(|()| target.set_password(None));
+    Some(target.into())
 }
 
 enum Tried {

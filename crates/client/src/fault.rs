@@ -55,6 +55,15 @@ pub(crate) fn strange(address: &str, why: String) -> Problem {
         .because(Fault::Strange { address: address.to_owned(), why })
 }
 
+/// An answer that leads elsewhere.
+pub(crate) fn redirected(address: &str, status: u16, target: Option<&str>) -> Problem {
+    let target: String = target.unwrap_or("another place").chars().take(200).collect();
+    let message = format!("{address} answered with status {status}: it leads to {target}");
+    Problem::invalid(message.clone())
+        .hint("name the server's own address with --url or KAOGONG_URL; a proxy in front must let calls through")
+        .because(Fault::Refused { status, message, request_id: "-".into() })
+}
+
 /// Turns an error answer into a problem: the envelope when there is one, else by status.
 pub(crate) fn refused(address: &str, status: u16, body: &[u8]) -> Problem {
     let Ok(envelope) = serde_json::from_slice::<ErrorBody>(body) else {

@@ -34,6 +34,12 @@ pub struct InferOutput {
 #[derive(Serialize)]
 struct InferRequest<'a> {
     inputs: &'a [InferInput],
+    outputs: [Wanted<'a>; 1],
+}
+
+#[derive(Serialize)]
+struct Wanted<'a> {
+    name: &'a str,
 }
 
 #[derive(Deserialize)]
@@ -42,17 +48,22 @@ struct InferResponse {
 }
 
 impl Client {
-    /// Asks an endpoint of the project: `POST /p/{project}/v2/models/{name}/infer`.
+    /// Asks an endpoint of the project for one output, which holds numbers; a model may have others that hold texts:
+    /// `POST /p/{project}/v2/models/{name}/infer`.
     ///
     /// # Errors
     /// What the server refuses, or `Unavailable`.
-    pub async fn infer(&self, endpoint: &str, inputs: &[InferInput]) -> Result<Vec<InferOutput>, Problem> {
-        let body =
-            serde_json::to_vec(&InferRequest { inputs }).map_err(|it| Problem::bug("tensors cannot be written", it))?;
+    pub async fn infer(&self, endpoint: &str, inputs: &[InferInput], output: &str) -> Result<InferOutput, Problem> {
+        let request = InferRequest { inputs, outputs: [Wanted { name: output }] };
+        let body = serde_json::to_vec(&request).map_err(|it| Problem::bug("tensors cannot be written", it))?;
         let url = self.url(&["p", self.project(), "v2", "models", endpoint, "infer"]);
         // Inference changes nothing, so it may be asked again.
         let call = Call::post(url).repeatable(true).body(BodySource::Bytes(body.into(), "application/json"));
         let response: InferResponse = self.send(&call).await?.json().await?;
-        Ok(response.outputs)
+        response
+            .outputs
+            .into_iter()
+            .find(|it| it.name == output)
+            .ok_or_else(|| Problem::unavailable(format!("endpoint `{endpoint}` answers without `{output}`")))
     }
 }

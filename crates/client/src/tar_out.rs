@@ -1,7 +1,7 @@
 //! Packs files into a tar stream: ustar headers, with a pax header (POSIX.1-2001) where ustar cannot say it.
 //!
-//! The archive depends only on names and contents: no owner, no times, mode 0644. Names are bytes, written
-//! as found.
+//! The archive depends only on names, contents and what is a program: no owner, no times, mode 0644 or 0755. Names are
+//! bytes, written as found.
 
 use crate::body::{BodySource, ByteSender};
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,8 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// Where its bytes are.
     pub source: Source,
+    /// Whether it is a program.
+    pub is_executable: bool,
 }
 
 /// Where the bytes of an entry are.
@@ -54,15 +56,22 @@ pub enum Source {
 }
 
 impl Entry {
-    /// The file `path`, named as it lies below `root`.
+    /// The file `path`, named as it lies below `root`; a program only when [`Entry::executable`] says so, because data
+    /// is the same with any mode.
     pub fn below(root: &Path, path: &Path) -> Self {
         let name = path.strip_prefix(root).unwrap_or(path).as_os_str().as_bytes().to_vec();
-        Self { name, source: Source::File(path.to_owned()) }
+        Self { name, source: Source::File(path.to_owned()), is_executable: false }
     }
 
     /// Bytes under a name.
     pub fn bytes(name: &str, bytes: impl Into<Bytes>) -> Self {
-        Self { name: name.as_bytes().to_vec(), source: Source::Bytes(bytes.into()) }
+        Self { name: name.as_bytes().to_vec(), source: Source::Bytes(bytes.into()), is_executable: false }
+    }
+
+    /// The same as a program.
+    #[must_use]
+    pub fn executable(self) -> Self {
+        Self { is_executable: true, ..self }
     }
 }
 
@@ -115,11 +124,11 @@ pub fn pack(entries: &[Entry], sink: &mut impl Sink) -> io::Result<()> {
     for entry in entries {
         match &entry.source {
             Source::Bytes(bytes) => {
-                packer.header(&entry.name, bytes.len() as u64)?;
+                packer.header(entry, bytes.len() as u64)?;
                 packer.put(bytes)?;
                 packer.pad(bytes.len() as u64)?;
             }
-            Source::File(path) => packer.file(&entry.name, path)?,
+            Source::File(path) => packer.file(entry, path)?,
         }
     }
     packer.put(&[0; 2 * BLOCK])?;
@@ -155,10 +164,10 @@ impl<S: Sink> Packer<'_, S> {
         if over == 0 { Ok(()) } else { self.put(&[0; BLOCK][over..]) }
     }
 
-    fn file(&mut self, name: &[u8], path: &Path) -> io::Result<()> {
+    fn file(&mut self, entry: &Entry, path: &Path) -> io::Result<()> {
         let mut file = File::open(path).map_err(|it| LocalFault::io(path, it))?;
         let size = file.metadata().map_err(|it| LocalFault::io(path, it))?.len();
-        self.header(name, size)?;
+        self.header(entry, size)?;
         let mut left = size;
         while left > 0 {
             // Straight into the piece: small files cost one read each.
@@ -178,7 +187,8 @@ impl<S: Sink> Packer<'_, S> {
         self.pad(size)
     }
 
-    fn header(&mut self, name: &[u8], size: u64) -> io::Result<()> {
+    fn header(&mut self, entry: &Entry, size: u64) -> io::Result<()> {
+        let name = entry.name.as_slice();
         let split = split_name(name);
         let needs_pax = split.is_none() || size > OCTAL_11_MAX || std::str::from_utf8(name).is_err();
         if needs_pax {
@@ -191,14 +201,15 @@ impl<S: Sink> Packer<'_, S> {
             if size > OCTAL_11_MAX {
                 record(&mut records, "size", size.to_string().as_bytes());
             }
-            let header = block((b"", b"PaxHeaders/entry"), records.len() as u64, b'x');
+            let header = block((b"", b"PaxHeaders/entry"), records.len() as u64, b'x', PLAIN);
             self.put(&header)?;
             self.put(&records)?;
             self.pad(records.len() as u64)?;
         }
         // The full name is in the pax header then; old programs see its end.
         let short = &name[name.len().saturating_sub(100)..];
-        let header = block(split.unwrap_or((b"", short)), size, b'0');
+        let mode = if entry.is_executable { PROGRAM } else { PLAIN };
+        let header = block(split.unwrap_or((b"", short)), size, b'0', mode);
         self.put(&header)
     }
 }
@@ -212,6 +223,9 @@ fn read_some(file: &mut File, into: &mut [u8]) -> io::Result<usize> {
     }
 }
 
+/// The modes of files.
+const PLAIN: &[u8; 8] = b"0000644\0";
+const PROGRAM: &[u8; 8] = b"0000755\0";
 const OCTAL_11_MAX: u64 = 0o77_777_777_777;
 
 /// Splits a name into ustar's prefix (155 bytes) and name (100 bytes), if it fits.
@@ -235,11 +249,11 @@ fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
     records.push(b'\n');
 }
 
-fn block((prefix, name): (&[u8], &[u8]), size: u64, kind: u8) -> [u8; BLOCK] {
+fn block((prefix, name): (&[u8], &[u8]), size: u64, kind: u8, mode: &[u8; 8]) -> [u8; BLOCK] {
     let mut block = [0u8; BLOCK];
     let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, name);
-    put(100, b"0000644\0");
+    put(100, mode);
     put(108, b"0000000\0");
     put(116, b"0000000\0");
     put(124, &octal(size.min(OCTAL_11_MAX)));

@@ -197,8 +197,8 @@ impl Serving {
         all
     }
 
-    /// Whether there is nothing to do for a row: it answers, is being loaded, or failed in a way that time does not
-    /// mend.
+    /// Whether there is nothing to do for a row now: it answers, is being loaded, or failed too recently to be tried
+    /// again.
     pub fn is_settled(&self, row: &EndpointRow) -> bool {
         let table = self.read();
         table.is_busy(row.id) || table.is_settled(row, Instant::now())

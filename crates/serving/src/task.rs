@@ -199,8 +199,10 @@ impl TaskSpec {
         for column in columns {
             let value = row.get(&column.name).filter(|it| !it.is_null());
             match (&column.kind, value) {
-                (ColumnKind::Number { fill }, None) => values.push(*fill),
-                (ColumnKind::Number { .. }, Some(value)) => values.push(number(&column.name, value)?),
+                (ColumnKind::Number { fill }, value) => {
+                    let known = value.map(|it| number(&column.name, it)).transpose()?.flatten();
+                    values.push(known.unwrap_or(*fill));
+                }
                 (ColumnKind::Category { values: known }, value) => {
                     let text = value.map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
                     values.extend(known.iter().map(|it| if Some(it) == text.as_ref() { 1.0 } else { 0.0 }));
@@ -234,14 +236,21 @@ impl TaskSpec {
     }
 }
 
-fn number(column: &str, value: &Value) -> Result<f32, Problem> {
+/// The number of a field as training reads it (`number` in `python/train/table.py`). `None`, which is filled, for a text
+/// that is empty, NaN or infinite, and for a number beyond what a tensor of 32-bit floats holds.
+fn number(column: &str, value: &Value) -> Result<Option<f32>, Problem> {
     let read = match value {
         Value::Number(it) => it.as_f64(),
         Value::Bool(it) => Some(f64::from(u8::from(*it))),
-        Value::String(it) => it.trim().parse().ok(),
+        Value::String(it) => match it.trim() {
+            "" => return Ok(None),
+            it if it.eq_ignore_ascii_case("true") => Some(1.0),
+            it if it.eq_ignore_ascii_case("false") => Some(0.0),
+            it => it.parse::<f64>().ok(),
+        },
         _ => None,
     };
-    read.map(|it| it as f32).ok_or_else(|| {
+    read.map(|it| (it.abs() <= f64::from(f32::MAX)).then_some(it as f32)).ok_or_else(|| {
         let value = value.to_string();
         Problem::invalid(format!("column `{}` needs a number, not {}", shown(column), shown(&value)))
     })
@@ -321,6 +330,24 @@ mod tests {
         assert!(row(r#"{"age":"old"}"#).is_err());
         let answer = task.answer(&[Tensor::f32("p", vec![1, 2], &[0.25, 0.75])]).expect("an answer");
         assert_eq!((answer.label.as_deref(), answer.top[0].1), (Some("yes"), 0.75));
+    }
+
+    #[test]
+    fn fields_are_read_as_training_reads_them() {
+        let text = r#"{"kind":"table-regression","columns":[{"name":"a","kind":"number","fill":40}],"input":"x","output":"y"}"#;
+        let task = TaskSpec::read(text).expect("a task");
+        let read = |value: &Value| {
+            let row = [("a".to_owned(), value.clone())].into_iter().collect();
+            task.row(&row).expect("a tensor").to_f64().expect("numbers")
+        };
+        let cases: Map<String, Value> =
+            serde_json::from_str(include_str!("../../../python/tests/numbers.json")).expect("cases");
+        for (field, expected) in cases {
+            let expected = expected.as_f64().unwrap_or(40.0);
+            assert_eq!(read(&field.as_str().into()), [f64::from(expected as f32)], "`{field}`");
+        }
+        let values = [Value::Bool(true), Value::Bool(false), 1e39.into(), Value::Null];
+        assert_eq!(values.each_ref().map(|it| read(it)[0]), [1.0, 0.0, 40.0, 40.0]);
     }
 
     #[test]

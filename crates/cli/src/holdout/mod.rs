@@ -119,11 +119,8 @@ async fn ask(
     while let Some(sample) = samples.recv().await {
         let input = input_of(sample.tensor)?;
         let began = Instant::now();
-        let outputs = client.infer(plan.endpoint, std::slice::from_ref(&input)).await?;
+        let output = client.infer(plan.endpoint, std::slice::from_ref(&input), task.output()).await?;
         let took = began.elapsed();
-        let output = outputs.into_iter().find(|it| it.name == task.output()).ok_or_else(|| {
-            Problem::unavailable(format!("endpoint `{}` answers without `{}`", plan.endpoint, task.output()))
-        })?;
         score.add(took, &output.data, sample.truth, task.labels())?;
         score.example.get_or_insert((sample.name, sample.row));
         on_item(score.calls());

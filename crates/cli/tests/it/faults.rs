@@ -76,6 +76,21 @@ fn job_files_are_checked_before_anything_runs() {
     assert_eq!(server.json(&["jobs", "list"])["total"].as_u64().unwrap_or(0), 0);
 }
 
+#[test]
+fn a_program_in_the_code_can_be_started() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, script) = (folder.path().join("job.toml"), folder.path().join("src/run.sh"));
+    fs::create_dir(folder.path().join("src")).expect("a folder");
+    fs::write(&script, "#!/bin/sh\necho it ran\n").expect("a file");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("a program");
+    fs::write(&file, "command = [\"sh\", \"-c\", \"./run.sh\"]\ncode = \"src\"\n").expect("a file");
+    let output = server.cli(&["jobs", "submit", "-f", path_text(&file), "--wait"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("it ran"), "{}", text(&output.stderr));
+}
+
 pub(crate) fn submit(server: &Server, spec: &Value) -> String {
     let body = json!({"spec": spec}).to_string();
     let reply = server.call("POST", "/api/v1/projects/default/jobs", Some(&server.token()), body.as_bytes());

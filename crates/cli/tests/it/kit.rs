@@ -13,7 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 /// The program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_kaogong");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kaogong");
 /// How long a condition may take to become true.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -36,7 +36,7 @@ impl Server {
     pub(crate) fn start_with(extra: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
         let extra: Vec<String> = extra.iter().map(|it| (*it).to_owned()).collect();
-        let (child, address) = launch(Command::new(PROGRAM), folder.path(), folder.path(), 0, &extra);
+        let (child, address) = launch(program(), folder.path(), folder.path(), 0, &extra);
         let port = address.rsplit_once(':').and_then(|it| it.1.parse().ok()).expect("a port");
         Self { folder, address, port, child, extra }
     }
@@ -48,7 +48,7 @@ impl Server {
         let disk = folder.path().join("disk");
         std::fs::create_dir(&disk).expect("a mount point");
         let script = format!("mount -t tmpfs -o size={mib}m none \"$0\" && exec \"$@\"");
-        let mut command = Command::new("unshare");
+        let mut command = without_settings("unshare");
         if !rustix::process::geteuid().is_root() {
             command.arg("--map-root-user");
         }
@@ -65,8 +65,7 @@ impl Server {
 
     /// Starts the server again on the same folder and port.
     pub(crate) fn restart(&mut self) {
-        let (child, address) =
-            launch(Command::new(PROGRAM), self.folder.path(), self.folder.path(), self.port, &self.extra);
+        let (child, address) = launch(program(), self.folder.path(), self.folder.path(), self.port, &self.extra);
         self.child = child;
         self.address = address;
     }
@@ -193,16 +192,22 @@ fn launch(mut command: Command, home: &Path, data: &Path, port: u16, extra: &[St
     (child, ready["address"].as_str().expect("an address").to_owned())
 }
 
+/// The program under test, which knows nothing of the server, token or store that the caller's shell points at.
+pub(crate) fn program() -> Command {
+    without_settings(PROGRAM)
+}
+
+fn without_settings(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os().filter(|it| it.0.to_string_lossy().starts_with("KAOGONG_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs the command line with a home folder.
 pub(crate) fn cli(home: &Path, arguments: &[&str]) -> Output {
-    Command::new(PROGRAM)
-        .args(arguments)
-        .env("KAOGONG_HOME", home)
-        .env_remove("KAOGONG_URL")
-        .env_remove("KAOGONG_TOKEN")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program runs")
+    program().args(arguments).env("KAOGONG_HOME", home).stdin(Stdio::null()).output().expect("the program runs")
 }
 
 /// Bytes as text.
@@ -240,8 +245,8 @@ pub(crate) fn http(
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str("\r\n");
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(body)?;
+    // In one piece: a refusal that leaves the body unread would reset the connection, and the answer be lost with it.
+    stream.write_all(&[head.as_bytes(), body].concat())?;
     let mut answer = vec![];
     stream.read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap_or(answer.len());

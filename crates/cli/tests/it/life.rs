@@ -1,7 +1,6 @@
 //! Starting, stopping, signing in, and what scripts rely on.
 
-use crate::kit::{PROGRAM, Server, cli, text};
-use std::process::Command;
+use crate::kit::{Server, cli, program, text};
 
 #[test]
 fn a_first_start_makes_the_next_command_just_work() {
@@ -35,7 +34,7 @@ fn a_first_start_makes_the_next_command_just_work() {
 #[test]
 fn a_second_server_on_the_same_folder_is_refused() {
     let server = Server::start();
-    let second = Command::new(PROGRAM)
+    let second = program()
         .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(server.folder.path())
         .env("KAOGONG_HOME", server.folder.path())
@@ -68,7 +67,7 @@ fn a_taken_port_and_wrong_settings_are_named() {
 fn exit_codes_tell_scripts_what_happened() {
     let home = tempfile::tempdir().expect("a folder");
     let run = |arguments: &[&str]| {
-        let output = Command::new(PROGRAM)
+        let output = program()
             .args(arguments)
             .env("KAOGONG_HOME", home.path())
             .env("KAOGONG_PATIENCE_S", "0")

@@ -1,12 +1,12 @@
 //! The main job, from a folder to answers, also while the server is killed again and again.
 
-use crate::kit::{PROGRAM, Server, http, pictures, text};
+use crate::kit::{Server, http, pictures, program, text};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -96,7 +96,7 @@ fn chance(seed: &mut u64) -> u64 {
 
 /// Starts the main job in a process of its own.
 fn quickstart(server: &Server, source: &Path, name: &str) -> Child {
-    Command::new(PROGRAM)
+    program()
         .args(["quickstart", source.to_str().expect("a path"), "--name", name, "--output", "json"])
         .env("KAOGONG_HOME", server.folder.path())
         .stdin(Stdio::null())

@@ -6,7 +6,7 @@ use kaogong_api::{
     datasets::ImportQuery,
     jobs::LogQuery,
 };
-use kaogong_client::{BodySource, Client, LogEvent, Patience, Settings, is_unreachable, tar_out};
+use kaogong_client::{BodySource, Client, InferInput, LogEvent, Patience, Settings, is_unreachable, tar_out};
 use kaogong_domain::{ErrorKind, Secret};
 use std::{
     net::TcpListener,
@@ -69,6 +69,36 @@ async fn a_refusal_is_final_and_told_as_it_is() {
     let requests = script.requests();
     let body = serde_json::to_string(&RoleChange { role: "owner".into() }).expect("JSON");
     assert!(requests[0].starts_with("PUT ") && requests[0].ends_with(&body));
+}
+
+#[tokio::test]
+async fn a_redirect_is_no_success_and_is_not_followed() {
+    for (status, place, shown) in [
+        (302, "https://mei:s3cret@login.example/start?state=s3cret#s3cret", "https://login.example/start"),
+        (308, "/elsewhere/", "/elsewhere/"),
+        (304, "http://[", "another place"),
+    ] {
+        let script = Script::play(vec![Act::Redirect(status, place)]);
+        let problem = client(&script).set_member("mei", "owner").await.expect_err("no success");
+        assert_eq!(problem.kind, ErrorKind::Invalid);
+        assert!(problem.text.contains(&status.to_string()) && problem.text.ends_with(shown), "{}", problem.text);
+        assert!(!problem.text.contains("s3cret"), "{}", problem.text);
+        assert_eq!(script.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn one_output_is_asked_for_by_its_name() {
+    let answer = r#"{"outputs":[{"name":"p","datatype":"FP32","shape":[1],"data":[0.5]}]}"#;
+    let script = Script::play(vec![Act::Answer(200, answer)]);
+    let input = InferInput { name: "x".into(), datatype: "FP32", shape: vec![1], data: vec![1.0] };
+    let output = client(&script).infer("digits", &[input], "p").await.expect("an answer");
+    assert_eq!((output.name.as_str(), output.data), ("p", vec![0.5]));
+    let request = script.requests().remove(0);
+    assert!(request.ends_with(r#""outputs":[{"name":"p"}]}"#), "{request}");
+    let script = Script::play(vec![Act::Answer(200, r#"{"outputs":[]}"#)]);
+    let problem = client(&script).infer("digits", &[], "p").await.expect_err("no output");
+    assert!(problem.text.contains("without `p`"), "{}", problem.text);
 }
 
 #[tokio::test]

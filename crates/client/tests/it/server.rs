@@ -12,6 +12,8 @@ use std::{
 pub(crate) enum Act {
     /// Answer with status and body.
     Answer(u16, &'static str),
+    /// Answer with a status and the place to go to.
+    Redirect(u16, &'static str),
     /// Answer with a stream that breaks off after these bytes.
     Cut(&'static str),
     /// Read the head and close.
@@ -69,6 +71,11 @@ fn serve(mut stream: TcpStream, act: &Act) -> String {
         Act::Answer(status, body) => {
             let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             let _ = stream.write_all((head + body).as_bytes());
+        }
+        Act::Redirect(status, place) => {
+            let head =
+                format!("HTTP/1.1 {status} X\r\nlocation: {place}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
         }
         Act::Cut(body) => {
             let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n";

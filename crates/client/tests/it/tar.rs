@@ -83,6 +83,23 @@ fn the_systems_tar_reads_what_is_packed() {
 }
 
 #[test]
+fn programs_stay_programs() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a folder");
+    let archive = dir.path().join("a.tar");
+    let long = format!("{}/run.sh", "d".repeat(160));
+    let entries = [
+        Entry::bytes("run.sh", "true").executable(),
+        Entry::bytes(&long, "true").executable(),
+        Entry::bytes("data", "true"),
+    ];
+    fs::write(&archive, packed(&entries)).expect("written");
+    tar(&["-xf"], dir.path(), &archive);
+    let may_run = |name: &str| fs::metadata(dir.path().join(name)).expect(name).permissions().mode() & 0o100 != 0;
+    assert_eq!(["run.sh", &long, "data"].map(may_run), [true, true, false]);
+}
+
+#[test]
 fn what_the_systems_tar_packs_is_unpacked() {
     for format in ["--format=gnu", "--format=pax", "--format=ustar"] {
         let dir = tempfile::tempdir().expect("a folder");

@@ -16,7 +16,7 @@ use std::{
 /// Verdicts remembered at most.
 const VERDICTS_MAX: usize = 1024;
 /// A refusal is asked for again after this: a machine that was busy or short of memory may be so no longer.
-const REFUSAL_AGE_MAX: Duration = Duration::from_secs(600);
+pub(super) const REFUSAL_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// The verdict of a probe, to be waited for.
 pub type Verdict<'a> = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'a>>;

@@ -1,6 +1,7 @@
 //! Which endpoints are in memory, under one lock: what is wanted, what answers, what failed and what is gone change
 //! together, so that a load that ends late meets what happened meanwhile.
 
+use super::probe::REFUSAL_AGE_MAX;
 use kaogong_domain::{
     ErrorKind, Problem,
     ids::{EndpointId, ProjectId},
@@ -13,15 +14,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A failure that may pass is tried again after this.
+/// A failure that may pass is tried again after this at first, any other when the verdict about its model is forgotten:
+/// a machine that was busy or short of memory refuses what it serves later.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
+/// A model that never loads is tried no more often than this in the end.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Deleted endpoints remembered at most; a load that began before so many deletions has ended.
 const GONE_MAX: usize = 4096;
 
 /// What is seen of an endpoint.
 enum Seen {
     Live,
-    Failed { kind: ErrorKind, text: String, when: Instant },
+    /// `times` in a row, all of one kind.
+    Failed {
+        kind: ErrorKind,
+        text: String,
+        when: Instant,
+        times: u32,
+    },
 }
 
 struct Entry {
@@ -129,7 +139,12 @@ impl<L> Table<L> {
         if let Standing::Done(_) = self.standing(row, u64::MAX) {
             return;
         }
-        let seen = Seen::Failed { kind: problem.kind, text: problem.text.clone(), when: Instant::now() };
+        let before = self.entries.get(&row.id).filter(|it| it.generation == row.generation);
+        let times = match before.map(|it| &it.seen) {
+            Some(Seen::Failed { kind, times, .. }) if *kind == problem.kind => times.saturating_add(1),
+            _ => 1,
+        };
+        let seen = Seen::Failed { kind: problem.kind, text: problem.text.clone(), when: Instant::now(), times };
         let at = self.mark();
         self.entries.insert(row.id, Entry { generation: row.generation, at, seen });
     }
@@ -179,16 +194,14 @@ impl<L> Table<L> {
         self.names.iter().filter(|it| it.0.0 == project).map(|it| it.1.live.clone()).collect()
     }
 
-    /// Whether there is nothing to do for a row: it answers, or has failed in a way that time does not mend.
+    /// Whether there is nothing to do for a row now: it answers, or has failed too recently to be tried again.
     pub(super) fn is_settled(&self, row: &EndpointRow, now: Instant) -> bool {
         self.entries.get(&row.id).is_some_and(|it| {
-            let may_pass = match &it.seen {
+            let is_due = match &it.seen {
                 Seen::Live => false,
-                Seen::Failed { kind, when, .. } => {
-                    *kind == ErrorKind::Unavailable && now.saturating_duration_since(*when) >= RETRY_AFTER
-                }
+                Seen::Failed { kind, when, times, .. } => now.saturating_duration_since(*when) >= pause(*kind, *times),
             };
-            it.generation >= row.generation && !may_pass
+            it.generation >= row.generation && !is_due
         })
     }
 
@@ -199,6 +212,16 @@ impl<L> Table<L> {
             Seen::Live => None,
         }
     }
+}
+
+/// How long a failure is left alone: twice as long each time, so that a model that crashes or loops for ever, or needs
+/// more memory than there is, does not keep the machine busy.
+fn pause(kind: ErrorKind, times: u32) -> Duration {
+    let (first, longest) = match kind {
+        ErrorKind::Unavailable => (RETRY_AFTER, REFUSAL_AGE_MAX),
+        _ => (REFUSAL_AGE_MAX, RETRY_AFTER_MAX),
+    };
+    first.saturating_mul(2u32.saturating_pow(times.saturating_sub(1))).min(longest)
 }
 
 fn gone(row: &EndpointRow) -> Problem {
@@ -313,14 +336,31 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_tried_again_and_not_at_once() {
+    fn a_failure_is_tried_again_and_not_at_once() {
         let mut table = Table::<&str>::default();
         table.put_failed(&row(1, 1), &Problem::unavailable("the disk is full"));
-        table.put_failed(&row(2, 1), &Problem::invalid("not a model"));
-        let (now, later) = (Instant::now(), Instant::now() + RETRY_AFTER);
-        assert_eq!([1, 2].map(|it| table.is_settled(&row(it, 1), now)), [true, true]);
-        assert_eq!([1, 2].map(|it| table.is_settled(&row(it, 1), later)), [false, true]);
-        assert!(!table.is_settled(&row(2, 2), now), "a change is new");
+        table.put_failed(&row(2, 1), &Problem::invalid("it took too long"));
+        let settled_after = |wait| [1, 2].map(|it| table.is_settled(&row(it, 1), Instant::now() + wait));
+        assert_eq!(settled_after(Duration::ZERO), [true, true]);
+        assert_eq!(settled_after(RETRY_AFTER), [false, true]);
+        assert_eq!(settled_after(REFUSAL_AGE_MAX), [false, false]);
+        assert!(!table.is_settled(&row(2, 2), Instant::now()), "a change is new");
+    }
+
+    #[test]
+    fn what_fails_again_and_again_is_tried_ever_more_rarely() {
+        let mut table = Table::<&str>::default();
+        for minutes in [10, 20, 40, 60, 60] {
+            table.put_failed(&row(1, 1), &Problem::invalid("it took too long"));
+            let (almost, due) = (Duration::from_secs(60 * minutes - 30), Duration::from_secs(60 * minutes));
+            assert!(table.is_settled(&row(1, 1), Instant::now() + almost), "{minutes} minutes");
+            assert!(!table.is_settled(&row(1, 1), Instant::now() + due), "{minutes} minutes");
+        }
+        table.put_failed(&row(1, 1), &Problem::unavailable("short of memory"));
+        assert!(!table.is_settled(&row(1, 1), Instant::now() + RETRY_AFTER), "another failure begins anew");
+        table.put_failed(&row(1, 2), &Problem::invalid("it took too long"));
+        assert!(!table.is_settled(&row(1, 2), Instant::now() + REFUSAL_AGE_MAX), "a change begins anew");
+        assert_eq!(pause(ErrorKind::Unavailable, u32::MAX), REFUSAL_AGE_MAX);
     }
 
     #[test]

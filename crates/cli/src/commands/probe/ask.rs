@@ -17,6 +17,8 @@ use tokio::{
 
 /// Models tried side by side: each may take the memory of a whole model.
 const AT_ONCE: usize = 2;
+/// The signal by which the system ends a process where memory is short.
+const KILLED: i32 = 9;
 /// What is kept of a process's output, from its end.
 const OUTPUT_BYTES_MAX: usize = 16 << 10;
 /// Variables that a process for trying models keeps; the others hold what it need not know.
@@ -66,7 +68,7 @@ impl ModelProbe for ProcessProbe {
 /// The version of an ONNX Runtime library, which is opened in a process of its own: what is broken ends that one.
 ///
 /// # Errors
-/// `Invalid` with what happened.
+/// `Invalid` with what happened, or `Unavailable` when it could not be tried.
 pub async fn library_version(program: &Path, library: &Path) -> Result<String, Problem> {
     let ended = run(command(program).arg("probe-onnxruntime").arg("--").arg(library), LIBRARY_TIME_MAX).await?;
     let who = format!("the ONNX Runtime library `{}`", library.display());
@@ -109,7 +111,13 @@ impl Ended {
         let text = match self {
             Self::Said(told) => return told.into_result(),
             Self::Late => format!("{who} took longer than {} seconds while it {did}", about.time.as_secs()),
-            Self::Died { status, last_words } if ran_out_of_memory(status, &last_words) => {
+            // We do not end it so, and the system does where memory is short: nothing was found out about the model,
+            // which may be as good as ever once others have given memory back.
+            Self::Died { status, .. } if status.signal() == Some(KILLED) => {
+                return Err(Problem::unavailable(format!("{who} was killed while it {did}: memory is short"))
+                    .hint("free memory, or wait until other work has ended, and try again"));
+            }
+            Self::Died { last_words, .. } if ran_out_of_memory(&last_words) => {
                 let allowed = about.space_bytes as f64 / f64::from(1 << 30);
                 format!("{who} ran out of memory while it {did}; it may take {allowed:.1} GiB")
             }
@@ -122,11 +130,10 @@ impl Ended {
     }
 }
 
-/// A process that the system killed was not ended by us, so the system was short of memory.
-fn ran_out_of_memory(status: ExitStatus, last_words: &str) -> bool {
-    const KILLED: i32 = 9;
+/// Whether a process met its own bound.
+fn ran_out_of_memory(last_words: &str) -> bool {
     let words = last_words.to_lowercase();
-    status.signal() == Some(KILLED) || MEMORY_WORDS.iter().any(|it| words.contains(it))
+    MEMORY_WORDS.iter().any(|it| words.contains(it))
 }
 
 /// Runs a probe to its end. Its verdict counts also when it dies after it.
@@ -163,6 +170,7 @@ async fn tail(from: Option<impl AsyncRead + Unpin>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kaogong_domain::ErrorKind;
 
     const ABOUT: Words<'static> = Words {
         who: "tract",
@@ -172,9 +180,13 @@ mod tests {
         time: Duration::from_secs(120),
     };
 
-    async fn words_for(script: &str) -> String {
+    async fn told_by(script: &str) -> Result<Option<String>, Problem> {
         let ended = run(Command::new("sh").arg("-c").arg(script), Duration::from_secs(20)).await.expect("it runs");
-        match ended.told(&ABOUT) {
+        ended.told(&ABOUT)
+    }
+
+    async fn words_for(script: &str) -> String {
+        match told_by(script).await {
             Ok(version) => version.unwrap_or_default(),
             Err(problem) => problem.text,
         }
@@ -190,11 +202,17 @@ mod tests {
         assert!(
             words_for("kill -SEGV $$").await.contains("crashed while it loaded the model and ran it once (signal 11)")
         );
-        for death in ["kill -KILL $$", "echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$"] {
-            assert!(words_for(death).await.contains("ran out of memory"), "{death}");
-            assert!(words_for(death).await.contains("5.0 GiB"), "{death}");
-        }
+        let bounded = told_by("echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$").await.expect_err("dead");
+        assert_eq!(bounded.kind, ErrorKind::Invalid);
+        assert!(bounded.text.contains("ran out of memory") && bounded.text.contains("5.0 GiB"), "{bounded}");
         assert!(words_for("exit 7").await.contains("exit code 7"));
+    }
+
+    #[tokio::test]
+    async fn one_that_the_system_kills_says_nothing_about_the_model() {
+        let problem = told_by("echo 'memory allocation of 8 bytes failed' >&2; kill -KILL $$").await.expect_err("dead");
+        assert_eq!(problem.kind, ErrorKind::Unavailable);
+        assert_eq!(problem.text, "tract was killed while it loaded the model and ran it once: memory is short");
     }
 
     #[tokio::test]
@@ -202,6 +220,7 @@ mod tests {
         let mut command = Command::new("sleep");
         let ended = run(command.arg("600"), Duration::from_millis(50)).await.expect("it runs");
         let problem = ended.told(&ABOUT).expect_err("late");
+        assert_eq!(problem.kind, ErrorKind::Invalid, "a model that loops is refused");
         assert_eq!(problem.text, "tract took longer than 120 seconds while it loaded the model and ran it once");
     }
 
@@ -215,6 +234,6 @@ mod tests {
     async fn a_program_that_is_not_there_says_nothing_about_the_model() {
         let probe = ProcessProbe::new("/nonexistent/kaogong".into(), None);
         let problem = probe.probe(EngineName::Tract, Path::new("/nonexistent/model")).await.expect_err("no program");
-        assert_eq!(problem.kind, kaogong_domain::ErrorKind::Unavailable);
+        assert_eq!(problem.kind, ErrorKind::Unavailable);
     }
 }
