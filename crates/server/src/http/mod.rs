@@ -14,6 +14,7 @@ pub mod models;
 pub mod openapi;
 pub mod outer;
 pub mod room;
+pub mod packed;
 pub mod runs;
 pub mod spool;
 pub mod system;
