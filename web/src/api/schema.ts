@@ -290,7 +290,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Changes in a project, newest first. */
+        /** Changes in a project, newest first; addresses and changes of access only for those who manage it. */
         get: operations["event_list"];
         put?: never;
         post?: never;
