@@ -26,6 +26,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Files and connections that the server asks to have open at once.
+const OPEN_FILES: u64 = 65_536;
 /// How often recorded metrics are folded together.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -154,6 +156,7 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let mut loops = loops::start(&app);
     app.set_ready();
     announce(&url)?;
+    raise_file_limit();
     let stop = stop_signal()?;
     let serving = app.clone();
     listen::listen(listener, router, async move {
@@ -211,6 +214,20 @@ fn take_folder(folder: &Path) -> Result<File, Problem> {
     let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(cannot)?;
     match lock.try_lock() {
         Ok(()) => {}
+/// Raises the number of open files as far as this process may: the usual 1024 are fewer than the connections that the
+/// server takes.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.map_or(OPEN_FILES, |it| it.min(OPEN_FILES));
+    if now.current.is_none_or(|it| it >= wanted) {
+        return;
+    }
+    if let Err(it) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum }) {
+        tracing::warn!("the number of open files stays at {}: {it}", now.current.unwrap_or_default());
+    }
+}
+
         Err(fs::TryLockError::WouldBlock) => {
             let text = format!("another server already runs on the data folder {}", folder.display());
             return Err(Problem::conflict(text).hint("stop it, or choose another folder with --data-dir"));
@@ -344,4 +361,19 @@ fn profile_of(folder: &Path) -> PathBuf {
 /// Now, for tokens.
 fn now() -> kaogong_domain::Timestamp {
     clock()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn a_low_limit_of_open_files_is_raised() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).expect("a lower limit");
+        raise_file_limit();
+        let wanted = maximum.map_or(OPEN_FILES, |it| it.min(OPEN_FILES));
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(wanted));
+    }
 }
