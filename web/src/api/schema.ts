@@ -724,7 +724,7 @@ export interface paths {
         put?: never;
         /** Sign in with a password; sets the session cookie. */
         post: operations["session_create"];
-        /** Sign out. */
+        /** Sign out; takes the session cookie away, whether or not it is still good. */
         delete: operations["session_delete"];
         options?: never;
         head?: never;

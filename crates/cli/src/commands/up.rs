@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
     fs::{self, File},
     io::{IsTerminal, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -46,6 +46,9 @@ pub struct UpArgs {
     /// Let programs on this machine in without a token, as the administrator.
     #[arg(long)]
     pub trust_loopback: bool,
+    /// A reverse proxy whose word about a client's address is taken; may be repeated [default: none].
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "KAOGONG_TRUSTED_PROXY")]
+    pub trusted_proxy: Vec<String>,
     /// The ONNX Runtime library [default: looked for beside the program and in Python's packages].
     #[arg(long, value_name = "FILE", env = "KAOGONG_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
@@ -69,6 +72,7 @@ struct Settings {
     listen: SocketAddr,
     store: StoreUrl,
     trust_loopback: bool,
+    trusted_proxies: Vec<IpAddr>,
     job_cpus: f64,
     job_memory_bytes: u64,
     compute_threads: usize,
@@ -91,6 +95,13 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     }
     if args.trust_loopback && listen.as_ref().is_ok_and(|it| !it.ip().is_loopback()) {
         wrong.push("--trust-loopback needs a loopback address to listen on".to_owned());
+    }
+    let mut trusted_proxies = vec![];
+    for text in &args.trusted_proxy {
+        match text.parse::<IpAddr>() {
+            Ok(it) => trusted_proxies.push(it),
+            Err(_) => wrong.push(format!("--trusted-proxy `{text}` is not an address, such as 127.0.0.1")),
+        }
     }
     let job_cpus = args.job_cpus.unwrap_or(cores as f64);
     if !job_cpus.is_finite() || job_cpus <= 0.0 || job_cpus > 4096.0 {
@@ -125,6 +136,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 listen,
                 store,
                 trust_loopback,
+                trusted_proxies,
                 job_cpus,
                 job_memory_bytes,
                 compute_threads,
@@ -144,6 +156,7 @@ fn cannot_use(folder: &Path, cause: &std::io::Error) -> Problem {
 pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     start_logging();
     let settings = check(&args)?;
+    raise_file_limit();
     let lock = take_folder(&settings.data_dir)?;
     let listener = open_port(settings.listen).await?;
     let address = listener.local_addr().map_err(|it| Problem::bug("the port has no address", it))?;
@@ -156,7 +169,6 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let mut loops = loops::start(&app);
     app.set_ready();
     announce(&url)?;
-    raise_file_limit();
     let stop = stop_signal()?;
     let serving = app.clone();
     listen::listen(listener, router, async move {
@@ -202,18 +214,6 @@ fn start_logging() {
     };
 }
 
-/// Makes the data folder and takes it for this process alone.
-fn take_folder(folder: &Path) -> Result<File, Problem> {
-    let cannot = |it: std::io::Error| cannot_use(folder, &it);
-    if !folder.is_dir() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
-    }
-    for part in ["tmp", "blobs", "tables", "jobs", "environments"] {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part)).map_err(cannot)?;
-    }
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(cannot)?;
-    match lock.try_lock() {
-        Ok(()) => {}
 /// Raises the number of open files as far as this process may: the usual 1024 are fewer than the connections that the
 /// server takes.
 fn raise_file_limit() {
@@ -228,6 +228,18 @@ fn raise_file_limit() {
     }
 }
 
+/// Makes the data folder and takes it for this process alone.
+fn take_folder(folder: &Path) -> Result<File, Problem> {
+    let cannot = |it: std::io::Error| cannot_use(folder, &it);
+    if !folder.is_dir() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
+    }
+    for part in ["tmp", "blobs", "tables", "jobs", "environments"] {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join(part)).map_err(cannot)?;
+    }
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(cannot)?;
+    match lock.try_lock() {
+        Ok(()) => {}
         Err(fs::TryLockError::WouldBlock) => {
             let text = format!("another server already runs on the data folder {}", folder.display());
             return Err(Problem::conflict(text).hint("stop it, or choose another folder with --data-dir"));
@@ -289,6 +301,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         machine_bytes: settings.machine_bytes,
         limits,
         trust_loopback: settings.trust_loopback,
+        trusted_proxies: settings.trusted_proxies.clone(),
         compute_threads: settings.compute_threads,
         metrics: Arc::new(move || recorder.render()),
     }))

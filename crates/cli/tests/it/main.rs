@@ -5,3 +5,4 @@ mod faults;
 mod kit;
 mod life;
 mod main_loop;
+mod strangers;
