@@ -1,8 +1,8 @@
 //! The server's parts in one place, handed to every handler and loop.
 
 use crate::{
-    access::{layer::is_same_origin, routes::RuleBook, standings::Standings},
-    http::room::Room as BodyRoom,
+    access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
+    http::{forwarded::is_forwarded, room::Room as BodyRoom, spool::Places},
     serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
@@ -17,7 +17,7 @@ use kaogong_serving::Engine;
 use kaogong_store::Store;
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
@@ -31,6 +31,8 @@ use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broa
 const REMEMBERED_MAX: usize = 10_000;
 /// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
 const BODY_BYTES_MAX: u64 = 2 << 30;
+/// What strangers' bodies may take of that amount, besides it: callers who may do something lose nothing to them.
+const STRANGERS_PART: u64 = 8;
 /// Notes of new values kept for streams that are busy.
 const METRICS_NEWS_MAX: usize = 1024;
 /// Thumbnails made at once.
@@ -60,6 +62,8 @@ pub struct Parts {
     pub limits: String,
     /// Whether clients on this machine need no credential.
     pub trust_loopback: bool,
+    /// Proxies whose word about a client's address is taken.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Compute threads of each model.
     pub compute_threads: usize,
     /// Renders the metrics in Prometheus text.
@@ -80,6 +84,8 @@ pub struct App {
     pub serving: Arc<Serving>,
     parts: Rest,
     room: BodyRoom,
+    strangers_room: BodyRoom,
+    upload_places: Places,
     rules: OnceLock<RuleBook>,
     address: OnceLock<SocketAddr>,
     standings: Standings,
@@ -99,6 +105,7 @@ struct Rest {
     machine: Room,
     limits: String,
     trust_loopback: bool,
+    trusted_proxies: Vec<IpAddr>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -115,6 +122,8 @@ pub fn clock() -> Timestamp {
 impl App {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
+        let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
         let serving = Serving::new(parts.engines, parts.compute_threads, parts.blobs.clone(), parts.probe);
         Arc::new(Self {
             store: parts.store,
@@ -127,9 +136,12 @@ impl App {
                 machine: parts.machine,
                 limits: parts.limits,
                 trust_loopback: parts.trust_loopback,
+                trusted_proxies: parts.trusted_proxies,
                 metrics: parts.metrics,
             },
-            room: BodyRoom::new(usize::try_from((parts.machine_bytes / 4).min(BODY_BYTES_MAX)).unwrap_or(usize::MAX)),
+            room: room(body_bytes),
+            strangers_room: room(body_bytes / STRANGERS_PART),
+            upload_places: Places::default(),
             rules: OnceLock::new(),
             address: OnceLock::new(),
             standings: Standings::default(),
@@ -155,9 +167,22 @@ impl App {
         self.started_at
     }
 
-    /// The memory for bodies on their way in.
-    pub fn room(&self) -> &BodyRoom {
-        &self.room
+    /// The memory for bodies on their way in to a route with that rule.
+    pub fn room_of(&self, rule: Rule) -> &BodyRoom {
+        match rule {
+            Rule::Public => &self.strangers_room,
+            _ => &self.room,
+        }
+    }
+
+    /// Places for uploads that are written to disk while they arrive.
+    pub fn upload_places(&self) -> &Places {
+        &self.upload_places
+    }
+
+    /// Proxies whose word about a client's address is taken.
+    pub fn trusted_proxies(&self) -> &[IpAddr] {
+        &self.parts.trusted_proxies
     }
 
     /// The rules of all routes. Before the router is built there are none, and everything is refused.
@@ -191,9 +216,11 @@ impl App {
     }
 
     /// Whether a call without a credential comes from somebody at this machine, and the server was told that this
-    /// is enough. A browser that another site drives names that site's host or origin, and is not trusted.
+    /// is enough. A browser that another site drives names that site's host or origin, and is not trusted; nor is
+    /// what a proxy at this machine passes on.
     pub fn trusts(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-        if !self.parts.trust_loopback || !peer.is_some_and(|it| it.ip().is_loopback()) {
+        let is_local = peer.is_some_and(|it| it.ip().is_loopback()) && !is_forwarded(headers);
+        if !self.parts.trust_loopback || !is_local {
             return false;
         }
         let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();

@@ -1,11 +1,14 @@
 //! The port: HTTP/1.1 and HTTP/2 (so REST and gRPC) on one listener, bounded, with a graceful drain.
 
+mod preface;
+
 use axum::{Router, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use preface::Preface;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -86,5 +89,6 @@ fn open(
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
     });
+    let stream = Preface::new(stream, HEAD_TIME_MAX);
     builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned()
 }

@@ -1,15 +1,26 @@
 //! The console: static files compiled into the program, and the page for every address of the console.
 
+use crate::http::packed::{Packed, is_known, tag_of};
 use axum::{
+    body::Bytes,
     extract::Path,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+use tokio::sync::OnceCell;
 
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
 struct Files;
+
+/// Assets that somebody has asked for, compressed: as many as there are files, since only those get in.
+static ASSETS: LazyLock<Mutex<HashMap<String, Arc<OnceCell<Packed>>>>> = LazyLock::new(Mutex::default);
 
 /// Whether the program was built with its console.
 pub fn is_built_in() -> bool {
@@ -18,9 +29,21 @@ pub fn is_built_in() -> bool {
 
 /// `GET /assets/{file}`: the file's name holds its hash, so it never changes.
 pub async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
-    match Files::get(&format!("assets/{file}")) {
-        Some(found) => send(&file, found, "public, max-age=31536000, immutable", &headers),
-        None => StatusCode::NOT_FOUND.into_response(),
+    let Some(found) = Files::get(&format!("assets/{file}")) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let kept = {
+        let mut assets = ASSETS.lock().unwrap_or_else(PoisonError::into_inner);
+        assets.entry(file.clone()).or_default().clone()
+    };
+    let packed = kept.get_or_init(|| Packed::of(bytes_of(found))).await;
+    labelled(packed.answer(&headers), &file, "public, max-age=31536000, immutable")
+}
+
+fn bytes_of(file: EmbeddedFile) -> Bytes {
+    match file.data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
     }
 }
 
@@ -43,16 +66,19 @@ pub async fn icon(headers: HeaderMap) -> Response {
 }
 
 fn send(name: &str, file: EmbeddedFile, caching: &'static str, headers: &HeaderMap) -> Response {
-    let tag = format!("\"{}\"", blake3::hash(&file.data).to_hex().as_str().split_at(32).0);
-    let is_known = headers.get(header::IF_NONE_MATCH).is_some_and(|it| it.as_bytes() == tag.as_bytes());
-    let mut response =
-        if is_known { StatusCode::NOT_MODIFIED.into_response() } else { file.data.into_owned().into_response() };
+    let tag = tag_of(&file.data);
+    let mut response = match is_known(headers, &tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => bytes_of(file).into_response(),
+    };
+    response.headers_mut().insert(header::ETAG, tag);
+    labelled(response, name, caching)
+}
+
+fn labelled(mut response: Response, name: &str, caching: &'static str) -> Response {
     let out = response.headers_mut();
     out.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type(name)));
     out.insert(header::CACHE_CONTROL, HeaderValue::from_static(caching));
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
-        out.insert(header::ETAG, tag);
-    }
     response
 }
 

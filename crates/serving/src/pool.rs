@@ -107,6 +107,29 @@ impl Claim {
     }
 }
 
+/// A caller's place in the queue. Who gives up takes the call out with all that it holds: tensors that nobody waits
+/// for would fill the memory until their turn came.
+struct Place<'a> {
+    shared: &'a Shared,
+    claim: &'a Arc<Claim>,
+    /// There is an answer, so the call is not in the queue.
+    is_over: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut queue = locked(&self.shared.queue);
+        let at = queue.calls.iter().position(|it| Arc::ptr_eq(&it.claim, self.claim));
+        let call = at.and_then(|it| queue.calls.remove(it));
+        drop(queue);
+        // After the lock: it may be large.
+        drop(call);
+    }
+}
+
 #[derive(Default)]
 struct Queue {
     calls: VecDeque<Call>,
@@ -236,10 +259,6 @@ impl Pool {
                 return Err(Problem::unavailable("the model is being taken down").hint("try again"));
             }
             if queue.calls.len() >= QUEUE_MAX {
-                // Callers that went away hold no place.
-                queue.calls.retain(|it| !it.reply.is_closed());
-            }
-            if queue.calls.len() >= QUEUE_MAX {
                 return Err(Problem::new(ErrorKind::TooMany, format!("{QUEUE_MAX} calls wait for this model already"))
                     .hint("send fewer at once, or try again in a moment"));
             }
@@ -247,12 +266,14 @@ impl Pool {
             queue.calls.push_back(Call { inputs, since, deadline, rows, claim: claim.clone(), reply });
         }
         self.shared.bell.notify_one();
+        let mut place = Place { shared: &self.shared, claim: &claim, is_over: false };
         let mut answer = answer;
         let waited = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(answer) => answer,
             Err(_) if claim.take() => return Err(late()),
             Err(_) => answer.await,
         };
+        place.is_over = true;
         waited.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
     }
 }

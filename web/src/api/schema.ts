@@ -290,7 +290,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Changes in a project, newest first. */
+        /** Changes in a project, newest first; addresses and changes of access only for those who manage it. */
         get: operations["event_list"];
         put?: never;
         post?: never;
@@ -724,7 +724,7 @@ export interface paths {
         put?: never;
         /** Sign in with a password; sets the session cookie. */
         post: operations["session_create"];
-        /** Sign out. */
+        /** Sign out; takes the session cookie away, whether or not it is still good. */
         delete: operations["session_delete"];
         options?: never;
         head?: never;

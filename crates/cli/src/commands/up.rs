@@ -15,7 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
     fs::{self, File},
     io::{IsTerminal, Write},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -27,6 +27,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Files and connections that the server asks to have open at once.
+const OPEN_FILES: u64 = 65_536;
 /// How often recorded metrics are folded together.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -45,6 +47,9 @@ pub struct UpArgs {
     /// Let programs on this machine in without a token, as the administrator.
     #[arg(long)]
     pub trust_loopback: bool,
+    /// A reverse proxy whose word about a client's address is taken; may be repeated [default: none].
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', env = "KAOGONG_TRUSTED_PROXY")]
+    pub trusted_proxy: Vec<String>,
     /// The ONNX Runtime library [default: looked for beside the program and in Python's packages].
     #[arg(long, value_name = "FILE", env = "KAOGONG_ONNXRUNTIME")]
     pub onnxruntime: Option<PathBuf>,
@@ -68,6 +73,7 @@ struct Settings {
     listen: SocketAddr,
     store: StoreUrl,
     trust_loopback: bool,
+    trusted_proxies: Vec<IpAddr>,
     job_cpus: f64,
     job_memory_bytes: u64,
     compute_threads: usize,
@@ -90,6 +96,13 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     }
     if args.trust_loopback && listen.as_ref().is_ok_and(|it| !it.ip().is_loopback()) {
         wrong.push("--trust-loopback needs a loopback address to listen on".to_owned());
+    }
+    let mut trusted_proxies = vec![];
+    for text in &args.trusted_proxy {
+        match text.parse::<IpAddr>() {
+            Ok(it) => trusted_proxies.push(it),
+            Err(_) => wrong.push(format!("--trusted-proxy `{text}` is not an address, such as 127.0.0.1")),
+        }
     }
     let job_cpus = args.job_cpus.unwrap_or(cores as f64);
     if !job_cpus.is_finite() || job_cpus <= 0.0 || job_cpus > 4096.0 {
@@ -124,6 +137,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 listen,
                 store,
                 trust_loopback,
+                trusted_proxies,
                 job_cpus,
                 job_memory_bytes,
                 compute_threads,
@@ -143,6 +157,7 @@ fn cannot_use(folder: &Path, cause: &std::io::Error) -> Problem {
 pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     start_logging();
     let settings = check(&args)?;
+    raise_file_limit();
     let lock = take_folder(&settings.data_dir)?;
     let listener = open_port(settings.listen).await?;
     let address = listener.local_addr().map_err(|it| Problem::bug("the port has no address", it))?;
@@ -198,6 +213,20 @@ fn start_logging() {
     } else {
         lines.json().flatten_event(true).try_init()
     };
+}
+
+/// Raises the number of open files as far as this process may: the usual 1024 are fewer than the connections that the
+/// server takes.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now.maximum.map_or(OPEN_FILES, |it| it.min(OPEN_FILES));
+    if now.current.is_none_or(|it| it >= wanted) {
+        return;
+    }
+    if let Err(it) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: now.maximum }) {
+        tracing::warn!("the number of open files stays at {}: {it}", now.current.unwrap_or_default());
+    }
 }
 
 /// Makes the data folder and takes it for this process alone.
@@ -274,6 +303,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         machine_bytes: settings.machine_bytes,
         limits,
         trust_loopback: settings.trust_loopback,
+        trusted_proxies: settings.trusted_proxies.clone(),
         compute_threads: settings.compute_threads,
         metrics: Arc::new(move || recorder.render()),
     }))
@@ -346,4 +376,19 @@ fn profile_of(folder: &Path) -> PathBuf {
 /// Now, for tokens.
 fn now() -> kaogong_domain::Timestamp {
     clock()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn a_low_limit_of_open_files_is_raised() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).expect("a lower limit");
+        raise_file_limit();
+        let wanted = maximum.map_or(OPEN_FILES, |it| it.min(OPEN_FILES));
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(wanted));
+    }
 }

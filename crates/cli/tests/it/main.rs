@@ -7,3 +7,4 @@ mod kit;
 mod life;
 mod main_loop;
 mod postgres;
+mod strangers;

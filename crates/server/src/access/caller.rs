@@ -5,7 +5,7 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use kaogong_domain::{
     ErrorKind, Problem,
-    access::{Role, Scopes},
+    access::{Decision, Permission, Role, Scopes, Standing, decide},
 };
 use kaogong_store::{Actor, ActorKind, ProjectRow, TokenRow, UserRow};
 use std::{net::IpAddr, sync::Arc};
@@ -76,6 +76,17 @@ pub struct InProject {
 }
 
 impl InProject {
+    /// Whether the caller may do more here than its route needs.
+    pub fn may(&self, needed: Permission) -> bool {
+        let standing = Standing {
+            role: Some(self.role),
+            is_platform_admin: false,
+            scopes: &self.caller.scopes,
+            is_bound_elsewhere: false,
+        };
+        decide(&standing, needed) == Decision::Allow
+    }
+
     /// Who did it, for the event log.
     pub fn actor(&self) -> Actor {
         self.caller.actor()

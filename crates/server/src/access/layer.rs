@@ -66,20 +66,19 @@ async fn drain(body: Body) {
 }
 
 async fn run(app: &App, entry: &Entry, request: Request, next: Next) -> Response {
-    // Streams and uploads bound themselves, and strangers' bodies are small.
-    let (request, held) = match (entry.pace, entry.rule) {
-        (Pace::Unhurried, _) => return next.run(request).await,
-        (Pace::Prompt, Rule::Public) => (request, None),
-        (Pace::Prompt, _) => {
-            let (parts, body) = request.into_parts();
-            match app.room().admit(body) {
-                Ok((body, held)) => (Request::from_parts(parts, body), Some(held)),
-                Err(problem) => return ApiError(problem).into_response(),
-            }
-        }
+    // Streams and uploads bound themselves.
+    if entry.pace == Pace::Unhurried {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let (body, held) = match app.room_of(entry.rule).admit(body) {
+        Ok(admitted) => admitted,
+        Err(problem) => return ApiError(problem).into_response(),
     };
-    let response = tokio::time::timeout(PROMPT_TIME_MAX, next.run(request)).await;
-    if held.is_some_and(|it| it.is_refused()) {
+    // For work that goes on when the caller is gone: what it works on still takes memory.
+    parts.extensions.insert(held.clone());
+    let response = tokio::time::timeout(PROMPT_TIME_MAX, next.run(Request::from_parts(parts, body))).await;
+    if held.is_refused() {
         return ApiError(is_full()).into_response();
     }
     response.unwrap_or_else(|_| {
@@ -104,7 +103,7 @@ async fn check(app: &Arc<App>, request: &mut Parts, path: &str, rule: Rule) -> R
         Problem::new(ErrorKind::Unauthenticated, "this call needs a sign-in")
             .hint("send `Authorization: Bearer TOKEN`; `kaogong login --print-env` shows yours")
     })?;
-    guard_against_forgery(&caller, request)?;
+    guard_against_forgery(&caller, &request.method, &request.headers)?;
     match rule {
         Rule::Public | Rule::SignedIn => {}
         Rule::PlatformAdmin if caller.is_unlimited_admin() => {}
@@ -124,7 +123,13 @@ async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Pro
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
     let known = match find(&request.headers) {
         Credential::Token(secret) => Some(app.standings().by_token(app, &secret).await?),
-        Credential::Session(secret) => Some(app.standings().by_session(app, &secret).await?),
+        Credential::Session(secret) => Some(match app.standings().by_session(app, &secret).await {
+            // A cookie that is over is as good as none: it must not keep out whom the server trusts without one.
+            Err(it) if it.kind == ErrorKind::Unauthenticated && app.trusts(address, &request.headers) => {
+                app.standings().local_admin(app).await?
+            }
+            known => known?,
+        }),
         Credential::None if app.trusts(address, &request.headers) => Some(app.standings().local_admin(app).await?),
         Credential::None => None,
     };
@@ -133,13 +138,13 @@ async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Pro
 
 /// A browser sends its cookie along with calls that other sites make it do, so a changing call must also carry
 /// the session's own secret, and must not come from another origin.
-fn guard_against_forgery(caller: &Caller, request: &Parts) -> Result<(), Problem> {
+pub fn guard_against_forgery(caller: &Caller, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(expected) = &caller.csrf else { return Ok(()) };
-    if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
+    if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(());
     }
-    let sent = request.headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
-    if bool::from(sent.ct_eq(expected.as_bytes())) && is_same_origin(&request.headers) {
+    let sent = headers.get(CSRF_HEADER).map(http::HeaderValue::as_bytes).unwrap_or_default();
+    if bool::from(sent.ct_eq(expected.as_bytes())) && is_same_origin(headers) {
         return Ok(());
     }
     Err(Problem::new(ErrorKind::Forbidden, "the call does not carry this session's forgery guard")

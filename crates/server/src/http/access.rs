@@ -54,7 +54,9 @@ pub fn routes() -> Vec<Route> {
             .body::<SignInWithCode>()
             .answers::<MeView>(),
         Route::get("/api/v1/session", Rule::SignedIn, me).doc("session_view", "Who is calling.").answers::<MeView>(),
-        Route::delete("/api/v1/session", Rule::SignedIn, sign_out).doc("session_delete", "Sign out.").answers_nothing(),
+        Route::delete("/api/v1/session", Rule::Public, sign_out)
+            .doc("session_delete", "Sign out; takes the session cookie away, whether or not it is still good.")
+            .answers_nothing(),
         Route::post("/api/v1/sign-in-links", Rule::SignedIn, make_link)
             .doc("sign_in_link_create", "Make a one-time sign-in link for yourself.")
             .answers::<SignInLink>(),

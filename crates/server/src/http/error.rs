@@ -88,7 +88,8 @@ pub fn status_of_grpc(problem: &Problem, request_id: &str) -> Status {
 pub fn render_grpc(problem: &Problem, is_known: bool, request_id: &str) -> Response {
     let status = status_of_grpc(problem, request_id);
     // What no route answers is a call that this server does not speak.
-    let status = if is_known { status } else { Status::new(Code::Unimplemented, status.message()) };
+    let is_unspoken = !is_known && problem.kind == ErrorKind::NotFound;
+    let status = if is_unspoken { Status::new(Code::Unimplemented, status.message()) } else { status };
     status.into_http()
 }
 
@@ -168,6 +169,9 @@ mod tests {
         assert_eq!(response.headers().get("content-type").and_then(|it| it.to_str().ok()), Some("application/grpc"));
         let unknown = render_grpc(&Problem::not_found("nothing here"), false, "req_1");
         assert_eq!(unknown.headers().get("grpc-status").and_then(|it| it.to_str().ok()), Some("12"));
+        // A panic is told from outside the layer that knows the call.
+        let panicked = render_grpc(&Problem::new(ErrorKind::Bug, "the handler panicked"), false, "req_1");
+        assert_eq!(panicked.headers().get("grpc-status").and_then(|it| it.to_str().ok()), Some("13"));
     }
 
     #[test]

@@ -36,13 +36,43 @@ use std::{
 };
 use tokio::sync::broadcast;
 
-/// Events read together for a live stream.
-const STREAM_BATCH: u32 = 100;
+/// Events read together where some of them may be passed over.
+const BATCH: u32 = 100;
 /// How often the access of an open stream is looked at when nothing happens.
 const ACCESS_ROUND: Duration = Duration::from_secs(15);
 /// How often a stream tells of new values of the same run.
 const METRICS_ROUND: Duration = Duration::from_secs(1);
 const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// The noun of sign-ins, users, members and tokens.
+const ACCESS: &str = "access";
+
+/// How much of the log somebody sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// All: the audit.
+    Whole,
+    /// What was done to the project's things and by whom; not from where, and nothing of access.
+    Things,
+}
+
+impl Sight {
+    fn of(inside: &InProject) -> Self {
+        if inside.may(Permission::Manage) { Self::Whole } else { Self::Things }
+    }
+
+    /// What keeps this sight open.
+    fn needed(self) -> Permission {
+        match self {
+            Self::Whole => Permission::Manage,
+            Self::Things => Permission::Read,
+        }
+    }
+
+    fn shows(self, noun: &str) -> bool {
+        self == Self::Whole || noun != ACCESS
+    }
+}
 
 /// The routes of the log.
 pub fn routes() -> Vec<Route> {
@@ -52,7 +82,7 @@ pub fn routes() -> Vec<Route> {
             .doc("project_overview", "What runs, what needs somebody, what changed.")
             .answers::<OverviewView>(),
         Route::get("/api/v1/projects/{project}/events", read, list)
-            .doc("event_list", "Changes in a project, newest first.")
+            .doc("event_list", "Changes in a project, newest first; addresses and changes of access only for those who manage it.")
             .query::<EventQuery>()
             .answers_page::<EventView>(),
         Route::get("/api/v1/projects/{project}/events/stream", read, live)
@@ -81,24 +111,47 @@ async fn list(
     inside: InProject,
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Page<EventView>>> {
-    page(&app, filter(Some(inside.project.id), &query)).await
+    page(&app, filter(Some(inside.project.id), &query), Sight::of(&inside)).await
 }
 
 async fn audit(State(app): State<Arc<App>>, Query(query): Query<EventQuery>) -> Answer<Json<Page<EventView>>> {
-    page(&app, filter(None, &query)).await
+    page(&app, filter(None, &query), Sight::Whole).await
 }
 
-async fn page(app: &App, filter: EventFilter) -> Answer<Json<Page<EventView>>> {
-    let total = app.store.count_events(&filter).await?;
-    let rows = app.store.list_events(&filter).await?;
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
-        items.push(event_view(app, row).await?);
+async fn page(app: &App, filter: EventFilter, sight: Sight) -> Answer<Json<Page<EventView>>> {
+    if filter.noun.as_deref().is_some_and(|it| !sight.shows(it)) {
+        return Ok(Json(Page { items: vec![], total: 0 }));
     }
-    Ok(Json(Page { items, total }))
+    let mut total = app.store.count_events(&filter).await?;
+    if sight == Sight::Things && filter.noun.is_none() {
+        let hidden = EventFilter { noun: Some(ACCESS.to_owned()), ..filter.clone() };
+        total = total.saturating_sub(app.store.count_events(&hidden).await?);
+    }
+    Ok(Json(Page { items: newest(app, &filter, sight).await?, total }))
 }
 
-async fn event_view(app: &App, row: EventRow) -> Result<EventView, Problem> {
+/// The newest events that may be seen, a full page of them where there are as many.
+async fn newest(app: &App, filter: &EventFilter, sight: Sight) -> Result<Vec<EventView>, Problem> {
+    let wanted = filter.limit as usize;
+    let mut batch = filter.clone();
+    if sight != Sight::Whole {
+        batch.limit = batch.limit.max(BATCH);
+    }
+    let mut items = Vec::with_capacity(wanted);
+    loop {
+        let rows = app.store.list_events(&batch).await?;
+        let is_end = rows.len() < batch.limit as usize;
+        batch.before = rows.last().map(|it| it.seq);
+        for row in rows.into_iter().filter(|it| sight.shows(&it.noun)).take(wanted - items.len()) {
+            items.push(event_view(app, row, sight).await?);
+        }
+        if is_end || items.len() >= wanted {
+            return Ok(items);
+        }
+    }
+}
+
+async fn event_view(app: &App, row: EventRow, sight: Sight) -> Result<EventView, Problem> {
     let actor = match row.user_id {
         Some(id) => app.user_name(Some(id)).await?.unwrap_or_else(|| id.to_string()),
         None => "system".to_owned(),
@@ -116,7 +169,7 @@ async fn event_view(app: &App, row: EventRow) -> Result<EventView, Problem> {
         object_id: row.object_id,
         object_name: row.object_name,
         actor,
-        address: row.address,
+        address: row.address.filter(|_| sight == Sight::Whole),
         detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::Value::Null),
     })
 }
@@ -131,13 +184,16 @@ async fn live(
         Some(seq) => seq,
         None => app.store.newest_event().await?,
     };
+    let sight = Sight::of(&inside);
     let live = Live {
         news: app.store.watch_events(),
         metrics: app.watch_metrics(),
         told: HashMap::new(),
         app,
         project: inside.project.id,
-        access: Recheck::new(inside, Permission::Read),
+        // Who may no longer manage loses this stream, and gets less from the next.
+        access: Recheck::new(inside, sight.needed()),
+        sight,
         after,
         ready: VecDeque::new(),
     };
@@ -164,6 +220,7 @@ struct Live {
     app: Arc<App>,
     project: ProjectId,
     access: Recheck,
+    sight: Sight,
     after: i64,
     ready: VecDeque<EventRow>,
     news: tokio::sync::watch::Receiver<i64>,
@@ -180,7 +237,10 @@ impl Live {
             }
             if let Some(row) = self.ready.pop_front() {
                 self.after = row.seq;
-                let view = event_view(&self.app, row).await.ok()?;
+                if !self.sight.shows(&row.noun) {
+                    continue;
+                }
+                let view = event_view(&self.app, row, self.sight).await.ok()?;
                 let text = serde_json::to_string(&view).ok()?;
                 return Some(sse::Event::default().event("change").id(view.seq.to_string()).data(text));
             }
@@ -189,7 +249,7 @@ impl Live {
             let filter = EventFilter {
                 project: Some(self.project),
                 after: Some(self.after),
-                limit: STREAM_BATCH,
+                limit: BATCH,
                 ..EventFilter::default()
             };
             let mut rows = self.app.store.list_events(&filter).await.ok()?;
@@ -250,10 +310,7 @@ async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json
     }
     let attention = attention(&app, project).await?;
     let recent = EventFilter { project: Some(project), limit: 20, ..EventFilter::default() };
-    let mut changes = vec![];
-    for row in app.store.list_events(&recent).await? {
-        changes.push(event_view(&app, row).await?);
-    }
+    let changes = newest(&app, &recent, Sight::of(&inside)).await?;
     let counts = Counts {
         datasets: counts.datasets,
         jobs: counts.jobs,

@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use crate::app::App;
 use axum::{
+    RequestExt,
     extract::{FromRequest, FromRequestParts, Path, Request},
     response::{IntoResponse, Response},
 };
@@ -21,9 +22,11 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
-        let bytes = axum::body::to_bytes(request.into_body(), JSON_BYTES_MAX)
-            .await
-            .map_err(|_| Problem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off")))?;
+        // Some routes take less than the others: their own limit rides in the request.
+        let bytes = axum::body::to_bytes(request.into_limited_body(), JSON_BYTES_MAX).await.map_err(|_| {
+            Problem::invalid("the body broke off, or is larger than this call takes")
+                .hint(format!("a sign-in has at most 16 KiB, any other call at most {} MiB", JSON_BYTES_MAX >> 20))
+        })?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|it| Problem::invalid(format!("the body is not what this call takes: {it}")))?;
         Ok(Self(value))

@@ -2,6 +2,7 @@
 
 use super::{
     error::{ApiError, Failed, is_grpc, log, render, render_grpc},
+    forwarded::client_behind,
     meter::Meter,
 };
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     protocols::{mlflow, oip},
 };
 use axum::{
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -18,6 +19,7 @@ use http::{HeaderName, HeaderValue, header};
 use kaogong_domain::{ErrorKind, Problem, Timestamp, ids::EventId};
 use std::{
     hash::{BuildHasher, RandomState},
+    net::SocketAddr,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -49,6 +51,7 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     let is_grpc = is_grpc(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     name_host(&mut request);
+    name_client(&mut request, &app);
     let mut response = next.run(request).await;
     let matched = response.extensions_mut().remove::<Matched>();
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
@@ -83,6 +86,15 @@ fn name_host(request: &mut Request) {
     let named = request.uri().authority().and_then(|it| HeaderValue::from_str(it.as_str()).ok());
     if let Some(host) = named {
         request.headers_mut().insert(header::HOST, host);
+    }
+}
+
+/// Behind a trusted proxy, the client's address takes the place of the proxy's: for the log of changes, for the count
+/// of wrong passwords, and for whoever asks whether a call comes from this machine.
+fn name_client(request: &mut Request, app: &App) {
+    let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() else { return };
+    if let Some(client) = client_behind(peer.ip(), app.trusted_proxies(), request.headers()) {
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, 0)));
     }
 }
 

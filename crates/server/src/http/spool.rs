@@ -4,7 +4,7 @@ use crate::app::App;
 use axum::body::Body;
 use futures::StreamExt;
 use kaogong_data::BlobHash;
-use kaogong_domain::Problem;
+use kaogong_domain::{ErrorKind, Problem};
 use std::{
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom, Write},
@@ -16,12 +16,39 @@ use std::{
     time::Duration,
 };
 use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// A client that sends nothing for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Pieces between the socket and the disk.
 const PIECES: usize = 64;
+
+/// Bodies that arrive at once. Each keeps a thread for as long as its client takes, and there are 512 of those for
+/// all that blocks.
+const UPLOADS_AT_ONCE: usize = 128;
+
+/// Places for bodies that are written to disk while they arrive.
+#[derive(Debug, Clone)]
+pub struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(UPLOADS_AT_ONCE)))
+    }
+}
+
+impl Places {
+    /// A place, to be kept by the thread that writes.
+    ///
+    /// # Errors
+    /// `TooMany` at once when all are taken.
+    pub fn take(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.0.clone().try_acquire_owned().map_err(|_| {
+            Problem::new(ErrorKind::TooMany, format!("{UPLOADS_AT_ONCE} uploads arrive already"))
+                .hint("try again when some of them are over")
+        })
+    }
+}
 
 /// A body on disk. Dropping it removes the file.
 pub struct Spooled {
@@ -33,11 +60,14 @@ pub struct Spooled {
 /// Writes a body to disk.
 ///
 /// # Errors
-/// `Invalid` when it is larger than `limit` or breaks off; `Unavailable` when the disk is full.
+/// `Invalid` when it is larger than `limit` or breaks off; `Unavailable` when the disk is full; `TooMany` at once when
+/// too many others arrive.
 pub async fn spool(app: &Arc<App>, body: Body, limit: u64) -> Result<Spooled, Problem> {
     let (sender, mut pieces) = mpsc::channel::<bytes::Bytes>(PIECES);
     let folder = app.temp_folder().to_owned();
+    let place = app.upload_places().take()?;
     let writing = tokio::task::spawn_blocking(move || {
+        let _place = place;
         let failed = |it: std::io::Error| disk_problem(&it);
         let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
         let mut hasher = blake3::Hasher::new();

@@ -1,19 +1,20 @@
 //! The server itself: health, metrics, description, and the console's pages.
 
-use super::{error::Answer, extract::Json};
+use super::{error::Answer, extract::Json, openapi, packed::Packed};
 use crate::{
     access::{Route, Rule},
     app::App,
     ui,
 };
 use axum::{
+    body::Bytes,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kaogong_api::system::{EngineView, SystemView};
 use std::sync::Arc;
-use tower_http::compression::CompressionLayer;
+use tokio::sync::OnceCell;
 
 /// Addresses of the console: each gets the one page, which reads the address itself.
 const PAGES: [&str; 5] = ["/", "/sign-in", "/admin", "/admin/{*rest}", "/p/{project}"];
@@ -39,9 +40,9 @@ pub fn routes() -> Vec<Route> {
         Route::get("/healthz", Rule::Public, alive),
         Route::get("/readyz", Rule::Public, ready),
         Route::get("/metrics", Rule::PlatformAdmin, metrics),
-        packed(Route::get("/assets/{file}", Rule::Public, ui::asset)),
+        Route::get("/assets/{file}", Rule::Public, ui::asset),
         Route::get("/favicon.svg", Rule::Public, ui::icon),
-        packed(Route::get("/api/v1/openapi.json", Rule::Public, description)),
+        Route::get("/api/v1/openapi.json", Rule::Public, description),
         Route::get("/api/v1/system", Rule::SignedIn, system)
             .doc("system_view", "What this server is and has.")
             .answers::<SystemView>(),
@@ -50,11 +51,6 @@ pub fn routes() -> Vec<Route> {
         all.push(Route::get(path, Rule::Public, ui::page));
     }
     all
-}
-
-/// Compresses what is large and the same for everybody: nothing secret rides in it.
-fn packed(it: Route) -> Route {
-    Route { handler: it.handler.layer(CompressionLayer::new().gzip(true)), ..it }
 }
 
 async fn alive() -> &'static str {
@@ -73,8 +69,12 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics_text()).into_response()
 }
 
-async fn description() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], super::openapi::document_text()).into_response()
+async fn description(headers: HeaderMap) -> Response {
+    static PACKED: OnceCell<Packed> = OnceCell::const_new();
+    let text = || Packed::of(Bytes::from_static(openapi::document_text().as_bytes()));
+    let mut response = PACKED.get_or_init(text).await.answer(&headers);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 async fn system(State(app): State<Arc<App>>) -> Answer<Json<SystemView>> {

@@ -6,10 +6,12 @@ use crate::{
     http::{
         error::{ApiError, log, status_of, tell_what_next, words_of},
         extract::Params,
+        room::Held,
     },
     serving::Live,
 };
 use axum::{
+    Extension,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, FromRequestParts, State, rejection::BytesRejection},
     response::{IntoResponse, Response},
@@ -207,6 +209,7 @@ async fn infer(
     inside: InProject,
     params: Params,
     HeaderLength(header_length): HeaderLength,
+    held: Option<Extension<Arc<Held>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Response> {
     let live = find(&app, &inside, &params)?;
@@ -219,6 +222,8 @@ async fn infer(
     let read = {
         let live = live.clone();
         move || {
+            // Reading goes on when the caller is gone: so long its memory stays taken.
+            let _held = held;
             let model = live.pool.model();
             let mut request = read_request(&body, header_length.as_deref(), model.inputs())?;
             let inputs = arrange(std::mem::take(&mut request.inputs), model.inputs())?;

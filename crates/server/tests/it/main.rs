@@ -7,6 +7,7 @@ use std::path::Path;
 const PUBLIC: &[&str] = &[
     "POST /api/v1/session",
     "POST /api/v1/session/code",
+    "DELETE /api/v1/session",
     "GET /api/v1/openapi.json",
     "GET /healthz",
     "GET /readyz",

@@ -185,18 +185,14 @@ async fn a_full_queue_refuses_at_once_and_a_late_call_is_dropped() {
     while runs.load(Ordering::SeqCst) < 1 {
         tokio::task::yield_now().await;
     }
-    let late = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.infer(row(1.0), Some(Duration::ZERO)).await }
-    });
-    while locked(&pool.shared.queue).calls.is_empty() {
-        tokio::task::yield_now().await;
-    }
+    // Its time is over before its turn; then it holds no place.
+    let late = pool.infer(row(1.0), Some(Duration::ZERO)).await;
+    assert_eq!(late.expect_err("too late").kind, ErrorKind::Unavailable);
+    assert!(locked(&pool.shared.queue).calls.is_empty());
     let mut callers = vec![];
     {
         let mut queue = locked(&pool.shared.queue);
-        // One more than fit, because the late caller is gone and its place is taken back.
-        while queue.calls.len() <= QUEUE_MAX {
+        while queue.calls.len() < QUEUE_MAX {
             let (reply, caller) = oneshot::channel();
             callers.push(caller);
             let now = Instant::now();
@@ -206,8 +202,34 @@ async fn a_full_queue_refuses_at_once_and_a_late_call_is_dropped() {
     }
     assert_eq!(pool.infer(row(1.0), None).await.expect_err("a refusal").kind, ErrorKind::TooMany);
     drop(held);
-    assert_eq!(late.await.expect("a task").expect_err("too late").kind, ErrorKind::Unavailable);
     blocker.await.expect("a task").expect("a reply");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_hangs_up_takes_its_tensors_out_of_the_queue() {
+    let (pool, gate, runs) = pool();
+    slow(&pool);
+    let pool = Arc::new(pool);
+    let held = gate.close();
+    let call = |value: f32| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.infer(row(value), None).await })
+    };
+    let blocker = call(9.0);
+    while runs.load(Ordering::SeqCst) < 1 {
+        tokio::task::yield_now().await;
+    }
+    let (gone, stays) = (call(1.0), call(2.0));
+    while locked(&pool.shared.queue).calls.len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    assert!(gone.await.expect_err("no answer").is_cancelled());
+    let left: Vec<_> = locked(&pool.shared.queue).calls.iter().map(|it| it.inputs[0].to_f64()).collect();
+    assert_eq!(left, [Some(vec![2.0, 2.0])]);
+    drop(held);
+    blocker.await.expect("a task").expect("a reply");
+    assert_eq!(stays.await.expect("a task").expect("a reply").outputs[0].to_f64(), Some(vec![4.0, 4.0]));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::{
     access::{
         Caller,
         credentials::{SESSION_COOKIE, hash_secret, make_secret},
-        layer::is_same_origin,
+        layer::{guard_against_forgery, is_same_origin},
         passwords,
     },
     app::App,
@@ -15,10 +15,11 @@ use crate::{
     },
 };
 use axum::{
+    Extension,
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use kaogong_api::access::{PasswordChange, SignIn, SignInLink, SignInWithCode};
 use kaogong_domain::{ErrorKind, Problem, Secret, names::Name};
 use kaogong_store::{Actor, NewSessionRow, UserRow};
@@ -116,26 +117,36 @@ async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, addres
     let actor = Actor::user(user.id, Some(address));
     app.store.create_session(session, &actor, now).await?;
     let caller = app.standings().by_session(app, &secret).await?.caller;
-    let cookie =
-        format!("{SESSION_COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", secret.expose(), SESSION_MS / 1000);
-    let mut response = Json(me_of(app, &caller).await?).into_response();
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
-    }
-    Ok(response)
+    let answer = Json(me_of(app, &caller).await?).into_response();
+    Ok(with_cookie(answer, headers, secret.expose(), SESSION_MS / 1000))
 }
 
-pub(super) async fn sign_out(State(app): State<Arc<App>>, caller: Caller) -> Answer<Response> {
-    if let Some(hash) = &caller.session_hash {
-        app.store.delete_session(hash, &caller.actor(), app.now()).await?;
-        app.standings().forget_all();
+/// Ends the session and takes the cookie away, also one whose session has ended already.
+pub(super) async fn sign_out(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    caller: Option<Extension<Caller>>,
+) -> Answer<Response> {
+    if let Some(Extension(caller)) = caller {
+        guard_against_forgery(&caller, &Method::DELETE, &headers)?;
+        if let Some(hash) = &caller.session_hash {
+            app.store.delete_session(hash, &caller.actor(), app.now()).await?;
+            app.standings().forget_all();
+        }
     }
-    let cookie = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().insert(header::SET_COOKIE, value);
+    Ok(with_cookie(StatusCode::NO_CONTENT.into_response(), &headers, "", 0))
+}
+
+/// Sets the session cookie. The server speaks plain HTTP itself; the page's own origin tells whether a browser came
+/// through TLS, and then the cookie never goes another way.
+fn with_cookie(mut answer: Response, headers: &HeaderMap, value: &str, max_age_s: i64) -> Response {
+    let is_tls = headers.get(header::ORIGIN).is_some_and(|it| it.as_bytes().starts_with(b"https://"));
+    let secure = if is_tls { "; Secure" } else { "" };
+    let cookie = format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }
-    Ok(response)
+    answer
 }
 
 pub(super) async fn make_link(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<SignInLink>> {

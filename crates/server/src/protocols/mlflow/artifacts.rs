@@ -196,7 +196,9 @@ pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<R
 async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem> {
     let (sender, mut pieces) = tokio::sync::mpsc::channel::<Option<Bytes>>(PIECES);
     let blobs = app.blobs.clone();
+    let place = app.upload_places().take()?;
     let writing = tokio::task::spawn_blocking(move || -> Result<Option<(BlobHash, u64)>, Problem> {
+        let _place = place;
         let mut writer = blobs.begin(ARTIFACT_BYTES_MAX)?;
         while let Some(piece) = pieces.blocking_recv() {
             match piece {
