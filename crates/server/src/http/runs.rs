@@ -92,7 +92,6 @@ async fn list(
         order: mlflow::parse_run_order(query.order.as_deref().unwrap_or_default())?,
         offset: query.offset,
         limit: query.limit.unwrap_or(100).clamp(1, PAGE_LIMIT_MAX),
-        ..RunSearch::default()
     };
     let total = app.store.count_runs(inside.project.id, &search).await?;
     let found = app.store.search_runs(inside.project.id, &search).await?;
