@@ -1,8 +1,7 @@
 //! The program with its metadata in a PostgreSQL server.
 
-use crate::kit::{PROGRAM, Server, text};
+use crate::kit::{Server, program, text};
 use sqlx::{AnyConnection, Connection};
-use std::process::Command;
 
 /// An empty database of the test server, and what removes it.
 async fn fresh_database() -> (String, impl AsyncFnOnce()) {
@@ -30,7 +29,7 @@ async fn a_database_belongs_to_the_data_folder_that_it_was_first_used_with() {
         let projects = server.json(&["access", "projects", "list"]);
         assert!(projects.to_string().contains("mine"), "{projects}");
         let elsewhere = tempfile::tempdir().expect("a folder");
-        let other = Command::new(PROGRAM)
+        let other = program()
             .args(["up", "--listen", "127.0.0.1:0", "--database", &url, "--data-dir"])
             .arg(elsewhere.path())
             .env("KAOGONG_HOME", elsewhere.path())
