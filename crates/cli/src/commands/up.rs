@@ -169,8 +169,9 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     first_look(&app).await?;
     let mut loops = loops::start(&app);
     app.set_ready();
-    announce(&url)?;
+    // Whoever reads the address may ask the server to stop at once.
     let stop = stop_signal()?;
+    announce(&url)?;
     let serving = app.clone();
     listen::listen(listener, router, async move {
         stop.await;
