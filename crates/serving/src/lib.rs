@@ -9,6 +9,6 @@ pub mod pool;
 pub mod task;
 pub mod tensor;
 
-pub use engine::{Engine, Loaded, Session};
+pub use engine::{Engine, Loaded, Session, Stop};
 pub use pool::{Pool, Reply};
 pub use tensor::{DataType, Tensor, TensorSpec};
