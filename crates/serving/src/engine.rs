@@ -48,6 +48,11 @@ pub trait Loaded: Send + Sync + 'static {
     /// `Unavailable` when there is no memory for it.
     fn session(&self) -> Result<Box<dyn Session>, Problem>;
 
+    /// The process that has the model, when it is another one than this.
+    fn process(&self) -> Option<i32> {
+        None
+    }
+
     /// Why no call is taken now, for a model that is set aside for a while. Asked before every call, so it is cheap.
     fn refusal(&self) -> Option<Problem> {
         None
@@ -86,4 +91,7 @@ pub trait Session: Send {
     fn is_ready(&self) -> bool {
         true
     }
+
+    /// Does now what a run would have to wait for, as far as that is possible. Blocks.
+    fn make_ready(&mut self) {}
 }

@@ -8,6 +8,7 @@ pub mod oip;
 pub mod pool;
 pub mod task;
 pub mod tensor;
+pub mod worker;
 
 pub use engine::{Engine, Loaded, Session, Stop};
 pub use pool::{Pool, Reply};
