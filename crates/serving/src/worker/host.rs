@@ -84,8 +84,11 @@ pub(super) struct Worker {
     ended_for: OnceLock<u64>,
     ended: Mutex<Option<Ended>>,
     bell: Condvar,
-    on_end: Box<dyn Fn(u64, &Ended) + Send + Sync>,
+    on_end: OnEnd,
 }
+
+/// Hears of the end of the worker with that number.
+type OnEnd = Box<dyn Fn(u64, &Ended) + Send + Sync>;
 
 /// How a worker ended, and what ran in it then.
 #[derive(Debug, Clone)]
@@ -221,11 +224,8 @@ impl Worker {
 
     /// Notes how it ended, and tells all who wait for it. What comes after the first ending changes nothing.
     fn end(&self, how: Ending) {
-        let ended = Ended {
-            how,
-            running: self.running.load(Ordering::Acquire),
-            ended_for: self.ended_for.get().copied(),
-        };
+        let ended =
+            Ended { how, running: self.running.load(Ordering::Acquire), ended_for: self.ended_for.get().copied() };
         {
             let mut now = locked(&self.ended);
             if now.is_some() {
@@ -349,9 +349,8 @@ impl Drop for Begun {
 /// The problem of those whose process ended while it did something.
 pub(super) fn problem_of(how: &Ending, did: &str) -> Problem {
     let crashed = |text: String| {
-        Problem::invalid(text).hint(
-            "the server and its other models are not affected; try the other engine, or export the model again",
-        )
+        Problem::invalid(text)
+            .hint("the server and its other models are not affected; try the other engine, or export the model again")
     };
     match how {
         Ending::Exit(code) => crashed(format!("the model's process ended with exit code {code} while it {did}")),
