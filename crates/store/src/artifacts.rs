@@ -1,7 +1,7 @@
 //! Artifacts: virtual paths below a run, a job or a model, pointing at bytes by hash.
 
 use crate::{
-    Actor, Store,
+    Actor, Dialect, Store,
     events::Change,
     search::by_bytes,
     sql::{self, Columns, Result, vals},
@@ -204,15 +204,18 @@ impl Store {
         below: &str,
         ending: &str,
     ) -> Told<Vec<ArtifactRow>> {
-        let length = |it: &str| i64::try_from(it.chars().count()).unwrap_or(i64::MAX);
-        let start = if below.is_empty() { String::new() } else { format!("{below}/") };
-        let small = sql::small_letters(self.dialect, "path");
-        let sql = format!(
-            "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' \
-             AND (path = $4 OR substr(path, 1, CAST($5 AS INTEGER)) = $6) ORDER BY path LIMIT 1000"
-        );
+        let (small, bytes) = (sql::small_letters(self.dialect, "path"), by_bytes(self.dialect));
         let ending = sql::ending_with(&ending.to_ascii_lowercase());
-        let values = vals![project, owner.to_string(), ending, below, length(&start), &start];
+        let mut values = vals![project, owner.to_string(), ending];
+        let mut range = String::new();
+        if !below.is_empty() {
+            values.extend(vals![below, format!("{below}/"), format!("{below}0")]);
+            range = format!("AND (path = $4 OR (path{bytes} > $5 AND path{bytes} < $6))");
+        }
+        let sql = format!(
+            "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' {range} \
+             ORDER BY path LIMIT 1000"
+        );
         let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
@@ -243,11 +246,17 @@ impl Store {
         let gone = if path.is_empty() {
             sql::exec(&mut tx, "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2", values).await?
         } else {
-            let below = format!("{path}/");
-            let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
-            values.extend(vals![path, length, below]);
-            let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 \
-                AND (path = $3 OR substr(path, 1, CAST($4 AS INTEGER)) = $5)";
+            // What lies below begins with the path and a slash, and `0` is the character after the slash.
+            values.extend(vals![path, format!("{path}/"), format!("{path}0")]);
+            let sql = match self.dialect {
+                Dialect::Sqlite => {
+                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path = $3 OR (path > $4 AND path < $5))"
+                }
+                Dialect::Postgres => {
+                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path COLLATE \"C\" = $3 \
+                     OR (path COLLATE \"C\" > $4 AND path COLLATE \"C\" < $5))"
+                }
+            };
             sql::exec(&mut tx, sql, values).await?
         };
         if gone == 0 {
