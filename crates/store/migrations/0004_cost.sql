@@ -17,6 +17,12 @@ INSERT INTO counters SELECT project_id, 'events.' || noun, COUNT(*) FROM events 
   GROUP BY project_id, noun;
 INSERT INTO counters SELECT '', 'events.' || noun, COUNT(*) FROM events GROUP BY noun;
 
+-- Pages of runs and jobs by everything that is the same in them, then by their order.
+CREATE INDEX runs_page ON runs (experiment_id, project_id, lifecycle, started_at, id);
+DROP INDEX runs_experiment;
+CREATE INDEX jobs_page ON jobs (project_id, state, created_at, id);
+DROP INDEX jobs_state;
+
 -- The run that an equal request began.
 CREATE INDEX runs_same ON runs (project_id, request_key, created_at) WHERE request_key IS NOT NULL;
 DROP INDEX runs_request;

@@ -4,7 +4,7 @@ use crate::{
     Actor, Dialect, Store,
     events::Change,
     search::by_bytes,
-    sql::{self, Columns, Result, vals},
+    sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -207,15 +207,19 @@ impl Store {
         let (small, bytes) = (sql::small_letters(self.dialect, "path"), by_bytes(self.dialect));
         let ending = sql::ending_with(&ending.to_ascii_lowercase());
         let mut values = vals![project, owner.to_string(), ending];
-        let mut range = String::new();
-        if !below.is_empty() {
+        let found = |range: &str| {
+            format!(
+                "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' {range}"
+            )
+        };
+        let parts = if below.is_empty() {
+            found("")
+        } else {
             values.extend(vals![below, format!("{below}/"), format!("{below}0")]);
-            range = format!("AND (path = $4 OR (path{bytes} > $5 AND path{bytes} < $6))");
-        }
-        let sql = format!(
-            "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' {range} \
-             ORDER BY path LIMIT 1000"
-        );
+            let range = format!("AND path{bytes} > $5 AND path{bytes} < $6");
+            format!("{} UNION ALL {}", found("AND path = $4"), found(&range))
+        };
+        let sql = format!("{parts} ORDER BY path LIMIT 1000");
         let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
@@ -246,18 +250,21 @@ impl Store {
         let gone = if path.is_empty() {
             sql::exec(&mut tx, "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2", values).await?
         } else {
+            let (project, owner) = (values.remove(0), values.remove(0));
+            let one = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND path = $3";
+            let itself = sql::exec(&mut tx, one, vec![project.clone(), owner.clone(), Val::from(path)]).await?;
             // What lies below begins with the path and a slash, and `0` is the character after the slash.
-            values.extend(vals![path, format!("{path}/"), format!("{path}0")]);
             let sql = match self.dialect {
                 Dialect::Sqlite => {
-                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path = $3 OR (path > $4 AND path < $5))"
+                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND path > $3 AND path < $4"
                 }
                 Dialect::Postgres => {
-                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND (path COLLATE \"C\" = $3 \
-                     OR (path COLLATE \"C\" > $4 AND path COLLATE \"C\" < $5))"
+                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND path COLLATE \"C\" > $3 \
+                     AND path COLLATE \"C\" < $4"
                 }
             };
-            sql::exec(&mut tx, sql, values).await?
+            let below = vec![project, owner, Val::from(format!("{path}/")), Val::from(format!("{path}0"))];
+            itself + sql::exec(&mut tx, sql, below).await?
         };
         if gone == 0 {
             return Ok(0);

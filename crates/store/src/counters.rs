@@ -35,6 +35,11 @@ pub struct Counts {
     pub endpoints: u64,
 }
 
+/// What runs of a lifecycle are counted under.
+pub(crate) fn runs_in(lifecycle: Lifecycle) -> String {
+    format!("runs.{}", lifecycle.as_str())
+}
+
 /// Adds `deltas` to the counters.
 pub(crate) async fn add(conn: &mut AnyConnection, deltas: Deltas) -> Result<()> {
     let changed = deltas.into_iter().filter(|it| it.1 != 0);
@@ -64,7 +69,7 @@ pub(crate) async fn sum_of_runs(
 ) -> Result<u64> {
     let mut sum = 0;
     for lifecycle in lifecycles {
-        let what = format!("runs.{}", lifecycle.as_str());
+        let what = runs_in(*lifecycle);
         let Some(experiments) = experiments else {
             sum += read(conn, &project.to_string(), &what).await?;
             continue;
@@ -103,9 +108,9 @@ impl Store {
             match row.text("what")?.as_str() {
                 "datasets" => counts.datasets = count,
                 "jobs" => counts.jobs = count,
-                "runs.active" => counts.runs = count,
                 "models" => counts.models = count,
-                _ => counts.endpoints = count,
+                "endpoints" => counts.endpoints = count,
+                _ => counts.runs = count,
             }
         }
         Ok(counts)

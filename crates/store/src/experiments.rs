@@ -196,7 +196,7 @@ impl Store {
     ) -> Told<BTreeMap<ExperimentId, String>> {
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vals![project], sql::ids(ids), |list| {
-            format!("SELECT id, name FROM experiments WHERE project_id = $1 AND id IN ({list})")
+            format!("SELECT id, name FROM experiments WHERE id IN ({list}) AND project_id || '' = $1")
         });
         let named = |row: &AnyRow| -> Result<_> { Ok((row.parse("id", "an experiment id")?, row.text("name")?)) };
         Ok(rows.await?.iter().map(named).collect::<Result<_>>()?)
@@ -251,8 +251,8 @@ impl Store {
         let moved = i64::try_from(runs).unwrap_or(i64::MAX);
         for owner in [project.to_string(), id.to_string()] {
             let sign = if lifecycle == Lifecycle::Active { 1 } else { -1 };
-            tx.count(&owner, "runs.active", sign * moved);
-            tx.count(&owner, "runs.deleted", -sign * moved);
+            tx.count(&owner, counters::runs_in(Lifecycle::Active), sign * moved);
+            tx.count(&owner, counters::runs_in(Lifecycle::Deleted), -sign * moved);
         }
         let action = if lifecycle == Lifecycle::Active { "experiment.restored" } else { "experiment.deleted" };
         let change = Change::new(project, "runs", action, id).name(name).detail(json!({"runs": runs}));

@@ -62,7 +62,7 @@ pub(crate) async fn put(
     let models: BTreeSet<LoggedModelId> = metrics.iter().map(|it| it.model_id).collect();
     let models: Vec<LoggedModelId> = models.into_iter().collect();
     let found = sql::rows_in(conn, vals![project], sql::ids(&models), |list| {
-        format!("SELECT id FROM logged_models WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({list})")
+        format!("SELECT id FROM logged_models WHERE id IN ({list}) AND deleted_at IS NULL AND project_id || '' = $1")
     });
     let found: BTreeSet<LoggedModelId> =
         found.await?.iter().map(|it| it.parse("id", "a logged model id")).collect::<Result<_>>()?;

@@ -194,8 +194,7 @@ pub(crate) async fn fill(conn: &mut AnyConnection, rows: Vec<RunRow>) -> Result<
             "SELECT 0 AS kind, run_id, key, value AS text, CAST(NULL AS BIGINT) AS at, CAST(NULL AS BIGINT) AS step, \
              CAST(NULL AS DOUBLE PRECISION) AS value, CAST(NULL AS BIGINT) AS is_nan FROM params WHERE run_id IN ({list}) \
              UNION ALL SELECT 1, run_id, key, value, NULL, NULL, NULL, NULL FROM tags WHERE run_id IN ({list}) \
-             UNION ALL SELECT 2, run_id, key, NULL, at, step, value, is_nan FROM latest_metrics WHERE run_id IN ({list}) \
-             ORDER BY run_id, kind, key"
+             UNION ALL SELECT 2, run_id, key, NULL, at, step, value, is_nan FROM latest_metrics WHERE run_id IN ({list})"
         )
     });
     for row in rows.await? {
@@ -208,6 +207,9 @@ pub(crate) async fn fill(conn: &mut AnyConnection, rows: Vec<RunRow>) -> Result<
                 None
             }
         };
+    }
+    for it in &mut full {
+        it.metrics.sort_by(|one, other| one.key.cmp(&other.key));
     }
     Ok(full)
 }

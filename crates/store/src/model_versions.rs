@@ -297,10 +297,10 @@ impl Store {
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
             format!(
-                "SELECT v.* FROM models m CROSS JOIN (SELECT 'None' AS stage UNION ALL SELECT 'Staging' \
-                 UNION ALL SELECT 'Production' UNION ALL SELECT 'Archived') AS s CROSS JOIN model_versions v \
-                 WHERE m.id IN ({list}) AND v.model_id = m.id AND v.number = (SELECT MAX(n.number) \
-                 FROM model_versions n WHERE n.model_id = m.id AND n.stage = s.stage) ORDER BY v.model_id, v.stage"
+                "SELECT v.* FROM model_versions v WHERE (v.model_id, v.number) IN (SELECT m.id, (SELECT MAX(n.number) \
+                 FROM model_versions n WHERE n.model_id = m.id AND n.stage = s.stage) FROM models m CROSS JOIN \
+                 (SELECT 'None' AS stage UNION ALL SELECT 'Staging' UNION ALL SELECT 'Production' \
+                 UNION ALL SELECT 'Archived') AS s WHERE m.id IN ({list})) ORDER BY v.model_id, v.stage"
             )
         });
         Ok(rows.await?.iter().map(version).collect::<Result<_>>()?)

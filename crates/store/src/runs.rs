@@ -1,7 +1,7 @@
 //! Runs, in the shape of the MLflow protocol.
 
 use crate::{
-    Actor, Lifecycle, Store,
+    Actor, Lifecycle, Store, counters,
     events::Change,
     metrics,
     sql::{self, Columns, Result, json_of, vals},
@@ -163,8 +163,8 @@ impl Store {
         ];
         sql::exec(&mut tx, sql, values).await?;
         metrics::put_tags(&mut tx, id, &new.tags).await?;
-        tx.count(project, "runs.active", 1);
-        tx.count(new.experiment_id, "runs.active", 1);
+        tx.count(project, counters::runs_in(Lifecycle::Active), 1);
+        tx.count(new.experiment_id, counters::runs_in(Lifecycle::Active), 1);
         tx.event(actor, now, Change::new(project, "runs", "run.created", id).name(&new.name)).await?;
         tx.commit().await?;
         let found = self.find_run(project, id).await?;
@@ -183,7 +183,7 @@ impl Store {
     pub async fn known_runs(&self, project: ProjectId, ids: &[RunId]) -> Told<BTreeSet<RunId>> {
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vals![project], sql::ids(ids), |list| {
-            format!("SELECT id FROM runs WHERE project_id = $1 AND id IN ({list})")
+            format!("SELECT id FROM runs WHERE id IN ({list}) AND project_id || '' = $1")
         });
         Ok(rows.await?.iter().map(|it| it.parse("id", "a run id")).collect::<Result<_>>()?)
     }
@@ -257,8 +257,8 @@ impl Store {
         let before = run(&row)?;
         sql::exec(&mut tx, "UPDATE runs SET lifecycle = $2 WHERE id = $1", vals![id, lifecycle.as_str()]).await?;
         for owner in [project.to_string(), before.experiment_id.to_string()] {
-            tx.count(&owner, format!("runs.{}", before.lifecycle.as_str()), -1);
-            tx.count(&owner, format!("runs.{}", lifecycle.as_str()), 1);
+            tx.count(&owner, counters::runs_in(before.lifecycle), -1);
+            tx.count(&owner, counters::runs_in(lifecycle), 1);
         }
         let action = if lifecycle == Lifecycle::Active { "run.restored" } else { "run.deleted" };
         tx.event(actor, now, Change::new(project, "runs", action, id).name(&before.name)).await?;
@@ -269,7 +269,7 @@ impl Store {
     pub async fn run_outcomes(&self, project: ProjectId, ids: &[RunId]) -> Told<BTreeMap<RunId, RunOutcome>> {
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vals![project], sql::ids(ids), |list| {
-            format!("SELECT id, dataset_versions FROM runs WHERE project_id = $1 AND id IN ({list})")
+            format!("SELECT id, dataset_versions FROM runs WHERE id IN ({list}) AND project_id || '' = $1")
         });
         let mut found: BTreeMap<RunId, RunOutcome> = BTreeMap::new();
         for row in rows.await? {

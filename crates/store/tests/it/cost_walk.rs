@@ -203,7 +203,8 @@ async fn experiments(w: &World, it: &Walked) {
         let first = done(s.page_experiments(w.project, lifecycle, None, 20).await);
         done(s.page_experiments(w.project, lifecycle, first.last(), 20).await);
     }
-    done(s.experiment_names(w.project, &[made, it.experiment]).await);
+    let page = done(s.page_experiments(w.project, None, None, 20).await);
+    done(s.experiment_names(w.project, &page.iter().map(|it| it.id).collect::<Vec<_>>()).await);
     done(s.rename_experiment(w.project, made, "other", actor, NOW).await);
     done(s.set_experiment_tag(w.project, made, "t", "v", actor, NOW).await);
     done(s.delete_experiment_tag(w.project, made, "t", actor, NOW).await);
@@ -224,6 +225,8 @@ async fn searches(w: &World, experiments: Vec<kaogong_domain::ids::ExperimentId>
     let one = RunSearch { experiments: Some(vec![experiments[0]]), ..plain.clone() };
     for search in [
         plain.clone(),
+        RunSearch { lifecycle: None, ..plain.clone() },
+        RunSearch { lifecycle: None, ..one.clone() },
         RunSearch { experiments: Some(experiments), ..plain },
         one.clone(),
         // Few runs fulfil the first, nearly all the second.
@@ -257,7 +260,10 @@ async fn runs(w: &World, it: &Walked) {
     done(s.create_run(w.project, new, actor, NOW).await);
     done(s.find_run(w.project, run).await);
     done(s.find_run_head(w.project, it.wide).await);
-    done(s.known_runs(w.project, &[run, it.wide]).await);
+    let newest = RunSearch { limit: 20, ..RunSearch::default() };
+    let some: Vec<RunId> = done(s.search_runs(w.project, &newest).await).iter().map(|it| it.row.id).collect();
+    done(s.known_runs(w.project, &some).await);
+    done(s.models_of_runs(w.project, &some).await);
     let change = |it: &mut RunRow| {
         it.name = "renamed".to_owned();
         it.status = RunStatus::Finished;
@@ -269,7 +275,7 @@ async fn runs(w: &World, it: &Walked) {
     for lifecycle in [Lifecycle::Deleted, Lifecycle::Active] {
         done(s.set_run_lifecycle(w.project, run, lifecycle, actor, NOW).await);
     }
-    done(s.run_outcomes(w.project, &[run]).await);
+    done(s.run_outcomes(w.project, &some).await);
     let model = ModelMetric {
         model_id: it.logged,
         point: points(&["loss"]).remove(0),

@@ -3,7 +3,7 @@
 use super::{
     ask::page,
     call::{Call, model_id_of, model_id_text},
-    filter::{Clause, Operand, Order, parse_filter, parse_order},
+    filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
     models::{hides_prompts, is_prompt, tag_of},
@@ -14,7 +14,7 @@ use kaogong_domain::{
     Problem,
     ids::{LoggedModelId, ModelId, ModelVersionId, RunId},
 };
-use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
+use kaogong_store::{Comparator, ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeMap};
 
