@@ -2,21 +2,21 @@
 
 use crate::{
     access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
-    http::{forwarded::is_forwarded, room::Room as BodyRoom, spool::Places},
+    http::{forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places},
     serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
-use kaogong_data::{Blobs, TableEngine, tables::Histogram};
+use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
-    ids::{DatasetId, ProjectId, RunId, UserId, VersionId},
+    ids::{DatasetId, ProjectId, RunId, UserId},
     jobs::Room,
 };
 use kaogong_runners::Runner;
 use kaogong_serving::{Engine, worker::Host};
 use kaogong_store::Store;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
@@ -27,7 +27,7 @@ use std::{
 };
 use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
-/// Names and histograms remembered at most; both never change, so they need no age.
+/// Names remembered at most; they never change, so they need no age.
 const REMEMBERED_MAX: usize = 10_000;
 /// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
 const BODY_BYTES_MAX: u64 = 2 << 30;
@@ -95,9 +95,9 @@ pub struct App {
     metrics_news: broadcast::Sender<(ProjectId, RunId)>,
     stopping: watch::Sender<bool>,
     is_ready: AtomicBool,
+    readiness: Readiness,
     turns: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
     names: Mutex<HashMap<UserId, String>>,
-    histograms: Mutex<HashMap<VersionId, Arc<Histogram>>>,
     pictures: Arc<Semaphore>,
     started_at: Timestamp,
 }
@@ -152,9 +152,9 @@ impl App {
             metrics_news: broadcast::Sender::new(METRICS_NEWS_MAX),
             stopping: watch::Sender::new(false),
             is_ready: AtomicBool::new(false),
+            readiness: Readiness::default(),
             turns: Mutex::default(),
             names: Mutex::default(),
-            histograms: Mutex::default(),
             pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
             started_at: clock(),
         })
@@ -298,6 +298,11 @@ impl App {
         self.is_ready.load(Ordering::Acquire) && !self.is_stopping()
     }
 
+    /// Whether the disk and the database take writes.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
     /// The turn to import into a dataset; the next import waits until this one is dropped.
     pub async fn import_turn(&self, dataset: DatasetId) -> OwnedMutexGuard<()> {
         let turn = {
@@ -336,21 +341,30 @@ impl App {
         Ok(name)
     }
 
-    /// Classes and splits of a version. Versions never change, so one look is enough.
-    pub async fn histogram(
-        &self,
-        id: VersionId,
-        at: &kaogong_data::tables::VersionAt,
-    ) -> Result<Arc<Histogram>, Problem> {
-        if let Some(known) = locked(&self.histograms).get(&id) {
-            return Ok(known.clone());
+    /// Names of users; those that are not known yet are read together.
+    pub async fn user_names(&self, ids: impl Iterator<Item = UserId>) -> Result<HashMap<UserId, String>, Problem> {
+        let (mut found, mut unknown) = (HashMap::new(), vec![]);
+        {
+            let names = locked(&self.names);
+            for id in ids.collect::<HashSet<_>>() {
+                match names.get(&id) {
+                    Some(name) => drop(found.insert(id, name.clone())),
+                    None => unknown.push(id),
+                }
+            }
         }
-        let found = Arc::new(self.tables.histogram(at).await?);
-        let mut all = locked(&self.histograms);
-        if all.len() >= 256 {
-            all.clear();
+        if unknown.is_empty() {
+            return Ok(found);
         }
-        all.insert(id, found.clone());
+        let read = self.store.user_names(&unknown).await?;
+        let mut names = locked(&self.names);
+        if names.len() + read.len() >= REMEMBERED_MAX {
+            names.clear();
+        }
+        for (id, name) in read {
+            names.insert(id, name.to_string());
+            found.insert(id, name.to_string());
+        }
         Ok(found)
     }
 }

@@ -360,6 +360,10 @@ fn record_metrics() -> Result<PrometheusHandle, Problem> {
             Matcher::Suffix("_seconds".to_owned()),
             &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
         )
+        .and_then(|it| {
+            let buckets = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0];
+            it.set_buckets_for_metric(Matcher::Suffix("_statements".to_owned()), &buckets)
+        })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
     let kept = recorder.clone();

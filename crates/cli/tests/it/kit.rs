@@ -57,6 +57,13 @@ impl Server {
         Self { folder, address, port: 0, child, extra: vec![] }
     }
 
+    /// The folder of the server's small disk, as seen from outside the mount of its process.
+    pub(crate) fn small_disk(&self) -> PathBuf {
+        let inside = self.folder.path().join("disk");
+        let below = inside.strip_prefix("/").expect("an absolute path");
+        Path::new("/proc").join(self.child.id().to_string()).join("root").join(below)
+    }
+
     /// Kills the process without a word, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a process to kill");

@@ -1,7 +1,9 @@
 //! The built program end to end: real server, real store, real engines, real clients.
 
 mod access;
+mod cost;
 mod faults;
+mod full_disk;
 mod jobs;
 mod kit;
 mod life;

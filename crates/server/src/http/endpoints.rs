@@ -77,8 +77,11 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<EndpointView>>> {
-    let mut items = vec![];
-    for row in app.store.list_endpoints(inside.project.id).await? {
+    let rows = app.store.list_endpoints(inside.project.id).await?;
+    // Read together here, and known to each view below.
+    app.user_names(rows.iter().filter_map(|it| it.created_by)).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
         items.push(endpoint_view(&app, row).await?);
     }
     Ok(Json(whole(items)))
@@ -167,7 +170,7 @@ async fn resolve(app: &App, inside: &InProject, text: &str) -> Result<ModelVersi
             .hint("`kaogong models list` shows what there is")
     })?;
     let found = match version {
-        None | Some("latest") => app.store.list_model_versions(model.id).await?.into_iter().next_back(),
+        None | Some("latest") => app.store.newest_model_version(model.id).await?,
         Some(word) => {
             let aliases = app.store.model_aliases(model.id).await?;
             let number = aliases.get(word).copied().or_else(|| word.trim_start_matches('v').parse().ok());
