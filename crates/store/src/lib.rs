@@ -23,6 +23,7 @@ mod runs;
 mod search;
 mod sessions;
 mod settings;
+mod snapshot;
 mod sql;
 
 pub use access::{MemberRow, NewUserRow, OrganisationRow, ProjectRow, UserRow};
@@ -42,3 +43,4 @@ pub use open::{Counts, Dialect, Store, StoreUrl};
 pub use runs::{NewRunRow, RUN_NAME_TAG, RunFull, RunOutcome, RunRow};
 pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
 pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};
+pub use snapshot::{Snapshot, refuse_if_used, restore_dump};
