@@ -1,6 +1,7 @@
 //! The built program end to end: real server, real store, real engines, real clients.
 
 mod access;
+mod backup;
 mod faults;
 mod jobs;
 mod kit;
@@ -8,3 +9,4 @@ mod life;
 mod main_loop;
 mod postgres;
 mod strangers;
+mod wire;

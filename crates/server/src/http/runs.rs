@@ -81,8 +81,12 @@ async fn list(
         None => None,
         Some(text) => {
             let found = all.iter().find(|(it, _)| it.name == text || it.id.to_string() == text);
-            let found = found.ok_or_else(|| Problem::not_found(format!("there is no experiment `{text}`")))?;
-            Some(vec![found.0.id])
+            Some(vec![match found {
+                Some((experiment, _)) => experiment.id,
+                // What MLflow calls the one that is always there.
+                None if text == "0" => app.store.default_experiment(inside.project.id).await?.id,
+                None => return Err(Problem::not_found(format!("there is no experiment `{text}`")).into()),
+            }])
         }
     };
     let search = RunSearch {
