@@ -25,6 +25,7 @@ mod runs;
 mod search;
 mod sessions;
 mod settings;
+mod snapshot;
 mod sql;
 mod watch;
 
@@ -47,3 +48,4 @@ pub use runs::{NewRunRow, RUN_NAME_TAG, RunFull, RunOutcome, RunRow};
 pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
 pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};
 pub use watch::{Bound, Statement, Watch};
+pub use snapshot::{Snapshot, refuse_if_used, restore_dump};

@@ -2,6 +2,7 @@
 
 use crate::{
     Dialect, StoreError,
+    snapshot::vacuum_into,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::Problem;
@@ -117,8 +118,7 @@ async fn snapshot(conn: &mut AnyConnection, file: &Path, before: i64) -> Result<
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(told(Box::new(cause))),
         _ => {}
     }
-    let sql = format!("VACUUM INTO '{}'", part.replace('\'', "''"));
-    conn.execute(sql::own_sql(sql)).await.map_err(|cause| told(Box::new(cause)))?;
+    vacuum_into(conn, Path::new(&part)).await.map_err(|cause| told(Box::new(cause)))?;
     let keep = || {
         let file = std::fs::File::open(&part)?;
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

@@ -34,7 +34,15 @@ impl Server {
 
     /// Starts a server with more arguments.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
-        let folder = TempDir::new().expect("a folder");
+        Self::start_in(TempDir::new().expect("a folder"), extra)
+    }
+
+    /// Starts a server on a folder that holds something.
+    pub(crate) fn start_on(folder: TempDir) -> Self {
+        Self::start_in(folder, &[])
+    }
+
+    fn start_in(folder: TempDir, extra: &[&str]) -> Self {
         let extra: Vec<String> = extra.iter().map(|it| (*it).to_owned()).collect();
         let (child, address) = launch(program(), folder.path(), folder.path(), 0, &extra);
         let port = address.rsplit_once(':').and_then(|it| it.1.parse().ok()).expect("a port");
@@ -277,8 +285,23 @@ pub(crate) fn http(
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap_or(answer.len());
     let head = text(&answer[..end]);
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
-    let body = answer.get(end + 4..).unwrap_or_default().to_vec();
-    Ok(Reply { status, head, body })
+    let body = answer.get(end + 4..).unwrap_or_default();
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Ok(Reply { status, head, body: if is_chunked { joined(body) } else { body.to_vec() } })
+}
+
+/// The chunks of a body that has no length; one that breaks off is no body.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut all = vec![];
+    loop {
+        let end = chunks.windows(2).position(|it| it == b"\r\n").expect("a chunk");
+        let size = usize::from_str_radix(&text(&chunks[..end]), 16).expect("a size");
+        if size == 0 {
+            return all;
+        }
+        all.extend_from_slice(&chunks[end + 2..end + 2 + size]);
+        chunks = &chunks[end + 2 + size + 2..];
+    }
 }
 
 /// One gRPC call on its own connection: the status and its message.

@@ -2,6 +2,7 @@
 
 mod access;
 mod cost;
+mod backup;
 mod faults;
 mod full_disk;
 mod jobs;
@@ -11,3 +12,4 @@ mod main_loop;
 mod postgres;
 mod strangers;
 mod workers;
+mod wire;

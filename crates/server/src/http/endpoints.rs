@@ -3,7 +3,7 @@
 use super::{
     access::whole,
     error::Answer,
-    extract::{Json, Params, created},
+    extract::{Json, Params, body_problem, created},
 };
 use crate::{
     access::{InProject, Route, Rule},
@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::{
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     response::Response,
 };
 use http::{HeaderMap, StatusCode, header};
@@ -198,9 +198,10 @@ async fn predict(
     inside: InProject,
     params: Params,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<PredictionView>> {
     let began = Instant::now();
+    let body = body.map_err(|it| body_problem(&it, PICTURE_BYTES_MAX))?;
     let name = params.get::<Name>("endpoint")?;
     let live = app.serving.find(inside.project.id, &name).ok_or_else(|| {
         app.serving.absent(inside.project.id, &name).unwrap_or_else(|| {

@@ -112,6 +112,10 @@ async fn find_experiment(app: &App, inside: &InProject, text: &str) -> Result<Ex
     if found.is_none() {
         found = app.store.find_experiment_by_name(project, text).await?;
     }
+    if found.is_none() && text == "0" {
+        // What MLflow calls the one that is always there.
+        return Ok(app.store.default_experiment(project).await?.id);
+    }
     let active = found.filter(|it| it.lifecycle == Lifecycle::Active);
     active.map(|it| it.id).ok_or_else(|| Problem::not_found(format!("there is no experiment `{text}`")))
 }
