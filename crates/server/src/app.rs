@@ -2,21 +2,23 @@
 
 use crate::{
     access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
-    http::{backup, base_path::BasePath, forwarded::is_forwarded, room::Room as BodyRoom, spool::Places},
+    http::{
+        backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
+    },
     serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
-use kaogong_data::{Blobs, TableEngine, tables::Histogram};
+use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
-    ids::{DatasetId, ProjectId, RunId, UserId, VersionId},
+    ids::{DatasetId, ProjectId, RunId, UserId},
     jobs::Room,
 };
 use kaogong_runners::Runner;
-use kaogong_serving::Engine;
+use kaogong_serving::{Engine, worker::Host};
 use kaogong_store::Store;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
@@ -30,7 +32,7 @@ use tokio::sync::{
     broadcast, watch,
 };
 
-/// Names and histograms remembered at most; both never change, so they need no age.
+/// Names remembered at most; they never change, so they need no age.
 const REMEMBERED_MAX: usize = 10_000;
 /// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
 const BODY_BYTES_MAX: u64 = 2 << 30;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub runner: Arc<dyn Runner>,
     /// Model engines, the preferred one first.
     pub engines: Vec<Arc<dyn Engine>>,
+    /// Starts the processes that models run in; without it all run in this one.
+    pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
     /// The folder that keeps everything.
@@ -102,9 +106,9 @@ pub struct App {
     metrics_news: broadcast::Sender<(ProjectId, RunId)>,
     stopping: watch::Sender<bool>,
     is_ready: AtomicBool,
+    readiness: Readiness,
     turns: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
     names: Mutex<HashMap<UserId, String>>,
-    histograms: Mutex<HashMap<VersionId, Arc<Histogram>>>,
     pictures: Arc<Semaphore>,
     removals: Arc<RwLock<()>>,
     started_at: Timestamp,
@@ -139,7 +143,8 @@ impl App {
     pub fn new(parts: Parts) -> Arc<Self> {
         let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
         let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
-        let serving = Serving::new(parts.engines, parts.compute_threads, parts.blobs.clone(), parts.probe);
+        let (blobs, probe) = (parts.blobs.clone(), parts.probe);
+        let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
             store: parts.store,
             blobs: parts.blobs,
@@ -166,9 +171,9 @@ impl App {
             metrics_news: broadcast::Sender::new(METRICS_NEWS_MAX),
             stopping: watch::Sender::new(false),
             is_ready: AtomicBool::new(false),
+            readiness: Readiness::default(),
             turns: Mutex::default(),
             names: Mutex::default(),
-            histograms: Mutex::default(),
             pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
             removals: Arc::default(),
             started_at: clock(),
@@ -344,6 +349,11 @@ impl App {
         self.is_ready.load(Ordering::Acquire) && !self.is_stopping()
     }
 
+    /// Whether the disk and the database take writes.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
     /// The turn to import into a dataset; the next import waits until this one is dropped.
     pub async fn import_turn(&self, dataset: DatasetId) -> OwnedMutexGuard<()> {
         let turn = {
@@ -382,21 +392,30 @@ impl App {
         Ok(name)
     }
 
-    /// Classes and splits of a version. Versions never change, so one look is enough.
-    pub async fn histogram(
-        &self,
-        id: VersionId,
-        at: &kaogong_data::tables::VersionAt,
-    ) -> Result<Arc<Histogram>, Problem> {
-        if let Some(known) = locked(&self.histograms).get(&id) {
-            return Ok(known.clone());
+    /// Names of users; those that are not known yet are read together.
+    pub async fn user_names(&self, ids: impl Iterator<Item = UserId>) -> Result<HashMap<UserId, String>, Problem> {
+        let (mut found, mut unknown) = (HashMap::new(), vec![]);
+        {
+            let names = locked(&self.names);
+            for id in ids.collect::<HashSet<_>>() {
+                match names.get(&id) {
+                    Some(name) => drop(found.insert(id, name.clone())),
+                    None => unknown.push(id),
+                }
+            }
         }
-        let found = Arc::new(self.tables.histogram(at).await?);
-        let mut all = locked(&self.histograms);
-        if all.len() >= 256 {
-            all.clear();
+        if unknown.is_empty() {
+            return Ok(found);
         }
-        all.insert(id, found.clone());
+        let read = self.store.user_names(&unknown).await?;
+        let mut names = locked(&self.names);
+        if names.len() + read.len() >= REMEMBERED_MAX {
+            names.clear();
+        }
+        for (id, name) in read {
+            names.insert(id, name.to_string());
+            found.insert(id, name.to_string());
+        }
         Ok(found)
     }
 }

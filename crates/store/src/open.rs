@@ -2,13 +2,14 @@
 
 use crate::{
     Actor, StoreError,
+    counters::{self, ALL_PROJECTS, Deltas},
     events::{self, Change},
     migrate,
     sql::{self, Columns, Result, vals},
 };
-use kaogong_domain::{Problem, Secret, Timestamp, ids::ProjectId};
+use kaogong_domain::{Problem, Secret, Timestamp};
 use sqlx::{
-    Any, AnyConnection, AnyPool, Executor, Transaction,
+    Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
@@ -46,21 +47,6 @@ pub struct Store {
     pub(crate) dialect: Dialect,
     pub(crate) url: StoreUrl,
     news: watch::Sender<i64>,
-}
-
-/// How many things a project has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Live datasets.
-    pub datasets: u64,
-    /// Jobs.
-    pub jobs: u64,
-    /// Active runs.
-    pub runs: u64,
-    /// Registered models.
-    pub models: u64,
-    /// Live endpoints.
-    pub endpoints: u64,
 }
 
 impl Store {
@@ -106,41 +92,22 @@ impl Store {
         self.news.subscribe()
     }
 
-    /// Whether the database answers now.
+    /// Whether the database takes a change now: it writes one row and waits until that is durable.
     ///
     /// # Errors
-    /// `Unavailable` when it does not.
-    pub async fn ping(&self) -> std::result::Result<(), Problem> {
-        let mut conn = self.read().await?;
-        sql::number(&mut conn, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
-        Ok(())
+    /// `Unavailable` when it does not answer, or when its disk is full.
+    pub async fn try_write(&self, now: Timestamp) -> std::result::Result<(), Problem> {
+        let mut tx = self.measure().await?;
+        let sql = "INSERT INTO settings (key, value) VALUES ('written_at', $1) \
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        sql::exec(&mut tx, sql, vals![now.as_ms().to_string()]).await?;
+        Ok(tx.commit().await.map_err(StoreError::from)?)
     }
 
     /// Closes all connections; SQLite folds its write-ahead log into the file.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-    }
-
-    /// How many things a project has.
-    pub async fn count_things(&self, project: ProjectId) -> std::result::Result<Counts, Problem> {
-        let mut conn = self.read().await?;
-        let sql = concat!(
-            "SELECT (SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND ",
-            crate::datasets::seen!(),
-            ") AS datasets, (SELECT COUNT(*) FROM jobs WHERE project_id = $1) AS jobs, \
-            (SELECT COUNT(*) FROM runs WHERE project_id = $1 AND lifecycle = 'active') AS runs, \
-            (SELECT COUNT(*) FROM models WHERE project_id = $1) AS models, \
-            (SELECT COUNT(*) FROM endpoints WHERE project_id = $1 AND deleted_at IS NULL) AS endpoints"
-        );
-        let Some(row) = sql::row(&mut conn, sql, vals![project]).await? else { return Ok(Counts::default()) };
-        Ok(Counts {
-            datasets: row.size("datasets")?,
-            jobs: row.size("jobs")?,
-            runs: row.size("runs")?,
-            models: row.size("models")?,
-            endpoints: row.size("endpoints")?,
-        })
     }
 
     /// A connection to read with.
@@ -161,7 +128,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let end = sql::row(&mut tx, "UPDATE chain SET seq = seq WHERE id = 1 RETURNING seq, hash", vec![]).await?;
         let end = end.ok_or_else(|| Problem::conflict("the event chain has no end"))?;
-        Ok(Tx { seq: end.int("seq")?, hash: end.text("hash")?, tx, news: &self.news, has_news: false })
+        let (seq, hash) = (end.int("seq")?, end.text("hash")?);
+        Ok(Tx { seq, hash, tx, news: &self.news, has_news: false, deltas: Deltas::new() })
     }
 
     /// A transaction for measurements, which are no change of state: it does not wait for others on PostgreSQL.
@@ -176,6 +144,7 @@ pub(crate) struct Tx<'a> {
     seq: i64,
     hash: String,
     has_news: bool,
+    deltas: Deltas,
     news: &'a watch::Sender<i64>,
 }
 
@@ -183,13 +152,25 @@ impl Tx<'_> {
     /// Appends one line to the event log.
     pub(crate) async fn event(&mut self, actor: &Actor, now: Timestamp, change: Change<'_>) -> Result<()> {
         self.seq += 1;
+        let what = format!("events.{}", change.noun);
+        if let Some(project) = change.project {
+            self.count(project, "events", 1);
+            self.count(project, &what, 1);
+        }
+        self.count(ALL_PROJECTS, what, 1);
         self.hash = events::append(&mut self.tx, self.seq, &self.hash, actor, now, change).await?;
         self.has_news = true;
         Ok(())
     }
 
+    /// Notes that there are `delta` more of something, or fewer.
+    pub(crate) fn count(&mut self, owner: impl ToString, what: impl Into<String>, delta: i64) {
+        *self.deltas.entry((owner.to_string(), what.into())).or_default() += delta;
+    }
+
     /// Makes everything durable and tells who listens.
     pub(crate) async fn commit(mut self) -> Result<()> {
+        counters::add(&mut self.tx, std::mem::take(&mut self.deltas)).await?;
         if self.has_news {
             let sql = "UPDATE chain SET seq = $1, hash = $2 WHERE id = 1";
             sql::exec(&mut self.tx, sql, vals![self.seq, &self.hash]).await?;
@@ -243,11 +224,16 @@ pub(crate) fn unreachable_database(cause: sqlx::Error) -> StoreError {
 }
 
 fn pool(dialect: Dialect, connections: u32) -> AnyPoolOptions {
-    let options =
-        AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX).test_before_acquire(false);
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX);
+    // After a failed COMMIT, or a statement that found the disk full, SQLite may have rolled back by itself. The
+    // rollback that follows then fails, and the connection is taken for one inside a transaction for ever: every
+    // later beginning on it would be refused. Such a connection is closed, and another one takes its place.
+    let options = options
+        .test_before_acquire(false)
+        .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
     match dialect {
         Dialect::Postgres => options.test_before_acquire(true),
-        // The one writer must never be closed and opened again under way.
+        // The one writer is closed for no other reason.
         Dialect::Sqlite => options.idle_timeout(None).max_lifetime(None).after_connect(|conn, _| {
             Box::pin(async move {
                 conn.execute(

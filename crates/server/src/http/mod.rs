@@ -17,6 +17,7 @@ pub mod models;
 pub mod openapi;
 pub mod outer;
 pub mod packed;
+pub mod ready;
 pub mod room;
 pub mod runs;
 pub mod spool;

@@ -17,6 +17,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, header};
 use kaogong_domain::{ErrorKind, Problem, Timestamp, ids::EventId};
+use kaogong_store::Watch;
 use std::{
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
@@ -52,7 +53,8 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(RequestId(id.clone()));
     name_host(&mut request);
     name_client(&mut request, &app);
-    let mut response = next.run(request).await;
+    let watch = Watch::counting();
+    let mut response = watch.around(next.run(request)).await;
     if is_grpc {
         name_limit(&mut response);
     }
@@ -71,7 +73,7 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let status = response.status();
     let elapsed = began.elapsed();
-    matched.as_ref().map_or(Meter::of_unmatched(), |it| &it.0.meter).record(status, elapsed);
+    matched.as_ref().map_or(Meter::of_unmatched(), |it| &it.0.meter).record(status, elapsed, watch.count());
     tracing::debug!(request_id = &*id, "{method} {} answered {status} in {} ms", uri.path(), elapsed.as_millis());
     seal(&mut response, &id);
     response

@@ -61,10 +61,12 @@ async fn alive() -> &'static str {
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    match (app.is_ready(), app.store.ping().await) {
-        (true, Ok(())) => "ready\n".into_response(),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response(),
-        (_, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+    if !app.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response();
+    }
+    match app.readiness().check(&app).await {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 

@@ -122,6 +122,7 @@ impl World {
             dataset_id,
             pins: "{}".to_owned(),
             summary: "{}".to_owned(),
+            histogram: None,
             message: String::new(),
             source: "upload".to_owned(),
             items: 3,

@@ -100,7 +100,7 @@ async fn locate(call: &Call, path: &str) -> Told<Located> {
     let ids = call.experiment_ids().await?;
     let (owner, experiment, is_active) = match &place.owner {
         OwnerText::Run(id) => {
-            let run = call.run(id).await?.row;
+            let run = call.run(id).await?;
             (ArtifactOwner::Run(run.id), run.experiment_id, run.lifecycle == Lifecycle::Active)
         }
         OwnerText::Model(id) => {
@@ -135,8 +135,8 @@ pub(super) async fn list_of_run(call: Call) -> Reply {
     if !below.is_empty() {
         check_path(&below)?;
     }
-    let files = folder(&call, ArtifactOwner::Run(run.row.id), &below, &below).await?;
-    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run.row);
+    let files = folder(&call, ArtifactOwner::Run(run.id), &below, &below).await?;
+    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run);
     Ok(Json(json!({"root_uri": root, "files": files})))
 }
 
