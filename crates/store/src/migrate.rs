@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../migrations/0001_start.sql")),
     (2, "review", include_str!("../migrations/0002_review.sql")),
     (3, "pages", include_str!("../migrations/0003_pages.sql")),
+    (7, "status_message", include_str!("../migrations/0007_status_message.sql")),
 ];
 
 /// Any number that no other program on the server uses.
