@@ -143,6 +143,9 @@ pub enum Command {
     /// Open an ONNX Runtime library and say its version; started by the server.
     #[command(hide = true, after_help = "Examples:\n  kaogong probe-onnxruntime libonnxruntime.so")]
     ProbeOnnxruntime(probe::ProbeLibraryArgs),
+    /// Start processes for models, each a copy of this one; started by the server.
+    #[command(hide = true, after_help = "Examples:\n  kaogong engine-zygote --onnxruntime libonnxruntime.so")]
+    EngineZygote(engine_zygote::EngineZygoteArgs),
 }
 
 #[cfg(test)]

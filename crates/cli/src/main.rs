@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         Command::Supervise(args) => supervise::run(args),
         Command::ProbeModel(args) => probe::model(&args),
         Command::ProbeOnnxruntime(args) => probe::library(&args),
+        Command::EngineZygote(args) => engine_zygote::run(&args),
         Command::Completion(args) => completion::run(&context, &args),
         other => in_runtime(&context, other),
     };
@@ -69,7 +70,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Probl
         Command::Endpoints(command) => endpoints::run(context, command).await?,
         Command::Audit(args) => audit::run(context, args).await?,
         Command::Supervise(_) | Command::Completion(_) => {}
-        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) => {}
+        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) | Command::EngineZygote(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ use kaogong_domain::{
     jobs::Room,
 };
 use kaogong_runners::Runner;
-use kaogong_serving::Engine;
+use kaogong_serving::{Engine, worker::Host};
 use kaogong_store::Store;
 use std::{
     collections::HashMap,
@@ -50,6 +50,8 @@ pub struct Parts {
     pub runner: Arc<dyn Runner>,
     /// Model engines, the preferred one first.
     pub engines: Vec<Arc<dyn Engine>>,
+    /// Starts the processes that models run in; without it all run in this one.
+    pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
     /// A folder for bodies on their way in, on the same disk as the data.
@@ -124,7 +126,8 @@ impl App {
     pub fn new(parts: Parts) -> Arc<Self> {
         let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
         let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
-        let serving = Serving::new(parts.engines, parts.compute_threads, parts.blobs.clone(), parts.probe);
+        let (blobs, probe) = (parts.blobs.clone(), parts.probe);
+        let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
             store: parts.store,
             blobs: parts.blobs,

@@ -11,11 +11,11 @@ use std::{
 
 /// The hash and the size of a file that endpoints can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Servable {
+pub(crate) struct Servable {
     /// BLAKE3, hex.
-    pub hash: String,
+    pub(crate) hash: String,
     /// Bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 /// The ONNX file among the artifacts of an owner as one file: with the weights that lie in files beside it, and tried.
@@ -23,7 +23,7 @@ pub struct Servable {
 /// # Errors
 /// `Invalid` when a file with weights is missing or does not fit, or no engine takes the model; `Unavailable` when that
 /// cannot be found out now.
-pub async fn servable(
+pub(crate) async fn servable(
     app: &Arc<App>,
     project: ProjectId,
     owner: ArtifactOwner,
@@ -54,7 +54,7 @@ pub async fn servable(
 ///
 /// # Errors
 /// `Invalid` when its weights lie in other files, or no engine takes the model.
-pub async fn servable_upload(app: &Arc<App>, hash: &str) -> Result<(), Problem> {
+pub(crate) async fn servable_upload(app: &Arc<App>, hash: &str) -> Result<(), Problem> {
     if let Some(name) = outside(app, hash).await?.pop_first() {
         let shown: String = name.chars().take(200).collect();
         return Err(Problem::invalid(format!("the model's weights lie in another file, `{shown}`")).hint(

@@ -6,6 +6,7 @@ pub mod completion;
 pub mod datasets;
 pub mod doctor;
 pub mod endpoints;
+pub mod engine_zygote;
 pub mod jobs;
 pub mod login;
 pub mod models;

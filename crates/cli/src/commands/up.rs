@@ -4,11 +4,15 @@ mod belong;
 pub mod find;
 mod first_start;
 
-use crate::{commands::probe::ask::ProcessProbe, profile};
+use crate::{
+    commands::{engine_zygote, probe::ask::ProcessProbe},
+    profile,
+};
 use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
 use kaogong_server::{App, Parts, app::clock, http, listen, loops};
+use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::LanceTables;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -29,6 +33,12 @@ use tokio::{
 
 /// Files and connections that the server asks to have open at once.
 const OPEN_FILES: u64 = 65_536;
+/// Compute threads of a model at most.
+const COMPUTE_THREADS_MAX: usize = 64;
+/// Memory of a model's process beside what its file asks for, where the machine has it.
+const MODEL_BYTES: u64 = 4 << 30;
+/// Less is too little for the program and an engine.
+const MODEL_BYTES_MIN: u64 = 256 << 20;
 /// How often recorded metrics are folded together.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -62,9 +72,13 @@ pub struct UpArgs {
     /// Memory handed to jobs, in MiB [default: three quarters of the machine's].
     #[arg(long, value_name = "MIB")]
     pub job_memory_mib: Option<u64>,
-    /// Compute threads of each model [default: half the cores].
+    /// Compute threads of each model [default: as many as there are cores].
     #[arg(long, value_name = "NUMBER")]
     pub compute_threads: Option<usize>,
+    /// Memory that each model's process may take beside eight times its file, in MiB [default: 4096, or half the
+    /// machine's where that is less].
+    #[arg(long, value_name = "MIB", env = "KAOGONG_MODEL_MEMORY_MIB")]
+    pub model_memory_mib: Option<u64>,
 }
 
 /// Arguments that were found good, all together.
@@ -77,11 +91,14 @@ struct Settings {
     job_cpus: f64,
     job_memory_bytes: u64,
     compute_threads: usize,
+    model_bytes: u64,
     machine_bytes: u64,
 }
 
 /// The server says that it is ready after this, whether or not all models are loaded: one of them may take minutes.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
+/// A first look that failed is tried again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Loops that have not ended after this are left: whatever they do is picked up at the next start.
 const LOOPS_END_MAX: Duration = Duration::from_secs(10);
 
@@ -112,9 +129,13 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     if job_memory_bytes == 0 {
         wrong.push("--job-memory-mib must not be 0".to_owned());
     }
-    let compute_threads = args.compute_threads.unwrap_or((cores / 2).max(1));
-    if compute_threads == 0 || compute_threads > 64 {
-        wrong.push(format!("--compute-threads {compute_threads} is not 1 to 64"));
+    let compute_threads = args.compute_threads.unwrap_or(cores.min(COMPUTE_THREADS_MAX));
+    if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
+        wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
+    }
+    let model_bytes = args.model_memory_mib.map_or(MODEL_BYTES.min(memory_bytes / 2), |it| it.saturating_mul(1 << 20));
+    if model_bytes < MODEL_BYTES_MIN {
+        wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).filter(|it| it.is_absolute());
     let data_dir = args.data_dir.clone().or_else(|| home.map(|it| it.join(".local/share/kaogong")));
@@ -141,6 +162,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 job_cpus,
                 job_memory_bytes,
                 compute_threads,
+                model_bytes,
                 machine_bytes: memory_bytes,
             })
         }
@@ -166,12 +188,13 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let url = app.own_address();
     first_start::welcome(&app, &settings.data_dir, &url).await?;
     let router = http::router(&app);
-    first_look(&app).await?;
-    let mut loops = loops::start(&app);
-    app.set_ready();
+    app.serving.start_blank();
     // Whoever reads the address may ask the server to stop at once.
     let stop = stop_signal()?;
-    announce(&url)?;
+    tracing::info!("listening at {url}; the models are being loaded");
+    // What lives answers while models load; `/readyz` and the line on standard output say when they are.
+    let starting = tokio::spawn(become_ready(app.clone(), url));
+    let mut loops = loops::start(&app);
     let serving = app.clone();
     listen::listen(listener, router, async move {
         stop.await;
@@ -179,6 +202,7 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
         serving.stop();
     })
     .await;
+    starting.abort();
     let ends = async { while loops.join_next().await.is_some() {} };
     if tokio::time::timeout(LOOPS_END_MAX, ends).await.is_err() {
         tracing::warn!("a loop did not end in time and is left");
@@ -189,10 +213,20 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits until all wanted models answer or have failed, then says that the server is ready.
+async fn become_ready(app: Arc<App>, url: String) {
+    while let Err(problem) = first_look(&app).await {
+        tracing::warn!("the endpoints cannot be read: {problem}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    app.set_ready();
+    announce(&url);
+}
+
 /// Waits until all wanted models answer or have failed, for a minute at most; what is still being loaded then goes on.
 async fn first_look(app: &Arc<App>) -> Result<(), Problem> {
     let look = app.clone();
-    let round = tokio::spawn(async move { loops::endpoints::round(&look).await });
+    let round = tokio::spawn(async move { loops::endpoints::first_round(&look).await });
     match tokio::time::timeout(FIRST_LOOK_MAX, round).await {
         Ok(looked) => looked.map_err(|it| Problem::bug("the first look at the endpoints did not end", it))?,
         Err(_) => {
@@ -297,6 +331,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         blobs,
         tables,
         runner: Arc::new(runner),
+        workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
         temp_folder: folder.join("tmp"),
@@ -308,6 +343,12 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         compute_threads: settings.compute_threads,
         metrics: Arc::new(move || recorder.render()),
     }))
+}
+
+/// What starts processes for models, as copies of one of this program.
+fn workers(program: &Path, library: Option<PathBuf>, memory_bytes: u64) -> Arc<Host> {
+    let program = program.to_owned();
+    Host::new(move || engine_zygote::command(&program, library.as_deref()), Limits { memory_bytes })
 }
 
 /// Records metrics from now on. What was recorded is folded together every few seconds: otherwise it would pile up
@@ -345,7 +386,7 @@ fn words_for(it: &kaogong_runners::Capabilities) -> String {
 }
 
 /// The one line on standard output: scripts wait for it.
-fn announce(url: &str) -> Result<(), Problem> {
+fn announce(url: &str) {
     tracing::info!("ready at {url}");
     let line = serde_json::json!({"address": url});
     let mut out = std::io::stdout().lock();
@@ -354,7 +395,6 @@ fn announce(url: &str) -> Result<(), Problem> {
     if let Err(it) = written {
         tracing::debug!("cannot write the address to standard output: {it}");
     }
-    Ok(())
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, Problem> {

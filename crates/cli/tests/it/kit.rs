@@ -78,6 +78,20 @@ impl Server {
         self.child.wait().expect("an end").code()
     }
 
+    /// The processes that have models.
+    pub(crate) fn workers(&self) -> Vec<i32> {
+        let all = descendants(&parents(), i32::try_from(self.child.id()).expect("a process id"));
+        all.into_iter().filter(|it| name_of(*it) == "kaogong-model").collect()
+    }
+
+    /// The process that those are copies of.
+    pub(crate) fn zygote(&self) -> Option<i32> {
+        let own = i32::try_from(self.child.id()).expect("a process id");
+        let words = |it: i32| text(&std::fs::read(format!("/proc/{it}/cmdline")).unwrap_or_default());
+        let is_one = |(it, parent): &(i32, i32)| *parent == own && words(*it).contains("engine-zygote");
+        parents().into_iter().find(is_one).map(|it| it.0)
+    }
+
     /// The local administrator's token.
     pub(crate) fn token(&self) -> String {
         let text = std::fs::read_to_string(self.folder.path().join("profile.json")).expect("a profile");
@@ -141,6 +155,10 @@ fn is_supervisor(process: i32, folder: &Path) -> bool {
     let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     let words: Vec<String> = words.split(|it| *it == 0).map(text).collect();
     words.get(1).is_some_and(|it| it == "supervise") && words.get(2).is_some_and(|it| Path::new(it).starts_with(folder))
+}
+
+fn name_of(process: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 /// Every process that is alive, with its parent.

@@ -8,3 +8,4 @@ mod life;
 mod main_loop;
 mod postgres;
 mod strangers;
+mod workers;

@@ -110,7 +110,8 @@ pub(super) fn find_model(app: &App, inside: &InProject, text: &str, version: &st
         Problem::not_found(format!("Request for unknown model: '{shown}' is not found"))
     };
     let name: Name = text.parse().map_err(|_| unknown())?;
-    let live = app.serving.find(inside.project.id, &name).ok_or_else(unknown)?;
+    let absent = || app.serving.absent(inside.project.id, &name).unwrap_or_else(unknown);
+    let live = app.serving.find(inside.project.id, &name).ok_or_else(absent)?;
     if !version.is_empty() && version != live.version_text {
         let shown: String = version.chars().take(64).collect();
         return Err(Problem::not_found(format!("Request for unknown model: '{name}' version {shown} is not found"))
