@@ -8,7 +8,7 @@ use kaogong_domain::{
     Problem,
     access::{Role, Scopes},
     datasets::DatasetKind,
-    endpoints::EngineName, Isolation,
+    endpoints::{EngineName, Isolation},
     ids::{AttemptId, JobId, RunId, UserId},
     jobs::{Ended, Event, State},
     runs::{MetricPoint, RunStatus},
