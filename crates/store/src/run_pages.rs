@@ -2,7 +2,8 @@
 //! shows and not what an experiment holds.
 
 use crate::{
-    Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters, metrics,
+    Comparator, Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters,
+    metrics,
     runs::run,
     search::Builder,
     sql::{self, Columns, Result},
