@@ -1,7 +1,7 @@
 //! Endpoints: what is wanted. What is seen lives with the process that serves.
 
 use crate::{
-    Actor, Store,
+    Actor, Store, counters,
     events::Change,
     sql::{self, Columns, Result, vals},
 };
@@ -16,6 +16,11 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Live endpoints of one project.
+const ENDPOINTS_MAX: u64 = 10_000;
+/// Endpoints read together while all are read.
+const BATCH: u32 = 1_000;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +114,7 @@ impl Store {
             let text = format!("endpoint `{}` exists and serves {}@{}", new.name, found.model, found.version);
             return Err(Problem::conflict(text).hint("update it, or choose another name"));
         }
+        counters::check(&mut tx, project, ("endpoints", ENDPOINTS_MAX)).await?;
         check_version(&mut tx, project, new.model_version_id).await?;
         let id = EndpointId::generate(now);
         let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, isolation, generation, created_at, created_by) \
@@ -116,6 +122,7 @@ impl Store {
         let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
         let values = vals![id, project, &new.name, new.model_version_id, engine, isolation, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
+        tx.count(project, "endpoints", 1);
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
         let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
         let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
@@ -158,6 +165,7 @@ impl Store {
         let sql = "UPDATE endpoints SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING name";
         let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no endpoint {id}")))?;
+        tx.count(project, "endpoints", -1);
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.deleted", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
@@ -172,18 +180,28 @@ impl Store {
     pub async fn list_endpoints(&self, project: ProjectId) -> Told<Vec<EndpointRow>> {
         let sql = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
             JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
-            WHERE e.project_id = $1 AND e.deleted_at IS NULL ORDER BY e.name LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+            WHERE e.project_id = $1 AND e.deleted_at IS NULL ORDER BY e.name LIMIT $2";
+        let most = ("endpoints", usize::try_from(ENDPOINTS_MAX).unwrap_or(usize::MAX));
+        let rows = sql::whole(&mut *self.read().await?, sql, vals![project], most).await?;
         Ok(rows.iter().map(endpoint).collect::<Result<_>>()?)
     }
 
-    /// Every live endpoint of every project.
+    /// Every live endpoint of every project, however many there are.
     pub async fn all_endpoints(&self) -> Told<Vec<EndpointRow>> {
         let sql = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
             JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
-            WHERE e.deleted_at IS NULL ORDER BY e.id LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vec![]).await?;
-        Ok(rows.iter().map(endpoint).collect::<Result<_>>()?)
+            WHERE e.deleted_at IS NULL AND e.id > $1 ORDER BY e.id LIMIT $2";
+        let mut all: Vec<EndpointRow> = vec![];
+        loop {
+            let after = all.last().map_or_else(String::new, |it| it.id.to_string());
+            let rows = sql::rows(&mut *self.read().await?, sql, vals![after, BATCH]).await?;
+            for row in &rows {
+                all.push(endpoint(row)?);
+            }
+            if rows.len() < BATCH as usize {
+                return Ok(all);
+            }
+        }
     }
 
     /// Names of the live endpoints that serve a model version.
@@ -200,7 +218,7 @@ impl Store {
         let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
             format!(
                 "SELECT model_version_id, name FROM endpoints WHERE model_version_id IN ({list}) AND deleted_at IS NULL \
-                 ORDER BY name LIMIT 10000"
+                 ORDER BY name"
             )
         });
         let mut all: BTreeMap<ModelVersionId, Vec<String>> = BTreeMap::new();

@@ -424,6 +424,7 @@ export const en = {
   "action.project.created": "Project created",
   "action.member.set": "Member role set",
   "action.member.removed": "Member removed",
+  "action.backup.taken": "Backup taken",
   "action.dataset.created": "Dataset created",
   "action.dataset.version_created": "Dataset version imported",
   "action.dataset.deleted": "Dataset deleted",

@@ -426,6 +426,7 @@ export const zh: Record<keyof typeof en, string> = {
   "action.project.created": "创建项目",
   "action.member.set": "设置成员角色",
   "action.member.removed": "移除成员",
+  "action.backup.taken": "导出备份",
   "action.dataset.created": "创建数据集",
   "action.dataset.version_created": "导入数据集版本",
   "action.dataset.deleted": "删除数据集",

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod backup;
 pub mod completion;
 pub mod datasets;
 pub mod doctor;

@@ -3,7 +3,7 @@
 use super::{
     access::whole,
     error::Answer,
-    extract::{Json, Params, created},
+    extract::{Json, Params, body_problem, created},
 };
 use crate::{
     access::{InProject, Route, Rule},
@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::{
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     response::Response,
 };
 use http::{HeaderMap, StatusCode, header};
@@ -29,7 +29,11 @@ use kaogong_domain::{
     endpoints::{EngineName, Isolation},
     names::Name,
 };
-use kaogong_serving::{TensorSpec, oip::arrange, task::TaskSpec};
+use kaogong_serving::{
+    TensorSpec,
+    oip::{arrange, without_bare_words},
+    task::TaskSpec,
+};
 use kaogong_store::{EndpointRow, ModelVersionRow, NewEndpointRow};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -77,8 +81,11 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<EndpointView>>> {
-    let mut items = vec![];
-    for row in app.store.list_endpoints(inside.project.id).await? {
+    let rows = app.store.list_endpoints(inside.project.id).await?;
+    // Read together here, and known to each view below.
+    app.user_names(rows.iter().filter_map(|it| it.created_by)).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
         items.push(endpoint_view(&app, row).await?);
     }
     Ok(Json(whole(items)))
@@ -155,6 +162,13 @@ async fn wanted(
     };
     let engine = app.serving.engine(engine)?.name();
     let version = resolve(app, inside, model).await?;
+    if version.hash.is_none() {
+        let name = model.split_once('@').map_or(model, |it| it.0);
+        let why = version.status_message.unwrap_or_else(|| "it has no ONNX file".to_owned());
+        return Err(Problem::invalid(format!("{name}@{} cannot be served: {why}", version.number)).hint(
+            "register an ONNX model: `kaogong models register`, or mlflow.onnx.log_model and mlflow.register_model",
+        ));
+    }
     Ok(NewEndpointRow { name, model_version_id: version.id, engine, isolation })
 }
 
@@ -167,7 +181,7 @@ async fn resolve(app: &App, inside: &InProject, text: &str) -> Result<ModelVersi
             .hint("`kaogong models list` shows what there is")
     })?;
     let found = match version {
-        None | Some("latest") => app.store.list_model_versions(model.id).await?.into_iter().next_back(),
+        None | Some("latest") => app.store.newest_model_version(model.id).await?,
         Some(word) => {
             let aliases = app.store.model_aliases(model.id).await?;
             let number = aliases.get(word).copied().or_else(|| word.trim_start_matches('v').parse().ok());
@@ -195,9 +209,10 @@ async fn predict(
     inside: InProject,
     params: Params,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<PredictionView>> {
     let began = Instant::now();
+    let body = body.map_err(|it| body_problem(&it, PICTURE_BYTES_MAX))?;
     let name = params.get::<Name>("endpoint")?;
     let live = app.serving.find(inside.project.id, &name).ok_or_else(|| {
         app.serving.absent(inside.project.id, &name).unwrap_or_else(|| {
@@ -211,7 +226,8 @@ async fn predict(
     })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let tensor = if kind.starts_with("application/json") {
-        let row: PredictRow = serde_json::from_slice(&body)
+        // Python writes a missing number as `NaN`, which JSON does not know.
+        let row: PredictRow = serde_json::from_slice(&without_bare_words(&body))
             .map_err(|it| Problem::invalid(format!("the body is not {{\"row\": {{…}}}}: {it}")))?;
         task.row(&row.row)?
     } else {
