@@ -20,6 +20,12 @@ pub struct EndpointView {
     pub version: u32,
     /// `tract` or `onnxruntime`
     pub engine: String,
+    /// Whether rows of several callers share a run: `auto` where the graph keeps rows apart, `on` or `off`.
+    pub batching: String,
+    /// Whether they do, when it answers.
+    pub shares_runs: Option<bool>,
+    /// What to know about a model that answers: that nobody has seen it run, for one.
+    pub remark: Option<String>,
     /// Input tensors.
     pub inputs: Vec<TensorView>,
     /// Output tensors.
@@ -70,6 +76,8 @@ pub struct NewEndpoint {
     pub model: String,
     /// `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract.
     pub engine: Option<String>,
+    /// `auto`, `on` or `off`; `auto` when absent. `on` is for models whose rows are known to be independent.
+    pub batching: Option<String>,
 }
 
 /// Another model for an endpoint.
@@ -79,6 +87,8 @@ pub struct EndpointChange {
     pub model: String,
     /// `tract` or `onnxruntime`.
     pub engine: Option<String>,
+    /// `auto`, `on` or `off`; as before when absent.
+    pub batching: Option<String>,
 }
 
 /// A row to predict from, for table models. Pictures are sent as the body itself.

@@ -87,15 +87,16 @@ impl Serving {
         })
     }
 
-    /// Whether a blob is a model that one of the engines can load and run. Nothing of it runs in this process.
+    /// Whether a blob is a model that one of the engines can load. Nothing of it runs in this process. Gives a remark where
+    /// there is something to know about it.
     ///
     /// # Errors
     /// `Invalid` with the preferred engine's reason.
-    pub async fn check_file(&self, path: PathBuf) -> Result<(), Problem> {
+    pub async fn check_file(&self, path: PathBuf) -> Result<Option<String>, Problem> {
         let mut first = None;
         for engine in &self.engines {
             match self.verdicts.ask(engine.name(), &path).await {
-                Ok(()) => return Ok(()),
+                Ok(remark) => return Ok(remark),
                 Err(problem) => first = first.or(Some(problem)),
             }
         }
@@ -145,11 +146,11 @@ impl Serving {
         let engine = self.engine(Some(row.engine))?;
         let path = self.verified_file(row).await?;
         self.verdicts.ask(engine.name(), &path).await?;
-        let threads = self.threads;
+        let (threads, batching) = (self.threads, row.batching);
         let work = move || -> Result<_, Problem> {
             let model = engine.load(&path, threads)?;
             let task = model.metadata().get(METADATA_KEY).map(|it| TaskSpec::read(it)).transpose()?;
-            Ok((Pool::start(model, threads)?, task))
+            Ok((Pool::start_with(model, threads, batching)?, task))
         };
         let (pool, task) =
             tokio::task::spawn_blocking(work).await.map_err(|it| Problem::bug("loading a model did not end", it))??;

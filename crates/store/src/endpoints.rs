@@ -7,7 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
-    endpoints::EngineName,
+    endpoints::{Batching, EngineName},
     ids::{EndpointId, ModelVersionId, ProjectId, UserId},
     names::Name,
 };
@@ -36,6 +36,8 @@ pub struct EndpointRow {
     pub hash: Option<String>,
     /// The engine.
     pub engine: EngineName,
+    /// Whether rows of several callers share a run.
+    pub batching: Batching,
     /// Grows with every change.
     pub generation: i64,
     /// When it was made.
@@ -53,6 +55,8 @@ pub struct NewEndpointRow {
     pub model_version_id: ModelVersionId,
     /// The engine.
     pub engine: EngineName,
+    /// Whether rows of several callers share a run.
+    pub batching: Batching,
 }
 
 fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
@@ -65,6 +69,7 @@ fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
         version: row.small("number")?,
         hash: row.opt_text("hash")?,
         engine: row.word("engine", EngineName::parse, "an engine")?,
+        batching: row.word("batching", Batching::parse, "a kind of batching")?,
         generation: row.int("generation")?,
         created_at: row.time("created_at")?,
         created_by: row.opt_parse("created_by", "a user id")?,
@@ -95,7 +100,8 @@ impl Store {
         let mut tx = self.change().await?;
         if let Some(row) = sql::row(&mut tx, ONE, vals![project, &new.name]).await? {
             let found = endpoint(&row)?;
-            if found.model_version_id == new.model_version_id && found.engine == new.engine {
+            let wanted = (new.model_version_id, new.engine, new.batching);
+            if (found.model_version_id, found.engine, found.batching) == wanted {
                 return Ok(found);
             }
             let text = format!("endpoint `{}` exists and serves {}@{}", new.name, found.model, found.version);
@@ -103,9 +109,10 @@ impl Store {
         }
         check_version(&mut tx, project, new.model_version_id).await?;
         let id = EndpointId::generate(now);
-        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, generation, created_at, created_by) \
-            VALUES ($1, $2, $3, $4, $5, 1, $6, $7)";
-        let values = vals![id, project, &new.name, new.model_version_id, new.engine.as_str(), now, actor.user];
+        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, batching, generation, created_at, created_by) \
+            VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8)";
+        let (engine, batching) = (new.engine.as_str(), new.batching.as_str());
+        let values = vals![id, project, &new.name, new.model_version_id, engine, batching, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
         let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
@@ -125,18 +132,22 @@ impl Store {
     ) -> Told<EndpointRow> {
         let mut tx = self.change().await?;
         check_version(&mut tx, project, new.model_version_id).await?;
-        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, generation = generation + 1 \
+        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, batching = $5, generation = generation + 1 \
             WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
-        let values = vals![project, &new.name, new.model_version_id, new.engine.as_str()];
+        let (engine, batching) = (new.engine.as_str(), new.batching.as_str());
+        let values = vals![project, &new.name, new.model_version_id, engine, batching];
         if sql::exec(&mut tx, sql, values).await? == 0 {
             return Err(Problem::not_found(format!("there is no endpoint `{}`", new.name)));
         }
         let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
         let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
         let made = endpoint(&row)?;
-        let change = Change::new(project, "endpoints", "endpoint.updated", made.id)
-            .name(&new.name)
-            .detail(json!({"model": made.model, "version": made.version, "engine": made.engine.as_str()}));
+        let change = Change::new(project, "endpoints", "endpoint.updated", made.id).name(&new.name).detail(json!({
+            "model": made.model,
+            "version": made.version,
+            "engine": made.engine.as_str(),
+            "batching": made.batching.as_str(),
+        }));
         tx.event(actor, now, change).await?;
         tx.commit().await?;
         Ok(made)

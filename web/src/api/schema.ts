@@ -1045,6 +1045,8 @@ export interface components {
         };
         /** @description Another model for an endpoint. */
         EndpointChange: {
+            /** @description `auto`, `on` or `off`; as before when absent. */
+            batching?: string | null;
             /** @description `tract` or `onnxruntime`. */
             engine?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
@@ -1080,6 +1082,8 @@ export interface components {
         };
         /** @description An endpoint. */
         EndpointView: {
+            /** @description Whether rows of several callers share a run: `auto` where the graph keeps rows apart, `on` or `off`. */
+            batching: string;
             /**
              * Format: int64
              * @description Milliseconds since 1970.
@@ -1101,6 +1105,10 @@ export interface components {
             outputs: components["schemas"]["TensorView"][];
             /** @description Why it failed. */
             reason?: string | null;
+            /** @description What to know about a model that answers: that nobody has seen it run, for one. */
+            remark?: string | null;
+            /** @description Whether they do, when it answers. */
+            shares_runs?: boolean | null;
             /** @description `loading ready failed` */
             state: string;
             /** @description Counters since the server started. */
@@ -1417,6 +1425,8 @@ export interface components {
         };
         /** @description An endpoint to make. */
         NewEndpoint: {
+            /** @description `auto`, `on` or `off`; `auto` when absent. `on` is for models whose rows are known to be independent. */
+            batching?: string | null;
             /** @description `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract. */
             engine?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */

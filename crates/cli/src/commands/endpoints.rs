@@ -83,18 +83,23 @@ pub struct EndpointArgs {
     /// The engine; ONNX Runtime when its library was found, else tract.
     #[arg(long, value_parser = ["onnxruntime", "tract"])]
     pub engine: Option<String>,
+    /// Whether rows of several callers share a run: where the graph keeps rows apart (auto), always (on: you know that rows
+    /// are independent), or never (off). A new endpoint has auto.
+    #[arg(long, value_parser = ["auto", "on", "off"])]
+    pub batching: Option<String>,
 }
 
 /// Carries a verb out.
 pub async fn run(context: &Context, command: EndpointsCommand) -> Result<(), Problem> {
     let out = &context.out;
     match command {
-        EndpointsCommand::Create(EndpointArgs { name, model, engine }) => {
-            let made = context.client()?.new_endpoint(&NewEndpoint { name, model, engine }).await?;
+        EndpointsCommand::Create(EndpointArgs { name, model, engine, batching }) => {
+            let made = context.client()?.new_endpoint(&NewEndpoint { name, model, engine, batching }).await?;
             show_loaded(context, &made)
         }
-        EndpointsCommand::Update(EndpointArgs { name, model, engine }) => {
-            let changed = context.client()?.update_endpoint(&name, &EndpointChange { model, engine }).await?;
+        EndpointsCommand::Update(EndpointArgs { name, model, engine, batching }) => {
+            let change = EndpointChange { model, engine, batching };
+            let changed = context.client()?.update_endpoint(&name, &change).await?;
             show_loaded(context, &changed)
         }
         EndpointsCommand::List => {
@@ -153,6 +158,8 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("reason", it.reason.clone().unwrap_or_default()),
             ("model", format!("{}@{}", it.model, it.version)),
             ("engine", it.engine.clone()),
+            ("batching", batching(it)),
+            ("remark", it.remark.clone().unwrap_or_default()),
             ("task", task.to_owned()),
             ("inputs", tensors(&it.inputs)),
             ("outputs", tensors(&it.outputs)),
@@ -161,6 +168,16 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("created", words::time(it.created_at)),
         ],
     )
+}
+
+/// What was asked for, and what follows for this model.
+fn batching(it: &EndpointView) -> String {
+    let does = match it.shares_runs {
+        Some(true) => ": rows of several callers share runs",
+        Some(false) => ": each call runs by itself",
+        None => "",
+    };
+    format!("{}{does}", it.batching)
 }
 
 /// Where an endpoint is asked with the Open Inference Protocol.

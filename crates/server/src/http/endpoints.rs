@@ -23,7 +23,12 @@ use kaogong_api::{
     },
 };
 use kaogong_data::images;
-use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    endpoints::{Batching, EngineName},
+    names::Name,
+};
 use kaogong_serving::{TensorSpec, oip::arrange, task::TaskSpec};
 use kaogong_store::{EndpointRow, ModelVersionRow, NewEndpointRow};
 use std::{
@@ -94,7 +99,8 @@ async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 
 async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewEndpoint>) -> Answer<Response> {
     let name: Name = ask.name.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
-    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref()).await?;
+    let batching = batching(ask.batching.as_deref())?.unwrap_or_default();
+    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref(), batching).await?;
     let row = app.store.create_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
     // A model that cannot be loaded is the caller's to know now, and stays visible as failed.
     app.serving.load(&row).await?;
@@ -109,10 +115,18 @@ async fn change(
 ) -> Answer<Json<EndpointView>> {
     let before = find_endpoint(&app, &inside, &params).await?;
     let engine = ask.engine.as_deref().unwrap_or(before.engine.as_str());
-    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine)).await?;
+    let batching = batching(ask.batching.as_deref())?.unwrap_or(before.batching);
+    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine), batching).await?;
     let row = app.store.update_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
     app.serving.load(&row).await?;
     Ok(Json(endpoint_view(&app, row).await?))
+}
+
+fn batching(word: Option<&str>) -> Result<Option<Batching>, Problem> {
+    let Some(word) = word else { return Ok(None) };
+    let shown: String = word.chars().take(32).collect();
+    let problem = || Problem::invalid(format!("`{shown}` is no kind of batching")).hint("auto, on or off");
+    Batching::parse(word).map(Some).ok_or_else(problem)
 }
 
 async fn wanted(
@@ -121,6 +135,7 @@ async fn wanted(
     name: Name,
     model: &str,
     engine: Option<&str>,
+    batching: Batching,
 ) -> Result<NewEndpointRow, Problem> {
     let engine = match engine {
         None => None,
@@ -131,7 +146,7 @@ async fn wanted(
     };
     let engine = app.serving.engine(engine)?.name();
     let version = resolve(app, inside, model).await?;
-    Ok(NewEndpointRow { name, model_version_id: version.id, engine })
+    Ok(NewEndpointRow { name, model_version_id: version.id, engine, batching })
 }
 
 /// `MODEL`, `MODEL@3` or `MODEL@champion`.
@@ -245,6 +260,9 @@ async fn endpoint_view(app: &App, row: EndpointRow) -> Result<EndpointView, Prob
         model: row.model,
         version: row.version,
         engine: row.engine.as_str().to_owned(),
+        batching: row.batching.as_str().to_owned(),
+        shares_runs: live.as_deref().map(|it| it.pool.shares_runs()),
+        remark: live.as_deref().and_then(|it| it.pool.remark().map(str::to_owned)),
         inputs: specs(|it| it.pool.model().inputs()),
         outputs: specs(|it| it.pool.model().outputs()),
         task,

@@ -34,6 +34,9 @@ use std::{
     sync::Arc,
 };
 
+/// The tag of a version that says what the server found out about its file without refusing it.
+const REMARK_TAG: &str = "kaogong.remark";
+
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
     let read = Rule::Project(Permission::Read);
@@ -97,7 +100,7 @@ async fn register(
     State(app): State<Arc<App>>,
     inside: InProject,
     params: Params,
-    Json(ask): Json<NewModelVersion>,
+    Json(mut ask): Json<NewModelVersion>,
 ) -> Answer<Response> {
     let name: Name =
         params.text("model").parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
@@ -115,7 +118,9 @@ async fn register(
     let size = app.store.blob_size_in_project(inside.project.id, &hash).await?.ok_or_else(|| {
         Problem::not_found(format!("there is no upload `{hash}` in project `{}`", inside.project.name))
     })?;
-    check_onnx(&app, &hash).await?;
+    if let Some(remark) = check_onnx(&app, &hash).await? {
+        ask.tags.entry(REMARK_TAG.to_owned()).or_insert(remark);
+    }
     let model = app.store.ensure_model(inside.project.id, name.as_str(), &inside.actor(), app.now()).await?;
     let row = NewModelVersionRow {
         source,
@@ -134,7 +139,7 @@ async fn register(
 }
 
 /// Loading proves that a file is a model; a registry full of what cannot be served helps nobody.
-async fn check_onnx(app: &Arc<App>, hash: &str) -> Result<(), Problem> {
+async fn check_onnx(app: &Arc<App>, hash: &str) -> Result<Option<String>, Problem> {
     let hash: BlobHash =
         hash.parse().map_err(|_| Problem::invalid(format!("`{hash}` is not the hash of an upload")))?;
     app.serving.check_file(app.blobs.local_path(&hash)).await

@@ -238,7 +238,7 @@ pub(super) mod tests {
     use super::*;
     use kaogong_domain::{
         Timestamp,
-        endpoints::EngineName,
+        endpoints::{Batching, EngineName},
         ids::{EndpointId, ModelVersionId, ProjectId},
     };
 
@@ -254,6 +254,7 @@ pub(super) mod tests {
             version: 1,
             hash: None,
             engine: EngineName::Tract,
+            batching: Batching::Auto,
             generation,
             created_at: at,
             created_by: None,
