@@ -6,18 +6,17 @@ mod checks;
 mod compare;
 mod graph;
 pub mod onnxruntime;
+mod rewrite;
 mod rows;
 mod steady;
 pub mod tract;
 mod whole;
 mod wire;
 mod words;
-mod zipmap;
 
 pub use compare::gives_the_same;
 pub use onnxruntime::OnnxRuntime;
 pub use tract::Tract;
-pub use zipmap::LABELS_KEY;
 
 #[cfg(target_endian = "big")]
 compile_error!("tensors are little-endian on the wire and are handed to the engines as they are");

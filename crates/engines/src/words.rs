@@ -66,7 +66,11 @@ fn about_node(text: &str) -> String {
 fn without_source(text: &str) -> Option<String> {
     let (begin, end) = source_in(text)?;
     let rest = text[end..].trim_start();
-    let rest = after_signature(rest);
+    // A file without its folder is followed by the bare name of a function.
+    let rest = match text[begin..end].contains('/') {
+        true => after_signature(rest),
+        false => rest.split_once(char::is_whitespace).map_or("", |it| it.1),
+    };
     // A condition in C++, when something is said beside it.
     let rest = match rest.split_once(" was false.") {
         Some((_, said)) if !said.trim().is_empty() => said,
@@ -80,10 +84,9 @@ fn source_in(text: &str) -> Option<(usize, usize)> {
     let mut begin = 0;
     for word in text.split_inclusive(char::is_whitespace) {
         let bare = word.trim_end();
-        let at = bare.find('/').filter(|_| is_source(bare));
-        if let Some(at) = at {
+        if is_source(bare) {
             // What stands before the path in the same word, such as an opening bracket, stays.
-            let at = if bare[..at].ends_with(|it: char| it.is_alphanumeric()) { 0 } else { at };
+            let at = bare.find(|it: char| it == '/' || it.is_alphanumeric()).unwrap_or(0);
             return Some((begin + at, begin + bare.len()));
         }
         begin += word.len();
@@ -152,6 +155,9 @@ mod tests {
             plain(said),
             "operator `Gather`: indices element out of data bounds, idx=9 must be within the inclusive range [-3,2]"
         );
+        let said = "Non-zero status code returned while running Mod node. Name:'' Status Message: element_wise_ops.cc:2421 \
+            operator() Integer modulo by zero";
+        assert_eq!(plain(said), "operator `Mod`: Integer modulo by zero");
         let said = "Exception during initialization: /onnxruntime_src/onnxruntime/core/x.cc:12 virtual \
             onnxruntime::common::Status onnxruntime::Split::Compute(onnxruntime::OpKernelContext*) const [with T = float] \
             Cannot split";

@@ -12,7 +12,7 @@ use kaogong_domain::{
 };
 use kaogong_serving::{
     Engine, Pool,
-    task::{METADATA_KEY, TaskSpec},
+    task::{METADATA_KEY, TaskSpec, labels_in},
 };
 use kaogong_store::EndpointRow;
 use probe::Verdicts;
@@ -32,6 +32,8 @@ pub struct Live {
     pub pool: Pool,
     /// What the model is for, when its file says so.
     pub task: Option<TaskSpec>,
+    /// Classes in the order of the output, when its file says them.
+    pub labels: Vec<String>,
     /// The version as digits, for answers.
     pub version_text: String,
     /// Since when it answers.
@@ -149,12 +151,16 @@ impl Serving {
         let (threads, batching) = (self.threads, row.batching);
         let work = move || -> Result<_, Problem> {
             let model = engine.load(&path, threads)?;
+            let labels = labels_in(model.metadata());
             let task = model.metadata().get(METADATA_KEY).map(|it| TaskSpec::read(it)).transpose()?;
-            Ok((Pool::start_with(model, threads, batching)?, task))
+            Ok((Pool::start_with(model, threads, batching)?, task, labels))
         };
-        let (pool, task) =
+        let (pool, task, labels) =
             tokio::task::spawn_blocking(work).await.map_err(|it| Problem::bug("loading a model did not end", it))??;
-        Ok(Live { version_text: row.version.to_string(), row: row.clone(), pool, task, loaded_at: crate::app::clock() })
+        let labels =
+            task.as_ref().map(|it: &TaskSpec| it.labels().to_vec()).filter(|it| !it.is_empty()).unwrap_or(labels);
+        let version_text = row.version.to_string();
+        Ok(Live { version_text, row: row.clone(), pool, task, labels, loaded_at: crate::app::clock() })
     }
 
     /// The file of an endpoint's model, after its bytes were found to have its hash.

@@ -3,13 +3,15 @@
 use crate::{
     checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, refuse_empty, unrunnable},
     graph::Graph,
+    rewrite,
     whole::{Survey, look, survey},
     wire::Wire,
-    zipmap,
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use kaogong_domain::Problem;
-use kaogong_serving::{DataType, Loaded, Session, Tensor, TensorSpec, pool::sessions_within, tensor::elements_of};
+use kaogong_serving::{
+    DataType, Loaded, Session, Tensor, TensorSpec, pool::sessions_within, task::LABELS_KEY, tensor::elements_of,
+};
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -27,7 +29,7 @@ use std::{
 /// What a session is made from.
 enum Source {
     File(PathBuf),
-    /// The content of the file with tensors in the place of maps.
+    /// The content of the file with other operators in the place of some.
     Changed(Vec<u8>),
 }
 
@@ -64,7 +66,7 @@ impl Model {
         }
         let mut metadata = metadata_of(&native)?;
         if !labels.is_empty() {
-            metadata.entry(zipmap::LABELS_KEY.to_owned()).or_insert_with(|| zipmap::metadata_of(&labels));
+            metadata.entry(LABELS_KEY.to_owned()).or_insert_with(|| rewrite::metadata_of(&labels));
         }
         Ok(Self {
             environment: environment.clone(),
@@ -93,11 +95,11 @@ type Labels = Vec<(String, Vec<String>)>;
 
 fn source_of(path: PathBuf) -> Result<(Source, Survey, Labels), Said> {
     let found = survey(&path)?;
-    if !zipmap::is_in(&found.graph) {
+    if !rewrite::is_wanted(&found.graph) {
         return Ok((Source::File(path), found, vec![]));
     }
     let content = std::fs::read(&path).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
-    let changed = zipmap::unzip(&content, &found.graph)?;
+    let changed = rewrite::rewrite(&content, &found.graph)?;
     let found = look(&mut Wire::new(Cursor::new(&changed.content)), changed.content.len() as u64)?;
     Ok((Source::Changed(changed.content), found, changed.labels))
 }

@@ -30,6 +30,7 @@ pub(super) fn replace_kernels(model: &mut TypedModel) -> TractResult<()> {
         let node = model.node_mut(id);
         if let Some(scan) = node.op_as_mut::<Scan>() {
             replace_kernels(&mut scan.body)?;
+            guard(model, id)?;
         } else if let Some(branches) = node.op_as_mut::<IfThenElse>() {
             replace_kernels(&mut branches.then_body)?;
             replace_kernels(&mut branches.else_body)?;
@@ -38,6 +39,19 @@ pub(super) fn replace_kernels(model: &mut TypedModel) -> TractResult<()> {
         }
     }
     Ok(())
+}
+
+/// Lets numbers alone into the sequence that a recurrent operator goes through: ONNX Runtime cuts off what is large in
+/// there, and makes ordinary numbers of what is none.
+fn guard(model: &mut TypedModel, id: usize) -> TractResult<()> {
+    let Some(from) = model.node(id).inputs.first().copied() else { return Ok(()) };
+    if model.outlet_fact(from)?.datum_type != DatumType::F32 {
+        return Ok(());
+    }
+    let name = format!("{}.numbers", model.node(id).name);
+    let op = ElementWiseOp(Box::new(Numbers { operator: "GRU, LSTM or RNN" }), None);
+    let guarded = model.wire_node(name, op, &[from])?[0];
+    model.add_edge(guarded, InletId::new(id, 0))
 }
 
 fn replacement(node: &TypedNode) -> Option<Box<dyn TypedOp>> {
@@ -127,6 +141,31 @@ impl ElementWiseMiniOp for KeepsNan {
     }
 }
 
+fn ensure_numbers(tensor: &Tensor, operator: &str) -> TractResult<()> {
+    let plain = tensor.try_as_plain_ram()?;
+    ensure!(
+        plain.as_slice::<f32>()?.iter().all(|it| it.is_finite()),
+        "tract is not verified for the operator `{operator}` on NaN or infinite numbers; serve the model with onnxruntime",
+    );
+    Ok(())
+}
+
+/// Gives what it gets, when that is numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Numbers {
+    operator: &'static str,
+}
+
+impl ElementWiseMiniOp for Numbers {
+    fn name(&self) -> String {
+        "Numbers".to_owned()
+    }
+
+    fn eval_in_place(&self, t: &mut Tensor, _: Option<DatumType>) -> TractResult<()> {
+        ensure_numbers(t, self.operator)
+    }
+}
+
 /// An operator that runs on numbers alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finite {
@@ -146,15 +185,7 @@ impl EvalOp for Finite {
     op_out_of_plan!();
 
     fn eval(&self, ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let is_finite = {
-            let plain = inputs[0].try_as_plain_ram()?;
-            plain.as_slice::<f32>()?.iter().all(|it| it.is_finite())
-        };
-        ensure!(
-            is_finite,
-            "tract is not verified for the operator `{}` on NaN or infinite numbers; serve the model with onnxruntime",
-            self.operator
-        );
+        ensure_numbers(&inputs[0], self.operator)?;
         self.inner.eval(ctx, inputs)
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::{both, fixture, floats, onnxruntime};
 use kaogong_domain::ErrorKind;
-use kaogong_engines::{LABELS_KEY, Tract, gives_the_same};
-use kaogong_serving::{DataType, Engine, Pool, Tensor, pool::try_out};
+use kaogong_engines::{Tract, gives_the_same};
+use kaogong_serving::{DataType, Engine, Pool, Tensor, pool::try_out, task::LABELS_KEY};
 use std::sync::Arc;
 
 fn values(outputs: &[Tensor]) -> Vec<Vec<f64>> {
@@ -38,7 +38,10 @@ fn a_recurrent_model_begins_anew_with_each_call() {
             assert!(session.run(std::slice::from_ref(&wrong)).is_err());
             let mut odd = a.clone();
             odd.data = Tensor::f32("x", vec![], &[f32::NAN; 40]).data;
-            assert_close(&session.run(std::slice::from_ref(&odd)).expect("it runs"), &right(&odd));
+            match session.run(std::slice::from_ref(&odd)) {
+                Ok(outputs) => assert_close(&outputs, &right(&odd)),
+                Err(problem) => assert!(problem.text.contains("tract is not verified"), "{problem}"),
+            }
         }
     }
 }
@@ -174,4 +177,52 @@ fn a_list_of_maps_is_served_as_a_tensor_with_labels() {
         }
         assert_eq!(&given[0].data[..7], b"\x03\0\0\0yes");
     }
+}
+
+#[test]
+fn a_model_that_is_too_new_is_refused_with_the_newest_version_that_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = std::fs::read(fixture("mlp.onnx")).expect("read");
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut content = whole.clone();
+        change(&mut content);
+        let path = folder.path().join("new.onnx");
+        std::fs::write(&path, content).expect("written");
+        onnxruntime().load(&path, 1).err().expect("refused").to_string()
+    };
+    let said = refused(&|content| content[1] = 99);
+    assert!(said.contains("IR version 99") && said.contains("takes up to"), "{said}");
+    let said = refused(&|content| {
+        // The version of the operators without a domain.
+        let at = content.windows(4).rposition(|it| it == [0x0a, 0x00, 0x10, 17]).expect("an opset");
+        content[at + 3] = 99;
+    });
+    assert!(said.contains("opset 99") && said.contains("takes up to"), "{said}");
+}
+
+#[test]
+fn a_call_without_rows_ends_no_process() {
+    let loaded = onnxruntime().load(&fixture("gru_of_any_length.onnx"), 1).expect("it loads");
+    let mut session = loaded.session().expect("a session");
+    let problem = session.run(&[floats("x", &[0, 2, 4], 1)]).expect_err("refused");
+    assert!(problem.text.contains("no elements"), "{problem}");
+    assert!(session.run(&[floats("x", &[3, 2, 4], 1)]).is_ok());
+    let tract = Tract.load(&fixture("gru_of_any_length.onnx"), 1).expect("it loads");
+    let mut session = tract.session().expect("a session");
+    assert!(session.run(&[floats("x", &[0, 2, 4], 1)]).is_err());
+    let right = loaded.session().expect("a session").run(&[floats("x", &[3, 2, 4], 1)]).expect("it runs");
+    for length in [5, 3, 1, 3] {
+        let _ = session.run(&[floats("x", &[length, 2, 4], 9)]).expect("it runs");
+        assert_close(&session.run(&[floats("x", &[3, 2, 4], 1)]).expect("it runs"), &right);
+    }
+}
+
+#[test]
+fn texts_are_lowered_without_a_locale_of_the_machine() {
+    let loaded = onnxruntime().load(&fixture("lowered.onnx"), 1).expect("it loads");
+    let data = [b"\x03\0\0\0RED".as_slice(), &[6, 0, 0, 0], "ÉCOL".as_bytes(), b"E"].concat();
+    let input = Tensor { name: "words".into(), datatype: DataType::Bytes, shape: vec![2], data: data.into() };
+    let given = loaded.session().expect("a session").run(&[input]).expect("it runs");
+    let want = [b"\x03\0\0\0red".as_slice(), &[6, 0, 0, 0], "école".as_bytes()].concat();
+    assert_eq!(given[0].data[..], want[..]);
 }

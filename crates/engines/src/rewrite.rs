@@ -1,6 +1,11 @@
-//! Models whose probabilities end in a ZipMap: what converters of scikit-learn and LightGBM models write when nobody tells
-//! them not to. Such an output is a list of maps, one for each row, which no tensor protocol can carry. The map's keys are
-//! the same for all rows, so the model is served without it: the probabilities as a tensor, the keys as labels.
+//! Puts other operators in the place of two that keep good models from being served.
+//!
+//! **ZipMap** ends the probabilities of what converters of scikit-learn and LightGBM models write when nobody tells them not
+//! to: a list of maps, one for each row, which no tensor protocol can carry. The map's keys are the same for all rows, so the
+//! model is served without it: the probabilities as a tensor, the keys as labels.
+//!
+//! **StringNormalizer** asks the machine for the locale `en_US.UTF-8` when it names none, to know upper from lower case. Many
+//! servers have no such locale; `C.UTF-8` is everywhere and has the same letters.
 
 use crate::{
     checks::Said,
@@ -9,10 +14,12 @@ use crate::{
 };
 use std::io::Cursor;
 
-/// The key of the metadata text that lists labels: a JSON object of lists, by the name of an output.
-pub const LABELS_KEY: &str = "kaogong.labels";
 /// The most labels that are kept.
 const LABELS_MAX: usize = 1 << 20;
+/// Locales that mean no more than the letters of Unicode.
+const OTHER_LOCALES: [&str; 3] = ["", "en_US", "en_US.UTF-8"];
+/// The one that every machine has.
+const LOCALE: &str = "C.UTF-8";
 /// What gives the same as it gets; any version of it does.
 const OPERATORS_VERSION: u64 = 13;
 
@@ -24,24 +31,28 @@ struct ZipMap {
     labels: Vec<String>,
 }
 
-/// A model without its maps.
+/// A model with others in their place.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unzipped {
+pub(crate) struct Rewritten {
     pub(crate) content: Vec<u8>,
     /// The labels of each output that was a list of maps.
     pub(crate) labels: Vec<(String, Vec<String>)>,
 }
 
-/// Whether a graph has such outputs.
-pub(crate) fn is_in(graph: &Graph) -> bool {
-    graph.nodes.iter().any(|it| it.operator == "ZipMap" && it.domain == "ai.onnx.ml")
+/// Whether a graph has one of the two.
+pub(crate) fn is_wanted(graph: &Graph) -> bool {
+    graph.nodes.iter().any(|it| match it.operator.as_str() {
+        "ZipMap" => it.domain == "ai.onnx.ml",
+        "StringNormalizer" => it.is_standard() && it.text("locale").is_none_or(|it| OTHER_LOCALES.contains(&it)),
+        _ => false,
+    })
 }
 
-/// Puts the tensors in the place of the maps; a map that something else in the model reads stays.
+/// Puts the others in their place; a map that something else in the model reads stays.
 ///
 /// # Errors
 /// When the content is no ONNX model.
-pub(crate) fn unzip(content: &[u8], graph: &Graph) -> Result<Unzipped, Said> {
+pub(crate) fn rewrite(content: &[u8], graph: &Graph) -> Result<Rewritten, Said> {
     let end = content.len() as u64;
     let is_read = |name: &str| graph.nodes.iter().any(|it| it.inputs.iter().any(|it| it == name));
     let mut found = vec![];
@@ -73,14 +84,17 @@ pub(crate) fn unzip(content: &[u8], graph: &Graph) -> Result<Unzipped, Said> {
     if !knows_standard {
         written.extend(writing::bytes(8, &writing::value(2, OPERATORS_VERSION)));
     }
-    Ok(Unzipped { content: written, labels: found.into_iter().map(|it| (it.output, it.labels)).collect() })
+    Ok(Rewritten { content: written, labels: found.into_iter().map(|it| (it.output, it.labels)).collect() })
 }
 
 fn without_maps(graph: &[u8], maps: &[ZipMap]) -> Result<Vec<u8>, Said> {
     let mut written = Vec::with_capacity(graph.len());
     copy(graph, &mut written, |number, field| {
         Ok(match number {
-            1 => read(field)?.filter(|it| maps.contains(it)).map(|it| identity(&it)),
+            1 => match read(field)?.filter(|it| maps.contains(it)) {
+                Some(map) => Some(identity(&map)),
+                None => in_any_locale(field)?,
+            },
             12 => {
                 let name = text_in(field, 1)?;
                 maps.iter().find(|it| Some(&it.output) == name.as_ref()).map(output)
@@ -89,6 +103,36 @@ fn without_maps(graph: &[u8], maps: &[ZipMap]) -> Result<Vec<u8>, Said> {
         })
     })?;
     Ok(written)
+}
+
+/// A StringNormalizer that every machine can make; `None` for any other operator, and for one that wants another locale.
+fn in_any_locale(node: &[u8]) -> Result<Option<Vec<u8>>, Said> {
+    if text_in(node, 4)?.as_deref() != Some("StringNormalizer") || !text_in(node, 7)?.unwrap_or_default().is_empty() {
+        return Ok(None);
+    }
+    let (mut wire, end, mut begin) = (Wire::new(Cursor::new(node)), node.len() as u64, 0);
+    let mut written = Vec::with_capacity(node.len() + 32);
+    while let Some((number, field)) = wire.next(end)? {
+        let mut is_locale = false;
+        if let Field::Until(until) = field {
+            let content = part(node, wire.at(), until)?;
+            if number == 5 && text_in(content, 1)?.as_deref() == Some("locale") {
+                is_locale = true;
+                if !text_in(content, 4)?.is_some_and(|it| OTHER_LOCALES.contains(&it.as_str())) {
+                    return Ok(None);
+                }
+            }
+            wire.pass(until)?;
+        }
+        if !is_locale {
+            written.extend_from_slice(part(node, begin, wire.at())?);
+        }
+        begin = wire.at();
+    }
+    let text = 3;
+    let locale = [writing::bytes(1, b"locale"), writing::bytes(4, LOCALE.as_bytes()), writing::value(20, text)];
+    written.extend(writing::bytes(5, &locale.concat()));
+    Ok(Some(written))
 }
 
 fn identity(map: &ZipMap) -> Vec<u8> {
@@ -263,11 +307,11 @@ mod tests {
         for (labels, want) in [(texts, r#"{"out":["no","yes \"é\""]}"#), (numbers, r#"{"out":["3","-1"]}"#)] {
             let content = model(&[zip_map(&labels)]);
             let before = survey(&content);
-            assert!(is_in(&before.graph));
-            let unzipped = unzip(&content, &before.graph).expect("a model");
-            assert_eq!(metadata_of(&unzipped.labels), want);
-            let after = survey(&unzipped.content);
-            assert!(!is_in(&after.graph));
+            assert!(is_wanted(&before.graph));
+            let rewritten = rewrite(&content, &before.graph).expect("a model");
+            assert_eq!(metadata_of(&rewritten.labels), want);
+            let after = survey(&rewritten.content);
+            assert!(!is_wanted(&after.graph));
             assert_eq!(after.graph.nodes[0].operator, "Identity");
             let dims = Some(vec![None, Some(2)]);
             assert_eq!(after.graph.outputs, [Outlet { name: "out".into(), element: element::FLOAT, dims }]);
@@ -276,20 +320,39 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_lowered_in_a_locale_that_every_machine_has() {
+        let attribute = |name: &[u8], value: &[u8]| bytes(5, &[bytes(1, name), bytes(4, value)].concat());
+        let normalizer = |attributes: &[Vec<u8>]| {
+            bytes(1, &[bytes(1, b"x"), bytes(2, b"out"), bytes(4, b"StringNormalizer"), attributes.concat()].concat())
+        };
+        let lower = attribute(b"case_change_action", b"LOWER");
+        for attributes in [vec![lower.clone()], vec![attribute(b"locale", b"en_US"), lower.clone()]] {
+            let content = model(&[normalizer(&attributes)]);
+            assert!(is_wanted(&survey(&content).graph));
+            let rewritten = rewrite(&content, &survey(&content).graph).expect("a model");
+            let node = &survey(&rewritten.content).graph.nodes[0];
+            assert_eq!((node.text("locale"), node.text("case_change_action")), (Some("C.UTF-8"), Some("LOWER")));
+            assert_eq!(node.attributes.len(), 2);
+        }
+        let turkish = model(&[normalizer(&[attribute(b"locale", b"tr_TR.UTF-8"), lower])]);
+        assert!(!is_wanted(&survey(&turkish).graph), "whoever names another means it");
+    }
+
+    #[test]
     fn a_map_that_is_read_inside_stays() {
         let labels = [bytes(1, b"classlabels_int64s"), value(8, 0), value(8, 1)].concat();
         let reader = bytes(1, &[bytes(1, b"out"), bytes(2, b"z"), bytes(4, b"Identity")].concat());
         let content = model(&[zip_map(&labels), reader]);
-        let unzipped = unzip(&content, &survey(&content).graph).expect("a model");
-        assert!(unzipped.labels.is_empty());
-        assert!(is_in(&survey(&unzipped.content).graph));
+        let rewritten = rewrite(&content, &survey(&content).graph).expect("a model");
+        assert!(rewritten.labels.is_empty());
+        assert!(is_wanted(&survey(&rewritten.content).graph));
     }
 
     #[test]
     fn what_is_cut_is_an_error() {
         let content = model(&[zip_map(&[bytes(1, b"classlabels_int64s"), value(8, 0)].concat())]);
         for length in 0..content.len() {
-            let _ = unzip(&content[..length], &Graph::default());
+            let _ = rewrite(&content[..length], &Graph::default());
         }
     }
 
