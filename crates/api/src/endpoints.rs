@@ -26,6 +26,10 @@ pub struct EndpointView {
     pub shares_runs: Option<bool>,
     /// What to know about a model that answers: that nobody has seen it run, for one.
     pub remark: Option<String>,
+    /// `process` when the model runs in a process of its own, `none` when it runs in the server's.
+    pub isolation: String,
+    /// The number of the process that the model runs in, when that is not the server's.
+    pub process: Option<i32>,
     /// Input tensors.
     pub inputs: Vec<TensorView>,
     /// Output tensors.
@@ -78,6 +82,10 @@ pub struct NewEndpoint {
     pub engine: Option<String>,
     /// `auto`, `on` or `off`; `auto` when absent. `on` is for models whose rows are known to be independent.
     pub batching: Option<String>,
+    /// `process` (when absent) or `none`, which only the platform's administrator may choose: a fault in the model's native
+    /// code then ends the server.
+    #[serde(default)]
+    pub isolation: Option<String>,
 }
 
 /// Another model for an endpoint.
@@ -89,6 +97,9 @@ pub struct EndpointChange {
     pub engine: Option<String>,
     /// `auto`, `on` or `off`; as before when absent.
     pub batching: Option<String>,
+    /// `process` or `none`; as it was when absent.
+    #[serde(default)]
+    pub isolation: Option<String>,
 }
 
 /// A row to predict from, for table models. Pictures are sent as the body itself.

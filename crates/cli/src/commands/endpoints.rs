@@ -87,18 +87,39 @@ pub struct EndpointArgs {
     /// are independent), or never (off). A new endpoint has auto.
     #[arg(long, value_parser = ["auto", "on", "off"])]
     pub batching: Option<String>,
+    /// Run the model in the server's process, where a fault in it ends the server; for the platform's administrator.
+    #[arg(long, conflicts_with = "own_process")]
+    pub in_process: bool,
+    /// Run the model in a process of its own, which is usual.
+    #[arg(long)]
+    pub own_process: bool,
+}
+
+impl EndpointArgs {
+    fn isolation(&self) -> Option<String> {
+        match (self.in_process, self.own_process) {
+            (true, _) => Some("none".to_owned()),
+            (_, true) => Some("process".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// Carries a verb out.
 pub async fn run(context: &Context, command: EndpointsCommand) -> Result<(), Problem> {
     let out = &context.out;
     match command {
-        EndpointsCommand::Create(EndpointArgs { name, model, engine, batching }) => {
-            let made = context.client()?.new_endpoint(&NewEndpoint { name, model, engine, batching }).await?;
+        EndpointsCommand::Create(args) => {
+            let isolation = args.isolation();
+            let EndpointArgs { name, model, engine, batching, .. } = args;
+            let new = NewEndpoint { name, model, engine, isolation, batching };
+            let made = context.client()?.new_endpoint(&new).await?;
             show_loaded(context, &made)
         }
-        EndpointsCommand::Update(EndpointArgs { name, model, engine, batching }) => {
-            let change = EndpointChange { model, engine, batching };
+        EndpointsCommand::Update(args) => {
+            let isolation = args.isolation();
+            let EndpointArgs { name, model, engine, batching, .. } = args;
+            let change = EndpointChange { model, engine, isolation, batching };
             let changed = context.client()?.update_endpoint(&name, &change).await?;
             show_loaded(context, &changed)
         }
@@ -158,8 +179,8 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("reason", it.reason.clone().unwrap_or_default()),
             ("model", format!("{}@{}", it.model, it.version)),
             ("engine", it.engine.clone()),
-            ("batching", batching(it)),
-            ("remark", it.remark.clone().unwrap_or_default()),
+            ("isolation", it.isolation.clone()),
+            ("process", it.process.map(|it| it.to_string()).unwrap_or_default()),
             ("task", task.to_owned()),
             ("inputs", tensors(&it.inputs)),
             ("outputs", tensors(&it.outputs)),

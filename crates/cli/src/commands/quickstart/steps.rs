@@ -247,6 +247,7 @@ pub(super) async fn serve(
         model: format!("{}@{}", model.model, model.number),
         engine: engine.map(str::to_owned),
         batching: None,
+        isolation: None,
     };
     let endpoint = client.put_endpoint(&wanted).await?;
     if endpoint.state == "failed" {

@@ -59,7 +59,7 @@ pub(super) async fn create(call: Call) -> Reply {
     check_name(&name)?;
     let run_id = match ask.text_or_empty("source_run_id")? {
         id if id.is_empty() => None,
-        id => Some(call.run(&id).await?.row.id),
+        id => Some(call.run(&id).await?.id),
     };
     let new = NewLoggedModel {
         run_id,

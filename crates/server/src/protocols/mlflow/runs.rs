@@ -68,7 +68,7 @@ fn limits_of_name() -> usize {
 }
 
 pub(super) async fn get(call: Call) -> Reply {
-    let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
+    let run = call.full_run(&call.ask.need_either("run_id", "run_uuid")?).await?;
     Ok(Json(json!({"run": wire::run(&call, run).await?})))
 }
 
@@ -96,15 +96,15 @@ pub(super) async fn update(call: Call) -> Reply {
         run.name = name.unwrap_or_else(|| run.name.clone());
         Ok(())
     };
-    let row = call.store().change_run(call.project(), run.row.id, change, &call.actor(), call.now()).await?;
+    let row = call.store().change_run(call.project(), run.id, change, &call.actor(), call.now()).await?;
     let ids = call.experiment_ids().await?;
     Ok(Json(json!({"run_info": wire::run_info(ids, &row)})))
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
     let run = call.run(&call.ask.need("run_id")?).await?;
-    if run.row.lifecycle != Lifecycle::Deleted {
-        let id = run.row.id;
+    if run.lifecycle != Lifecycle::Deleted {
+        let id = run.id;
         call.store().set_run_lifecycle(call.project(), id, Lifecycle::Deleted, &call.actor(), call.now()).await?;
     }
     done()
@@ -112,8 +112,8 @@ pub(super) async fn delete(call: Call) -> Reply {
 
 pub(super) async fn restore(call: Call) -> Reply {
     let run = call.run(&call.ask.need("run_id")?).await?;
-    if run.row.lifecycle != Lifecycle::Active {
-        let id = run.row.id;
+    if run.lifecycle != Lifecycle::Active {
+        let id = run.id;
         call.store().set_run_lifecycle(call.project(), id, Lifecycle::Active, &call.actor(), call.now()).await?;
     }
     done()
@@ -145,7 +145,7 @@ pub(super) async fn log_model(call: Call) -> Reply {
         }
         Ok(value)
     };
-    call.store().change_run_tag(call.project(), run.row.id, HISTORY_TAG, change).await?;
+    call.store().change_run_tag(call.project(), run.id, HISTORY_TAG, change).await?;
     done()
 }
 
@@ -220,7 +220,7 @@ pub(super) async fn log_inputs(call: Call) -> Reply {
         });
         Ok(())
     };
-    save(&call, run.row.id, change).await
+    save(&call, run.id, change).await
 }
 
 pub(super) async fn log_outputs(call: Call) -> Reply {
@@ -236,7 +236,7 @@ pub(super) async fn log_outputs(call: Call) -> Reply {
         });
         Ok(())
     };
-    save(&call, run.row.id, change).await
+    save(&call, run.id, change).await
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ pub(super) async fn onnx_of(app: &App, project: ProjectId, source: &Source) -> R
 /// # Errors
 /// `NotFound` when there is no such run or it has no ONNX file.
 pub async fn onnx_of_run(app: &App, project: ProjectId, run: RunId) -> Result<(String, String), Problem> {
-    let found = app.store.find_run(project, run).await?;
+    let found = app.store.find_run_head(project, run).await?;
     found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
     let source = Source { owner: ArtifactOwner::Run(run), path: String::new() };
     let file = onnx_of(app, project, &source).await?.ok_or_else(|| {
@@ -132,8 +132,8 @@ pub(super) async fn download_uri(app: &App, project: ProjectId, text: &str) -> T
     let Ok(Some(source)) = parse(text) else { return Ok(text.to_owned()) };
     let ids = ExperimentIds::of(&app.store, project).await?;
     let root = match source.owner {
-        ArtifactOwner::Run(id) => match app.store.find_run(project, id).await? {
-            Some(run) => wire::run_artifact_uri(ids, &run.row),
+        ArtifactOwner::Run(id) => match app.store.find_run_head(project, id).await? {
+            Some(run) => wire::run_artifact_uri(ids, &run),
             None => return Ok(text.to_owned()),
         },
         ArtifactOwner::LoggedModel(id) => match app.store.find_logged_model(project, id).await? {
