@@ -179,6 +179,8 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("reason", it.reason.clone().unwrap_or_default()),
             ("model", format!("{}@{}", it.model, it.version)),
             ("engine", it.engine.clone()),
+            ("batching", batching(it)),
+            ("remark", it.remark.clone().unwrap_or_default()),
             ("isolation", it.isolation.clone()),
             ("process", it.process.map(|it| it.to_string()).unwrap_or_default()),
             ("task", task.to_owned()),

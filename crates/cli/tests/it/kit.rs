@@ -34,15 +34,16 @@ impl Server {
 
     /// Starts a server with more arguments.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
-        Self::start_in(TempDir::new().expect("a folder"), extra)
+        Self::start_on_with(TempDir::new().expect("a folder"), extra)
     }
 
     /// Starts a server on a folder that holds something.
     pub(crate) fn start_on(folder: TempDir) -> Self {
-        Self::start_in(folder, &[])
+        Self::start_on_with(folder, &[])
     }
 
-    fn start_in(folder: TempDir, extra: &[&str]) -> Self {
+    /// The same, with more arguments.
+    pub(crate) fn start_on_with(folder: TempDir, extra: &[&str]) -> Self {
         let extra: Vec<String> = extra.iter().map(|it| (*it).to_owned()).collect();
         let (child, address) = launch(program(), folder.path(), folder.path(), 0, &extra);
         let port = address.rsplit_once(':').and_then(|it| it.1.parse().ok()).expect("a port");

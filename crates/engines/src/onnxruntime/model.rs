@@ -138,9 +138,8 @@ impl Loaded for Model {
                 Problem::unavailable(format!("ONNX Runtime cannot prepare a session: {said}")).because(said)
             })?,
         };
-        let options = guarded(|| RunOptions::new().map_err(Said::new)).map_err(|said| {
-            Problem::unavailable(format!("ONNX Runtime cannot prepare a run: {said}")).because(said)
-        })?;
+        let options = guarded(|| RunOptions::new().map_err(Said::new))
+            .map_err(|said| Problem::unavailable(format!("ONNX Runtime cannot prepare a run: {said}")).because(said))?;
         let (inputs, outputs) = (self.inputs.clone(), self.outputs.clone());
         let options = Arc::new(Options(options));
         Ok(Box::new(Run { native, options, inputs, outputs, takes_nothing: self.takes_nothing }))
