@@ -651,7 +651,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The files of a run. */
+        /** The files of a run and of its logged models. */
         get: operations["run_artifact_list"];
         put?: never;
         post?: never;
@@ -668,7 +668,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One file of a run. */
+        /** One file of a run or of its logged models. */
         get: operations["run_artifact"];
         put?: never;
         post?: never;
@@ -1406,6 +1406,8 @@ export interface components {
             source: string;
             /** @description `READY PENDING_REGISTRATION FAILED_REGISTRATION` */
             status: string;
+            /** @description Why it is not ready, or why a version that is ready cannot be served. */
+            status_message?: string | null;
             /** @description Tags. */
             tags: {
                 [key: string]: string;

@@ -239,7 +239,7 @@ fn only_the_administrator_runs_a_model_in_the_servers_process() {
     assert_eq!(scene.server.workers(), Vec::<i32>::new());
     assert_eq!(numbers(&scene.double("inside")), json!([3.0, -4.0]));
     let limited = scene.server.json(&["access", "tokens", "create", "ci", "--scope", "write"]);
-    let limited = limited["token"].as_str().expect("a token").to_owned();
+    let limited = limited["secret"].as_str().expect("a token").to_owned();
     let body = json!({"name": "other", "model": "double@1", "isolation": "none"}).to_string();
     let reply = scene.server.call("POST", "/api/v1/projects/default/endpoints", Some(&limited), body.as_bytes());
     assert_eq!(reply.status, 403, "{}", text(&reply.body));
