@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../migrations/0001_start.sql")),
     (2, "review", include_str!("../migrations/0002_review.sql")),
     (3, "pages", include_str!("../migrations/0003_pages.sql")),
+    (8, "titles", include_str!("../migrations/0008_titles.sql")),
 ];
 
 /// Any number that no other program on the server uses.

@@ -6,6 +6,7 @@ pub mod completion;
 pub mod datasets;
 pub mod doctor;
 pub mod endpoints;
+mod import_report;
 pub mod jobs;
 pub mod login;
 pub mod models;
