@@ -2,7 +2,9 @@
 
 use crate::{
     access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
-    http::{forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places},
+    http::{
+        backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
+    },
     serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
@@ -13,7 +15,7 @@ use kaogong_domain::{
     jobs::Room,
 };
 use kaogong_runners::Runner;
-use kaogong_serving::Engine;
+use kaogong_serving::{Engine, worker::Host};
 use kaogong_store::Store;
 use std::{
     collections::{HashMap, HashSet},
@@ -23,9 +25,12 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{
+    Notify, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore,
+    broadcast, watch,
+};
 
 /// Names remembered at most; they never change, so they need no age.
 const REMEMBERED_MAX: usize = 10_000;
@@ -35,6 +40,8 @@ const BODY_BYTES_MAX: u64 = 2 << 30;
 const STRANGERS_PART: u64 = 8;
 /// Notes of new values kept for streams that are busy.
 const METRICS_NEWS_MAX: usize = 1024;
+/// How long a backup waits for a removal that is under way, or for another backup.
+const REMOVAL_TIME_MAX: Duration = Duration::from_secs(30);
 /// Thumbnails made at once.
 const PICTURES_AT_ONCE: usize = 4;
 
@@ -50,8 +57,12 @@ pub struct Parts {
     pub runner: Arc<dyn Runner>,
     /// Model engines, the preferred one first.
     pub engines: Vec<Arc<dyn Engine>>,
+    /// Starts the processes that models run in; without it all run in this one.
+    pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
+    /// The folder that keeps everything.
+    pub data_folder: PathBuf,
     /// A folder for bodies on their way in, on the same disk as the data.
     pub temp_folder: PathBuf,
     /// What this server may hand to jobs.
@@ -60,6 +71,8 @@ pub struct Parts {
     pub machine_bytes: u64,
     /// How limits of jobs are enforced, in words.
     pub limits: String,
+    /// The path under which a proxy shows the server.
+    pub base_path: BasePath,
     /// Whether clients on this machine need no credential.
     pub trust_loopback: bool,
     /// Proxies whose word about a client's address is taken.
@@ -97,13 +110,19 @@ pub struct App {
     turns: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
     names: Mutex<HashMap<UserId, String>>,
     pictures: Arc<Semaphore>,
+    removals: Arc<RwLock<()>>,
     started_at: Timestamp,
 }
 
+/// Held while a backup is taken: nothing that a row may name is removed.
+pub struct Removals(#[expect(dead_code, reason = "it is held, not used")] OwnedRwLockWriteGuard<()>);
+
 struct Rest {
+    data_folder: PathBuf,
     temp_folder: PathBuf,
     machine: Room,
     limits: String,
+    base_path: BasePath,
     trust_loopback: bool,
     trusted_proxies: Vec<IpAddr>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -124,7 +143,8 @@ impl App {
     pub fn new(parts: Parts) -> Arc<Self> {
         let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
         let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
-        let serving = Serving::new(parts.engines, parts.compute_threads, parts.blobs.clone(), parts.probe);
+        let (blobs, probe) = (parts.blobs.clone(), parts.probe);
+        let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
             store: parts.store,
             blobs: parts.blobs,
@@ -132,9 +152,11 @@ impl App {
             runner: parts.runner,
             serving,
             parts: Rest {
+                data_folder: parts.data_folder,
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
                 limits: parts.limits,
+                base_path: parts.base_path,
                 trust_loopback: parts.trust_loopback,
                 trusted_proxies: parts.trusted_proxies,
                 metrics: parts.metrics,
@@ -153,6 +175,7 @@ impl App {
             turns: Mutex::default(),
             names: Mutex::default(),
             pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
+            removals: Arc::default(),
             started_at: clock(),
         })
     }
@@ -203,11 +226,17 @@ impl App {
     /// The address under which jobs on this machine reach the server.
     pub fn own_address(&self) -> String {
         let Some(address) = self.address.get() else { return String::new() };
+        let base = self.base_path();
         match address.ip() {
-            ip if ip.is_unspecified() && ip.is_ipv4() => format!("http://127.0.0.1:{}", address.port()),
-            ip if ip.is_unspecified() => format!("http://[::1]:{}", address.port()),
-            _ => format!("http://{address}"),
+            ip if ip.is_unspecified() && ip.is_ipv4() => format!("http://127.0.0.1:{}{base}", address.port()),
+            ip if ip.is_unspecified() => format!("http://[::1]:{}{base}", address.port()),
+            _ => format!("http://{address}{base}"),
         }
+    }
+
+    /// The path under which a proxy shows the server.
+    pub fn base_path(&self) -> &BasePath {
+        &self.parts.base_path
     }
 
     /// Who may do what, as far as known.
@@ -241,6 +270,31 @@ impl App {
     /// The metrics in Prometheus text.
     pub fn metrics_text(&self) -> String {
         (self.parts.metrics)()
+    }
+
+    /// The folder that keeps everything.
+    pub fn data_folder(&self) -> &Path {
+        &self.parts.data_folder
+    }
+
+    /// Keeps everything that a row may name on the disk until the answer is dropped. Waits a little for a removal that
+    /// is under way.
+    ///
+    /// # Errors
+    /// `Conflict` while another backup is taken.
+    pub async fn hold_removals(&self) -> Result<Removals, Problem> {
+        match tokio::time::timeout(REMOVAL_TIME_MAX, self.removals.clone().write_owned()).await {
+            Ok(held) => Ok(Removals(held)),
+            Err(_) => Err(backup::is_running()),
+        }
+    }
+
+    /// The right to remove something that a row named, for as long as the answer is kept.
+    ///
+    /// # Errors
+    /// `Conflict` while a backup is taken: what goes must wait.
+    pub fn may_remove(&self) -> Result<OwnedRwLockReadGuard<()>, Problem> {
+        self.removals.clone().try_read_owned().map_err(|_| backup::is_running())
     }
 
     /// A folder for bodies on their way in.

@@ -7,7 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
-    endpoints::EngineName,
+    endpoints::{EngineName, Isolation},
     ids::{EndpointId, ModelVersionId, ProjectId, UserId},
     names::Name,
 };
@@ -41,6 +41,8 @@ pub struct EndpointRow {
     pub hash: Option<String>,
     /// The engine.
     pub engine: EngineName,
+    /// Where the model runs.
+    pub isolation: Isolation,
     /// Grows with every change.
     pub generation: i64,
     /// When it was made.
@@ -58,6 +60,8 @@ pub struct NewEndpointRow {
     pub model_version_id: ModelVersionId,
     /// The engine.
     pub engine: EngineName,
+    /// Where the model runs.
+    pub isolation: Isolation,
 }
 
 fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
@@ -70,6 +74,7 @@ fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
         version: row.small("number")?,
         hash: row.opt_text("hash")?,
         engine: row.word("engine", EngineName::parse, "an engine")?,
+        isolation: row.word("isolation", Isolation::parse, "an isolation")?,
         generation: row.int("generation")?,
         created_at: row.time("created_at")?,
         created_by: row.opt_parse("created_by", "a user id")?,
@@ -100,7 +105,10 @@ impl Store {
         let mut tx = self.change().await?;
         if let Some(row) = sql::row(&mut tx, ONE, vals![project, &new.name]).await? {
             let found = endpoint(&row)?;
-            if found.model_version_id == new.model_version_id && found.engine == new.engine {
+            let is_same = |it: &EndpointRow| {
+                it.model_version_id == new.model_version_id && it.engine == new.engine && it.isolation == new.isolation
+            };
+            if is_same(&found) {
                 return Ok(found);
             }
             let text = format!("endpoint `{}` exists and serves {}@{}", new.name, found.model, found.version);
@@ -109,9 +117,10 @@ impl Store {
         counters::check(&mut tx, project, ("endpoints", ENDPOINTS_MAX)).await?;
         check_version(&mut tx, project, new.model_version_id).await?;
         let id = EndpointId::generate(now);
-        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, generation, created_at, created_by) \
-            VALUES ($1, $2, $3, $4, $5, 1, $6, $7)";
-        let values = vals![id, project, &new.name, new.model_version_id, new.engine.as_str(), now, actor.user];
+        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, isolation, generation, created_at, created_by) \
+            VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8)";
+        let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
+        let values = vals![id, project, &new.name, new.model_version_id, engine, isolation, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
         tx.count(project, "endpoints", 1);
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
@@ -132,9 +141,10 @@ impl Store {
     ) -> Told<EndpointRow> {
         let mut tx = self.change().await?;
         check_version(&mut tx, project, new.model_version_id).await?;
-        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, generation = generation + 1 \
+        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, isolation = $5, generation = generation + 1 \
             WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
-        let values = vals![project, &new.name, new.model_version_id, new.engine.as_str()];
+        let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
+        let values = vals![project, &new.name, new.model_version_id, engine, isolation];
         if sql::exec(&mut tx, sql, values).await? == 0 {
             return Err(Problem::not_found(format!("there is no endpoint `{}`", new.name)));
         }
@@ -143,7 +153,7 @@ impl Store {
         let made = endpoint(&row)?;
         let change = Change::new(project, "endpoints", "endpoint.updated", made.id)
             .name(&new.name)
-            .detail(json!({"model": made.model, "version": made.version, "engine": made.engine.as_str()}));
+            .detail(json!({"model": made.model, "version": made.version, "engine": engine, "isolation": isolation}));
         tx.event(actor, now, change).await?;
         tx.commit().await?;
         Ok(made)

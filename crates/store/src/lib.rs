@@ -25,6 +25,7 @@ mod runs;
 mod search;
 mod sessions;
 mod settings;
+mod snapshot;
 mod sql;
 mod watch;
 
@@ -46,4 +47,5 @@ pub use open::{Dialect, Store, StoreUrl};
 pub use runs::{NewRunRow, RUN_NAME_TAG, RunFull, RunOutcome, RunRow};
 pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
 pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};
+pub use snapshot::{Snapshot, refuse_if_used, restore_dump};
 pub use watch::{Bound, Statement, Watch};

@@ -2,6 +2,7 @@
 
 use crate::{
     Dialect, StoreError,
+    snapshot::vacuum_into,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::Problem;
@@ -14,6 +15,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "review", include_str!("../migrations/0002_review.sql")),
     (3, "pages", include_str!("../migrations/0003_pages.sql")),
     (4, "cost", include_str!("../migrations/0004_cost.sql")),
+    (7, "status_message", include_str!("../migrations/0007_status_message.sql")),
+    (10, "isolation", include_str!("../migrations/0010_isolation.sql")),
 ];
 
 /// Any number that no other program on the server uses.
@@ -116,8 +119,7 @@ async fn snapshot(conn: &mut AnyConnection, file: &Path, before: i64) -> Result<
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(told(Box::new(cause))),
         _ => {}
     }
-    let sql = format!("VACUUM INTO '{}'", part.replace('\'', "''"));
-    conn.execute(sql::own_sql(sql)).await.map_err(|cause| told(Box::new(cause)))?;
+    vacuum_into(conn, Path::new(&part)).await.map_err(|cause| told(Box::new(cause)))?;
     let keep = || {
         let file = std::fs::File::open(&part)?;
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

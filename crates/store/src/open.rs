@@ -45,6 +45,7 @@ pub struct Store {
     pub(crate) readers: AnyPool,
     pub(crate) writer: AnyPool,
     pub(crate) dialect: Dialect,
+    pub(crate) url: StoreUrl,
     news: watch::Sender<i64>,
 }
 
@@ -61,7 +62,7 @@ impl Store {
     async fn open_inner(url: &StoreUrl) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (dialect, text, file) = match url {
-            StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path), Some(path.clone())),
+            StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path, "rwc"), Some(path.clone())),
             StoreUrl::Postgres(url) => (Dialect::Postgres, url.expose().to_owned(), None),
         };
         let options = AnyConnectOptions::from_str(&text).map_err(|_| {
@@ -78,7 +79,7 @@ impl Store {
         migrate::run(&writer, dialect, file.as_deref()).await?;
         let readers = if readers == 0 { writer.clone() } else { pool(dialect, readers).connect_with(options).await? };
         let newest = sql::number(&mut *readers.acquire().await?, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
-        Ok(Self { readers, writer, dialect, news: watch::Sender::new(newest) })
+        Ok(Self { readers, writer, dialect, url: url.clone(), news: watch::Sender::new(newest) })
     }
 
     /// Which database answers.
@@ -215,7 +216,7 @@ fn make_private(file: &std::path::Path) -> std::result::Result<(), Problem> {
     })
 }
 
-fn unreachable_database(cause: sqlx::Error) -> StoreError {
+pub(crate) fn unreachable_database(cause: sqlx::Error) -> StoreError {
     Problem::unavailable("the database cannot be opened")
         .hint("check that it runs, its address, the password, and that the folder can be written")
         .because(cause)
@@ -246,8 +247,8 @@ fn pool(dialect: Dialect, connections: u32) -> AnyPoolOptions {
     }
 }
 
-/// The path as a URL: what a URL would read as something else is written by number.
-fn sqlite_url(path: &std::path::Path) -> String {
+/// The path as a URL: what a URL would read as something else is written by number. `mode` is SQLite's: `ro`, `rwc`.
+pub(crate) fn sqlite_url(path: &std::path::Path, mode: &str) -> String {
     let mut text = String::from("sqlite://");
     for byte in path.to_string_lossy().bytes() {
         if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
@@ -256,5 +257,5 @@ fn sqlite_url(path: &std::path::Path) -> String {
             text.push_str(&format!("%{byte:02X}"));
         }
     }
-    text + "?mode=rwc"
+    text + "?mode=" + mode
 }

@@ -1,6 +1,7 @@
 //! The built program end to end: real server, real store, real engines, real clients.
 
 mod access;
+mod backup;
 mod cost;
 mod faults;
 mod full_disk;
@@ -10,3 +11,5 @@ mod life;
 mod main_loop;
 mod postgres;
 mod strangers;
+mod wire;
+mod workers;

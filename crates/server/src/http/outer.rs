@@ -55,6 +55,9 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     name_client(&mut request, &app);
     let watch = Watch::counting();
     let mut response = watch.around(next.run(request)).await;
+    if is_grpc {
+        name_limit(&mut response);
+    }
     let matched = response.extensions_mut().remove::<Matched>();
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
         response = if is_grpc {
@@ -80,6 +83,15 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
 /// error already.
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ApiError(Problem::new(ErrorKind::Bug, "the handler panicked")).into_response()
+}
+
+/// A message over its limit is `OUT_OF_RANGE` to the library that reads it, and `RESOURCE_EXHAUSTED` to everybody else.
+/// No call of ours has a range.
+fn name_limit(response: &mut Response) {
+    let status = response.headers_mut().get_mut("grpc-status");
+    if let Some(status) = status.filter(|it| *it == "11") {
+        *status = HeaderValue::from_static("8");
+    }
 }
 
 /// HTTP/2 names the host in the request's target; whoever decides by host finds it in one place. A target with a

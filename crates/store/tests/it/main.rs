@@ -21,4 +21,5 @@ mod portable;
 mod runs;
 mod search;
 mod sessions;
+mod snapshots;
 mod support;

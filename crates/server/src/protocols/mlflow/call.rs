@@ -4,7 +4,7 @@ use super::{
     ask::Ask,
     problem::{MlflowProblem, Told},
 };
-use crate::{access::InProject, app::App};
+use crate::{access::InProject, app::App, http::extract::read_body};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::Method;
 use kaogong_domain::{
@@ -39,9 +39,7 @@ impl FromRequest<Arc<App>> for Call {
         let params = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
         let Path(params) =
             params.map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
-        let bytes = axum::body::to_bytes(body, JSON_BYTES_MAX).await.map_err(|_| {
-            MlflowProblem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off"))
-        })?;
+        let bytes = read_body(body, JSON_BYTES_MAX).await?;
         let ask = if parts.method == Method::GET || bytes.is_empty() {
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
             Ask::from_pairs(
@@ -62,7 +60,7 @@ impl Call {
 }
 
 /// The logged model's id as MLflow spells it: `m-…`.
-pub(super) fn model_id_text(id: LoggedModelId) -> String {
+pub fn model_id_text(id: LoggedModelId) -> String {
     id.to_string().replacen('_', "-", 1)
 }
 
