@@ -198,6 +198,8 @@ async fn experiments(w: &World, it: &Walked) {
     done(s.find_experiment_by_name(w.project, "fresh").await);
     done(s.default_experiment(w.project).await);
     done(s.default_experiment_id(w.project).await);
+    done(s.experiment_state(w.project, None).await);
+    done(s.experiment_state(w.project, Some(made)).await);
     done(s.list_experiments(w.project).await);
     for lifecycle in [None, Some(Lifecycle::Active)] {
         let first = done(s.page_experiments(w.project, lifecycle, None, 20).await);
