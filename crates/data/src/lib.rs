@@ -8,6 +8,7 @@ pub mod blobs;
 pub mod csv;
 pub mod folder;
 pub mod images;
+pub mod onnx;
 pub mod split;
 pub mod tables;
 

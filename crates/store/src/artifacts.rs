@@ -156,6 +156,27 @@ impl Store {
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
 
+    /// All artifacts of the logged models of a run, newest model first, of each by path: the model, its name, the file.
+    ///
+    /// # Errors
+    /// `Invalid` above 100,000.
+    pub async fn artifacts_of_logged_models(
+        &self,
+        project: ProjectId,
+        run: RunId,
+    ) -> Told<Vec<(LoggedModelId, String, ArtifactRow)>> {
+        let sql = "SELECT a.*, m.id AS model, m.name AS model_name FROM logged_models m \
+            JOIN artifacts a ON a.project_id = m.project_id AND a.owner = m.id \
+            WHERE m.run_id = $1 AND m.project_id = $2 AND m.deleted_at IS NULL \
+            ORDER BY m.created_at DESC, m.id DESC, a.path LIMIT $3";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![run, project, LIST_MAX as u64 + 1]).await?;
+        if rows.len() > LIST_MAX {
+            return Err(too_many("the list of artifacts"));
+        }
+        let each = |it: &AnyRow| Ok((it.parse("model", "a logged model id")?, it.text("model_name")?, artifact(it)?));
+        Ok(rows.iter().map(each).collect::<Result<_>>()?)
+    }
+
     /// What lies directly below a folder of an owner, by name; the empty path is its root. What lies deeper is passed
     /// over, however much it is.
     ///

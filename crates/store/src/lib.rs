@@ -47,5 +47,5 @@ pub use open::{Dialect, Store, StoreUrl};
 pub use runs::{NewRunRow, RUN_NAME_TAG, RunFull, RunOutcome, RunRow};
 pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
 pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};
-pub use watch::{Bound, Statement, Watch};
 pub use snapshot::{Snapshot, refuse_if_used, restore_dump};
+pub use watch::{Bound, Statement, Watch};

@@ -130,10 +130,15 @@ impl MetricConditions<'_> {
         for it in self.tests {
             let sign = sign_of(it.comparator).ok_or_else(|| Problem::invalid("a metric is compared with a number"))?;
             let (key, value) = (bind(values, &it.key), bind(values, it.value));
+            // NaN is a value: no number is equal to it, and none compares with it in another way.
+            let fits = match it.comparator {
+                Comparator::NotEqual => format!("(x.is_nan = 1 OR x.value <> {value})"),
+                _ => format!("x.is_nan = 0 AND x.value {sign} {value}"),
+            };
             let on = if self.datasets.is_empty() { "1 = 1".to_owned() } else { on(self.datasets, values) };
             text += &format!(
                 " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = m.id AND x.key = {key} \
-                 AND x.is_nan = 0 AND x.value {sign} {value} AND ({on}))"
+                 AND {fits} AND ({on}))"
             );
         }
         if self.tests.is_empty() && !self.datasets.is_empty() {
@@ -163,7 +168,7 @@ impl Store {
     }
 
     /// The newest value of one metric of each logged model in some experiments, perhaps on one dataset. A model is
-    /// missing when it has none, and when its newest is no number.
+    /// missing when it has none.
     pub async fn newest_model_metric(
         &self,
         project: ProjectId,
@@ -184,9 +189,8 @@ impl Store {
         });
         let mut found = BTreeMap::new();
         for row in rows.await? {
-            if !row.truth("is_nan")? {
-                found.insert(row.parse("model_id", "a logged model id")?, row.real("value")?);
-            }
+            let value = if row.truth("is_nan")? { f64::NAN } else { row.real("value")? };
+            found.insert(row.parse("model_id", "a logged model id")?, value);
         }
         Ok(found)
     }

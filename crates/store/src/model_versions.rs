@@ -39,6 +39,8 @@ pub struct ModelVersionRow {
     pub run_link: Option<String>,
     /// Whether it can be used.
     pub status: ModelVersionStatus,
+    /// Why not, or why no endpoint can serve it.
+    pub status_message: Option<String>,
     /// MLflow's old stages: `None`, `Staging`, `Production`, `Archived`.
     pub stage: String,
     /// What it is.
@@ -68,6 +70,10 @@ pub struct NewModelVersionRow {
     pub logged_model_id: Option<LoggedModelId>,
     /// As the client says.
     pub run_link: Option<String>,
+    /// Whether it can be used.
+    pub status: ModelVersionStatus,
+    /// Why not, or why no endpoint can serve it.
+    pub status_message: Option<String>,
     /// BLAKE3 of the ONNX file.
     pub hash: Option<String>,
     /// Bytes of the ONNX file.
@@ -103,6 +109,7 @@ fn version(row: &AnyRow) -> Result<ModelVersionRow> {
         logged_model_id: row.opt_parse("logged_model_id", "a logged model id")?,
         run_link: row.opt_text("run_link")?,
         status: row.word("status", ModelVersionStatus::parse, "a status")?,
+        status_message: row.opt_text("status_message")?,
         stage: row.text("stage")?,
         description: row.text("description")?,
         tags: row.json("tags")?,
@@ -120,6 +127,8 @@ fn is_same(it: &ModelVersionRow, new: &NewModelVersionRow) -> bool {
         && it.run_id == new.run_id
         && it.logged_model_id == new.logged_model_id
         && it.run_link == new.run_link
+        && it.status == new.status
+        && it.status_message == new.status_message
         && it.hash == new.hash
         && it.size == new.size
         && it.user == new.user
@@ -229,9 +238,9 @@ impl Store {
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model {model_id}")))?;
         let (number, name) = (row.int("last_number")?, row.text("name")?);
         let id = ModelVersionId::generate(now);
-        let sql = "INSERT INTO model_versions (id, model_id, number, source, run_id, logged_model_id, run_link, status, stage, description, \
-            tags, hash, size, request_key, user_name, created_at, updated_at) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'READY', 'None', $8, $9, $10, $11, $12, $13, $14, $14)";
+        let sql = "INSERT INTO model_versions (id, model_id, number, source, run_id, logged_model_id, run_link, status, status_message, stage, \
+            description, tags, hash, size, request_key, user_name, created_at, updated_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'None', $10, $11, $12, $13, $14, $15, $16, $16)";
         let values = vals![
             id,
             model_id,
@@ -240,6 +249,8 @@ impl Store {
             new.run_id,
             new.logged_model_id,
             new.run_link.clone(),
+            new.status.as_str(),
+            new.status_message.clone(),
             &new.description,
             json_of(&new.tags)?,
             new.hash.clone(),

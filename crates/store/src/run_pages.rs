@@ -2,7 +2,8 @@
 //! shows and not what an experiment holds.
 
 use crate::{
-    Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters, metrics,
+    Comparator, Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters,
+    metrics,
     runs::run,
     search::Builder,
     sql::{self, Columns, Result},
@@ -53,7 +54,9 @@ impl Page<'_> {
         if self.experiment().is_none() {
             return Ok(());
         }
-        for filter in self.search.filters.iter().filter(|it| matches!(it.field, Field::Metric(_))) {
+        // What is unequal to a number may be NaN, which the index of values does not hold.
+        let by_value = |it: &&RunFilter| matches!(it.field, Field::Metric(_)) && it.comparator != Comparator::NotEqual;
+        for filter in self.search.filters.iter().filter(by_value) {
             let mut builder = self.builder();
             let condition = builder.metric_values("x", filter)?;
             let limit = builder.bind(FEW + 1);
@@ -168,7 +171,11 @@ impl Page<'_> {
         let from = self.from(&mut builder)?;
         let condition = builder.condition(self.project, self.search)?;
         let key_place = builder.bind(key);
-        let mut order: Vec<String> = self.search.order.iter().skip(1).map(|it| builder.order(it)).collect();
+        // NaN before the runs without the metric.
+        let mut order = vec![format!(
+            "COALESCE((SELECT x.is_nan FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {key_place}), 2)"
+        )];
+        order.extend(self.search.order.iter().skip(1).map(|it| builder.order(it)));
         order.extend(NEWEST.map(str::to_owned));
         let (most, past) = (builder.bind(limit - found.len() as u64), builder.bind(offset.saturating_sub(with_metric)));
         let sql = format!(

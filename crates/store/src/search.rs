@@ -264,6 +264,15 @@ impl Builder<'_> {
         match &filter.field {
             // The statement begins with those that fulfil it.
             Field::Metric(_) if self.few == Some(filter) => Ok("1 = 1".to_owned()),
+            // NaN is a value: no number is equal to it, and none compares with it in another way.
+            Field::Metric(key) if filter.comparator == Comparator::NotEqual => {
+                let place = self.bind(key);
+                let compared = self.compare("x.value", filter)?;
+                Ok(format!(
+                    "EXISTS (SELECT 1 FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} \
+                     AND (x.is_nan = 1 OR {compared}))"
+                ))
+            }
             Field::Metric(key) => value("latest_metrics", key, self, " AND x.is_nan = 0"),
             Field::Param(key) => value("params", key, self, ""),
             Field::Tag(key) => value("tags", key, self, ""),
@@ -275,9 +284,9 @@ impl Builder<'_> {
         let expression = match &order.field {
             Field::Metric(key) => {
                 let place = self.bind(key);
-                format!(
-                    "(SELECT x.value FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} AND x.is_nan = 0)"
-                )
+                let of = format!("FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place}");
+                // Numbers, then NaN, then the runs without the metric, in both directions.
+                format!("COALESCE((SELECT x.is_nan {of}), 2), (SELECT x.value {of} AND x.is_nan = 0)")
             }
             Field::Param(key) => {
                 format!("(SELECT x.value FROM params x WHERE x.run_id = r.id AND x.key = {})", self.bind(key))

@@ -142,8 +142,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
         wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
     }
-    let model_bytes =
-        args.model_memory_mib.map_or(MODEL_BYTES.min(memory_bytes / 2), |it| it.saturating_mul(1 << 20));
+    let model_bytes = args.model_memory_mib.map_or(MODEL_BYTES.min(memory_bytes / 2), |it| it.saturating_mul(1 << 20));
     if model_bytes < MODEL_BYTES_MIN {
         wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
     }

@@ -1,8 +1,8 @@
 //! The built program end to end: real server, real store, real engines, real clients.
 
 mod access;
-mod cost;
 mod backup;
+mod cost;
 mod faults;
 mod full_disk;
 mod jobs;
@@ -11,5 +11,5 @@ mod life;
 mod main_loop;
 mod postgres;
 mod strangers;
-mod workers;
 mod wire;
+mod workers;

@@ -97,9 +97,8 @@ impl Loaded for Model {
                 .because(said)
             })?,
         };
-        let options = guarded(|| RunOptions::new().map_err(Said::new)).map_err(|said| {
-            Problem::unavailable(format!("ONNX Runtime cannot prepare a run: {said}")).because(said)
-        })?;
+        let options = guarded(|| RunOptions::new().map_err(Said::new))
+            .map_err(|said| Problem::unavailable(format!("ONNX Runtime cannot prepare a run: {said}")).because(said))?;
         let (inputs, outputs) = (self.inputs.clone(), self.outputs.clone());
         Ok(Box::new(Run { native, options: Arc::new(Options(options)), inputs, outputs }))
     }

@@ -29,7 +29,11 @@ use kaogong_domain::{
     endpoints::{EngineName, Isolation},
     names::Name,
 };
-use kaogong_serving::{TensorSpec, oip::arrange, task::TaskSpec};
+use kaogong_serving::{
+    TensorSpec,
+    oip::{arrange, without_bare_words},
+    task::TaskSpec,
+};
 use kaogong_store::{EndpointRow, ModelVersionRow, NewEndpointRow};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -158,6 +162,13 @@ async fn wanted(
     };
     let engine = app.serving.engine(engine)?.name();
     let version = resolve(app, inside, model).await?;
+    if version.hash.is_none() {
+        let name = model.split_once('@').map_or(model, |it| it.0);
+        let why = version.status_message.unwrap_or_else(|| "it has no ONNX file".to_owned());
+        return Err(Problem::invalid(format!("{name}@{} cannot be served: {why}", version.number)).hint(
+            "register an ONNX model: `kaogong models register`, or mlflow.onnx.log_model and mlflow.register_model",
+        ));
+    }
     Ok(NewEndpointRow { name, model_version_id: version.id, engine, isolation })
 }
 
@@ -215,7 +226,8 @@ async fn predict(
     })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let tensor = if kind.starts_with("application/json") {
-        let row: PredictRow = serde_json::from_slice(&body)
+        // Python writes a missing number as `NaN`, which JSON does not know.
+        let row: PredictRow = serde_json::from_slice(&without_bare_words(&body))
             .map_err(|it| Problem::invalid(format!("the body is not {{\"row\": {{…}}}}: {it}")))?;
         task.row(&row.row)?
     } else {

@@ -21,12 +21,12 @@ use kaogong_api::{
 use kaogong_domain::{
     Problem,
     access::Permission,
-    ids::{ExperimentId, ProjectId, RunId, VersionId},
+    ids::{ExperimentId, LoggedModelId, ProjectId, RunId, VersionId},
     runs::MetricPoint,
 };
-use kaogong_store::{ArtifactOwner, Lifecycle, RunFull, RunRow, RunSearch};
+use kaogong_store::{ArtifactOwner, ArtifactRow, Lifecycle, RunFull, RunRow, RunSearch};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -51,10 +51,10 @@ pub fn routes() -> Vec<Route> {
             .doc("run_metrics", "Metrics over time; repeat `key` to choose, none means all.")
             .answers_list::<CurveView>(),
         Route::get("/api/v1/projects/{project}/runs/{run}/artifacts", read, artifacts)
-            .doc("run_artifact_list", "The files of a run.")
+            .doc("run_artifact_list", "The files of a run and of its logged models.")
             .answers_page::<ArtifactView>(),
         Route::get("/api/v1/projects/{project}/runs/{run}/artifacts/{*path}", read, artifact)
-            .doc("run_artifact", "One file of a run.")
+            .doc("run_artifact", "One file of a run or of its logged models.")
             .answers_bytes("application/octet-stream")
             .unhurried(),
     ]
@@ -224,13 +224,35 @@ fn curve(key: String, points: Vec<MetricPoint>) -> CurveView {
     view
 }
 
+/// The files of a run, then those of its logged models: below the model's name, as `runs:/RUN/NAME` finds them, or below
+/// its id where something newer has the name.
 async fn artifacts(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<Page<ArtifactView>>> {
     let run = find_run_head(&app, &inside, &params).await?;
-    let rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Run(run.id)).await?;
+    let mut rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Run(run.id)).await?;
+    let top = |it: &ArtifactRow| it.path.split('/').next().unwrap_or_default().to_owned();
+    let taken: HashSet<String> = rows.iter().map(top).collect();
+    let mut holders: HashMap<String, LoggedModelId> = HashMap::new();
+    for (id, name, mut row) in app.store.artifacts_of_logged_models(inside.project.id, run.id).await? {
+        let is_free = !taken.contains(&name) && *holders.entry(name.clone()).or_insert(id) == id;
+        let folder = if is_free { name } else { mlflow::model_id_text(id) };
+        row.path = format!("{folder}/{}", row.path);
+        rows.push(row);
+    }
     Ok(Json(whole(rows.into_iter().map(artifact_view).collect())))
 }
 
 async fn artifact(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
-    let run = find_run_head(&app, &inside, &params).await?;
-    send_artifact(&app, &inside, ArtifactOwner::Run(run.id), params.text("path")).await
+    let (run, path) = (find_run_head(&app, &inside, &params).await?.id, params.text("path"));
+    let project = inside.project.id;
+    let own = ArtifactOwner::Run(run);
+    if let (Some((folder, below)), None) = (path.split_once('/'), app.store.find_artifact(project, own, path).await?) {
+        for model in app.store.logged_models_of_run(project, run).await? {
+            let owner = ArtifactOwner::LoggedModel(model.id);
+            let is_named = model.name == folder || mlflow::model_id_text(model.id) == folder;
+            if is_named && app.store.find_artifact(project, owner, below).await?.is_some() {
+                return send_artifact(&app, &inside, owner, below).await;
+            }
+        }
+    }
+    send_artifact(&app, &inside, own, path).await
 }

@@ -197,7 +197,15 @@ async fn a_full_queue_refuses_at_once_and_a_late_call_is_dropped() {
             callers.push(caller);
             let now = Instant::now();
             let claim = Arc::default();
-            queue.calls.push_back(Call { inputs: row(0.0), since: now, deadline: now, until: now, rows: Some(1), claim, reply });
+            queue.calls.push_back(Call {
+                inputs: row(0.0),
+                since: now,
+                deadline: now,
+                until: now,
+                rows: Some(1),
+                claim,
+                reply,
+            });
         }
     }
     assert_eq!(pool.infer(row(1.0), None).await.expect_err("a refusal").kind, ErrorKind::TooMany);

@@ -123,7 +123,8 @@ impl Side {
             if self.file_area().unwrap_or(0) < fit {
                 return Err(Malformed("a message longer than the memory that it lies in"));
             }
-            self.area = Map::new(&self.file, PAGE as u64, fit).map_err(|_| Malformed("a message that cannot be mapped"))?;
+            self.area =
+                Map::new(&self.file, PAGE as u64, fit).map_err(|_| Malformed("a message that cannot be mapped"))?;
         }
         self.area.read(0, length).map(Bytes::from).ok_or(Malformed("a message that is not there"))
     }

@@ -90,7 +90,11 @@ mod tests {
     fn each_history_has_its_answer() {
         let cases: [(&str, &[(u64, u64)], &[&str]); 7] = [
             ("one end", &[(0, 0)], &["0ms"]),
-            ("five at once", &[(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)], &["0ms", "100ms", "200ms", "400ms", "aside 30s"]),
+            (
+                "five at once",
+                &[(0, 0), (1, 0), (2, 0), (3, 0), (4, 0)],
+                &["0ms", "100ms", "200ms", "400ms", "aside 30s"],
+            ),
             ("five in a long time", &[(0, 0), (70, 0), (140, 0), (210, 0), (280, 0)], &["0ms"; 5]),
             ("a bad caller among good ones", &[(0, 0), (1, 50), (2, 50), (3, 50), (4, 50), (5, 50)], &["0ms"; 6]),
             (
@@ -101,7 +105,18 @@ mod tests {
             (
                 "no better after it was set aside",
                 &[(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (40, 0), (110, 3), (240, 0), (600, 0), (2000, 0)],
-                &["0ms", "100ms", "200ms", "400ms", "aside 30s", "aside 60s", "aside 120s", "aside 240s", "aside 480s", "aside 600s"],
+                &[
+                    "0ms",
+                    "100ms",
+                    "200ms",
+                    "400ms",
+                    "aside 30s",
+                    "aside 60s",
+                    "aside 120s",
+                    "aside 240s",
+                    "aside 480s",
+                    "aside 600s",
+                ],
             ),
             (
                 "well again after it was set aside",

@@ -221,11 +221,8 @@ impl Worker {
 
     /// Notes how it ended, and tells all who wait for it. What comes after the first ending changes nothing.
     fn end(&self, how: Ending) {
-        let ended = Ended {
-            how,
-            running: self.running.load(Ordering::Acquire),
-            ended_for: self.ended_for.get().copied(),
-        };
+        let ended =
+            Ended { how, running: self.running.load(Ordering::Acquire), ended_for: self.ended_for.get().copied() };
         {
             let mut now = locked(&self.ended);
             if now.is_some() {
@@ -349,9 +346,8 @@ impl Drop for Begun {
 /// The problem of those whose process ended while it did something.
 pub(super) fn problem_of(how: &Ending, did: &str) -> Problem {
     let crashed = |text: String| {
-        Problem::invalid(text).hint(
-            "the server and its other models are not affected; try the other engine, or export the model again",
-        )
+        Problem::invalid(text)
+            .hint("the server and its other models are not affected; try the other engine, or export the model again")
     };
     match how {
         Ending::Exit(code) => crashed(format!("the model's process ended with exit code {code} while it {did}")),

@@ -146,7 +146,12 @@ async fn models(w: &World) {
         let moved = store.set_model_version_stage(w.project, id, "Production", OthersInStage::Archive, actor, NOW);
         moved.await.expect("moved");
     }
-    let new = |id| NewEndpointRow { name: name("ep"), model_version_id: id, engine: EngineName::Tract, isolation: Isolation::Process };
+    let new = |id| NewEndpointRow {
+        name: name("ep"),
+        model_version_id: id,
+        engine: EngineName::Tract,
+        isolation: Isolation::Process,
+    };
     let endpoint = store.create_endpoint(w.project, new(versions[0]), actor, NOW).await.expect("an endpoint").id;
     store.update_endpoint(w.project, new(versions[1]), actor, NOW).await.expect("changed");
     store.delete_endpoint(w.project, endpoint, actor, NOW).await.expect("deleted");

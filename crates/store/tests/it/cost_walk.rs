@@ -8,7 +8,7 @@ use kaogong_domain::{
     Problem,
     access::{Role, Scopes},
     datasets::DatasetKind,
-    endpoints::EngineName,
+    endpoints::{EngineName, Isolation},
     ids::{AttemptId, JobId, RunId, UserId},
     jobs::{Ended, Event, State},
     runs::{MetricPoint, RunStatus},
@@ -379,7 +379,12 @@ async fn models(w: &World, it: &Walked) {
 
 async fn endpoints(w: &World, version: kaogong_domain::ids::ModelVersionId) {
     let (s, actor) = (&w.store, &w.actor);
-    let new = || NewEndpointRow { name: name("live"), model_version_id: version, engine: EngineName::Tract };
+    let new = || NewEndpointRow {
+        name: name("live"),
+        model_version_id: version,
+        engine: EngineName::Tract,
+        isolation: Isolation::Process,
+    };
     let made = done(s.create_endpoint(w.project, new(), actor, NOW).await).id;
     done(s.create_endpoint(w.project, new(), actor, NOW).await);
     done(s.update_endpoint(w.project, new(), actor, NOW).await);

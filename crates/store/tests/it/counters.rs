@@ -88,8 +88,12 @@ async fn every_endpoint_is_there_and_one_too_many_is_refused() {
         behind(&w.url, &[&insert(project, 1, 10_000), &insert(other, 10_001, 10_005), &total]).await;
         assert_eq!(w.store.all_endpoints().await.expect("all of them").len(), 10_005);
         assert_eq!(w.store.list_endpoints(project).await.expect("a list").len(), 10_000);
-        let new =
-            NewEndpointRow { name: crate::support::name("more"), model_version_id: version, engine: EngineName::Tract };
+        let new = NewEndpointRow {
+            name: crate::support::name("more"),
+            model_version_id: version,
+            engine: EngineName::Tract,
+            isolation: kaogong_domain::endpoints::Isolation::Process,
+        };
         let told = refused(w.store.create_endpoint(project, new, &w.actor, NOW).await, ErrorKind::TooMany);
         assert!(told.text.contains("10000 endpoints"), "{}", told.text);
         behind(&w.url, &[&insert(project, 20_000, 20_000)]).await;

@@ -57,12 +57,22 @@ fn bad_path(path: &str) -> MlflowProblem {
     MlflowProblem::invalid(format!("Invalid path: '{shown}'"))
 }
 
-/// A path below an owner: plain names between single slashes.
+/// A path below an owner: plain names between single slashes. A backslash is a letter like any other here and in
+/// MLflow; but what would climb or begin at a root where it separates folders is refused, because clients on such
+/// systems write files under these names.
 pub(super) fn check_path(path: &str) -> Told<()> {
     let is_plain = |it: &str| !it.is_empty() && it != "." && it != "..";
+    let is_rooted = match path.as_bytes() {
+        [b'\\', ..] => true,
+        [drive, b':', b'/' | b'\\', ..] => drive.is_ascii_alphabetic(),
+        _ => false,
+    };
     let is_good = path.len() <= PATH_BYTES_MAX
-        && !path.contains(|it: char| it == '\\' || it.is_control())
-        && path.split('/').all(is_plain);
+        && !is_rooted
+        // Clients take no list in which a name has a `#`.
+        && !path.contains(|it: char| it == '#' || it.is_control())
+        && path.split('/').all(is_plain)
+        && path.split(['/', '\\']).all(|it| it != "..");
     if is_good { Ok(()) } else { Err(bad_path(path)) }
 }
 
@@ -321,6 +331,9 @@ mod tests {
         let place = place_of("0/models/m-x/artifacts/模型/model.onnx").expect("a model");
         assert_eq!((place.owner, place.rest.as_str()), (OwnerText::Model("m-x".into()), "模型/model.onnx"));
         assert_eq!(place_of("0/run_x/artifacts").expect("a root").rest, "");
+        for odd in ["a\\b.txt", "a\\\\b", "a/b\\", "C:a", "..a\\b..", "a b%c?.txt"] {
+            assert_eq!(place_of(&format!("0/run_x/artifacts/{odd}")).expect("a name").rest, odd);
+        }
         assert_eq!(place_of("0/run_x/artifacts/a/b/c/d/e").expect("deep").rest, "a/b/c/d/e");
     }
 
@@ -333,8 +346,15 @@ mod tests {
             "0/run_x/artifacts/../a",
             "0/run_x/artifacts/a//b",
             "0/run_x/artifacts/./a",
-            "0/run_x/artifacts/a\\b",
+            "0/run_x/artifacts/\\a",
+            "0/run_x/artifacts/\\\\host\\a",
+            "0/run_x/artifacts/C:\\a",
+            "0/run_x/artifacts/c:/a",
+            "0/run_x/artifacts/..\\a",
+            "0/run_x/artifacts/a\\..\\..\\b",
+            "0/run_x/artifacts/a/b\\..",
             "0/run_x/artifacts/a\0",
+            "0/run_x/artifacts/a#b",
         ] {
             assert!(place_of(path).is_err(), "{path} was accepted");
         }

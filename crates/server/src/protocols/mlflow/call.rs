@@ -60,7 +60,7 @@ impl Call {
 }
 
 /// The logged model's id as MLflow spells it: `m-…`.
-pub(super) fn model_id_text(id: LoggedModelId) -> String {
+pub fn model_id_text(id: LoggedModelId) -> String {
     id.to_string().replacen('_', "-", 1)
 }
 

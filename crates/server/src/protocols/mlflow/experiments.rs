@@ -43,7 +43,7 @@ pub(super) async fn create(call: Call) -> Reply {
             "Invalid value for parameter 'artifact_location' supplied: this server keeps the artifacts itself; leave it out",
         ));
     }
-    let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::experiment_tag(key, value))?;
+    let tags = wire::read_pairs(&call.ask, "tags", limits::experiment_tag)?;
     let made = call.store().create_experiment(call.project(), &name, &tags, &call.actor(), call.now()).await;
     let made = made.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&name) } else { it.into() })?;
     Ok(Json(json!({"experiment_id": made.id.to_string()})))
@@ -98,7 +98,7 @@ pub(super) async fn update(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let found = call.active_experiment(&call.ask.need("experiment_id")?).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
-    limits::experiment_tag(&key, &value)?;
+    let value = limits::experiment_tag("", &key, value)?;
     call.store().set_experiment_tag(call.project(), found.id, &key, &value, &call.actor(), call.now()).await?;
     done()
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use kaogong_domain::runs::{
     MetricPoint,
-    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_BYTES_MAX},
+    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_CHARS_MAX},
 };
 use kaogong_store::{ModelMetric, RunLog, RunRow};
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ fn point(ask: &Ask, path: &str) -> Told<MetricPoint> {
     let at = |name: &str| limits::joined(path, name);
     let key = ask.text("key")?.ok_or_else(|| missing_value(&at("key")))?;
     limits::key(&at("name"), &key)?;
-    limits::length("Metric name", KEY_BYTES_MAX, &key)?;
+    limits::length("Metric name", KEY_CHARS_MAX, &key)?;
     let Some(raw) = ask.raw("value") else { return Err(missing_value(&at("value"))) };
     let timestamp_ms =
         ask.int("timestamp").map_err(|_| wrong_type(&at("timestamp"), ask.raw("timestamp").unwrap_or(&Value::Null)))?;
@@ -88,8 +88,7 @@ fn add_metric(log: &mut RunLog, ask: &Ask, path: &str) -> Told<()> {
 
 fn param(ask: &Ask, path: &str) -> Told<(String, String)> {
     let key = ask.text("key")?.ok_or_else(|| missing_value(&limits::joined(path, "key")))?;
-    let value = ask.text_or_empty("value")?;
-    limits::param(path, &key, &value)?;
+    let value = limits::param(path, &key, ask.text_or_empty("value")?)?;
     Ok((key, value))
 }
 
@@ -123,8 +122,7 @@ pub(super) async fn log_param(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let id = call.ask.need_either("run_id", "run_uuid")?;
     let key = call.ask.text("key")?.ok_or_else(|| missing_value("key"))?;
-    let value = call.ask.text_or_empty("value")?;
-    limits::run_tag("", &key, &value)?;
+    let value = limits::run_tag("", &key, call.ask.text_or_empty("value")?)?;
     let run = call.active_run(&id).await?;
     store(&call, &run, &RunLog { tags: BTreeMap::from([(key, value)]), ..RunLog::default() }).await
 }

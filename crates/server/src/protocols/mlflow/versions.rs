@@ -10,9 +10,11 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     sources, wire,
 };
+use crate::models::{Servable, servable};
 use kaogong_domain::{
-    Problem,
+    ErrorKind, Problem,
     ids::{LoggedModelId, ModelId, ModelVersionId, RunId},
+    models::ModelVersionStatus,
 };
 use kaogong_store::{Comparator, ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
 use serde_json::{Value, json};
@@ -38,6 +40,7 @@ pub(super) fn view(name: &str, row: &ModelVersionRow, aliases: &BTreeMap<String,
         "run_id": row.run_id.map_or_else(String::new, |it| it.to_string()),
         "run_link": row.run_link.clone().unwrap_or_default(),
         "status": row.status.as_str(),
+        "status_message": row.status_message.clone().unwrap_or_default(),
         "tags": wire::pairs(&row.tags),
         "aliases": mine,
     });
@@ -118,30 +121,86 @@ async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option
     Ok((run, logged.map(|it| it.id)))
 }
 
+/// What registering a version comes to.
+struct Outcome {
+    file: Option<Servable>,
+    status: ModelVersionStatus,
+    message: Option<String>,
+}
+
+impl Outcome {
+    fn ready(file: Option<Servable>) -> Self {
+        Self { file, status: ModelVersionStatus::Ready, message: None }
+    }
+}
+
+/// Finds the ONNX file of a version and tries it: a version is ready when endpoints can serve it. The registry also
+/// keeps models of other kinds and of other places; those are ready, and say that no endpoint serves them.
+async fn outcome_of(call: &Call, source: Option<&sources::Source>) -> Told<Outcome> {
+    let other = |text: &str| Outcome { message: Some(text.to_owned()), ..Outcome::ready(None) };
+    let Some(source) = source else {
+        return Ok(other(
+            "Registered as an address elsewhere. Endpoints serve ONNX models that are logged to this server.",
+        ));
+    };
+    let Some((owner, file)) = sources::onnx_of(&call.app, call.project(), source).await? else {
+        return Ok(other(
+            "Registered without an ONNX file. Endpoints serve ONNX models; log one with mlflow.onnx.log_model.",
+        ));
+    };
+    match servable(&call.app, call.project(), owner, &file, &call.actor()).await {
+        Ok(file) => Ok(Outcome::ready(Some(file))),
+        Err(it) if it.kind == ErrorKind::Invalid => {
+            let message = match it.hint {
+                Some(hint) => format!("{}: {} ({hint})", file.path, it.text),
+                None => format!("{}: {}", file.path, it.text),
+            };
+            Ok(Outcome { file: None, status: ModelVersionStatus::FailedRegistration, message: Some(message) })
+        }
+        Err(it) => Err(it.into()),
+    }
+}
+
+/// What a version that is copied from another one comes to: `models:/NAME/NUMBER` names that one's files.
+async fn copied(call: &Call, source: &str) -> Told<Option<Outcome>> {
+    let Some((name, number)) = source.strip_prefix("models:/").and_then(|it| it.split_once('/')) else {
+        return Ok(None);
+    };
+    let (Some(model), Ok(number)) = (call.store().find_model(call.project(), name).await?, number.parse()) else {
+        return Ok(None);
+    };
+    let Some(row) = call.store().find_model_version(model.id, number).await? else { return Ok(None) };
+    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size });
+    Ok(Some(Outcome { file, status: row.status, message: row.status_message }))
+}
+
 pub(super) async fn create(call: Call) -> Reply {
     let ask = &call.ask;
     let name = ask.text_or_empty("name")?;
     limits::model_name(&name)?;
     let text = ask.need("source")?;
     limits::length("source", 4096, &text)?;
-    let tags = wire::read_pairs(ask, "tags", |_, key, value| limits::model_tag(key, value))?;
+    let tags = wire::read_pairs(ask, "tags", limits::model_tag)?;
     let description = ask.text_or_empty("description")?;
     limits::length("description", 5000, &description)?;
     let model = call.model(&name).await?;
     // A prompt is text in a tag; its source says nothing.
     let source = if is_prompt(&tags) { None } else { sources::parse(&text)? };
     let (run_id, logged_model_id) = links_of(&call, source.as_ref()).await?;
-    let file = match &source {
-        Some(it) => sources::onnx_of(&call.app, call.project(), it).await?,
-        None => None,
+    let outcome = match copied(&call, &text).await? {
+        Some(outcome) => outcome,
+        None if is_prompt(&tags) => Outcome::ready(None),
+        None => outcome_of(&call, source.as_ref()).await?,
     };
     let new = NewModelVersionRow {
         source: text,
         run_id,
         logged_model_id,
         run_link: ask.text("run_link")?.filter(|it| !it.is_empty()),
-        hash: file.as_ref().map(|it| it.hash.clone()),
-        size: file.map(|it| it.size),
+        hash: outcome.file.as_ref().map(|it| it.hash.clone()),
+        size: outcome.file.map(|it| it.size),
+        status: outcome.status,
+        status_message: outcome.message,
         description,
         tags,
         user: call.user(),
@@ -211,7 +270,7 @@ pub(super) async fn download_uri(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let (_, row) = named(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
-    limits::model_tag(&key, &value)?;
+    let value = limits::model_tag("", &key, value)?;
     save(&call, row.id, move |row| {
         row.tags.insert(key, value);
         Ok(())
