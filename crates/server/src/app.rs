@@ -4,6 +4,7 @@ use crate::{
     access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
     http::{forwarded::is_forwarded, room::Room as BodyRoom, spool::Places},
     serving::{ModelProbe, Serving},
+    vault::Vault,
 };
 use http::{HeaderMap, header};
 use kaogong_data::{Blobs, TableEngine, tables::Histogram};
@@ -52,6 +53,8 @@ pub struct Parts {
     pub engines: Vec<Arc<dyn Engine>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
+    /// Encrypts the secrets of projects.
+    pub vault: Vault,
     /// A folder for bodies on their way in, on the same disk as the data.
     pub temp_folder: PathBuf,
     /// What this server may hand to jobs.
@@ -101,6 +104,7 @@ pub struct App {
 }
 
 struct Rest {
+    vault: Vault,
     temp_folder: PathBuf,
     machine: Room,
     limits: String,
@@ -132,6 +136,7 @@ impl App {
             runner: parts.runner,
             serving,
             parts: Rest {
+                vault: parts.vault,
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
                 limits: parts.limits,
@@ -236,6 +241,11 @@ impl App {
     /// How limits of jobs are enforced, in words.
     pub fn limits(&self) -> &str {
         &self.parts.limits
+    }
+
+    /// Encrypts and opens the secrets of projects.
+    pub fn vault(&self) -> &Vault {
+        &self.parts.vault
     }
 
     /// The metrics in Prometheus text.

@@ -9,7 +9,9 @@ pub mod http;
 pub mod listen;
 pub mod loops;
 pub mod protocols;
+mod secrets;
 pub mod serving;
 pub mod ui;
+pub mod vault;
 
 pub use app::{App, Parts};

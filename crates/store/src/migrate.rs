@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../migrations/0001_start.sql")),
     (2, "review", include_str!("../migrations/0002_review.sql")),
     (3, "pages", include_str!("../migrations/0003_pages.sql")),
+    (6, "secrets", include_str!("../migrations/0006_secrets.sql")),
 ];
 
 /// Any number that no other program on the server uses.

@@ -8,7 +8,7 @@ use crate::{commands::probe::ask::ProcessProbe, profile};
 use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, listen, loops};
+use kaogong_server::{App, Parts, app::clock, http, listen, loops, vault::Vault};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::LanceTables;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -299,6 +299,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         runner: Arc::new(runner),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
+        vault: Vault::open(&folder.join("secrets.key"))?,
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
         machine_bytes: settings.machine_bytes,

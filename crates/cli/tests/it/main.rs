@@ -2,7 +2,9 @@
 
 mod access;
 mod faults;
+mod job_tokens;
 mod jobs;
+mod kill_storm;
 mod kit;
 mod life;
 mod main_loop;

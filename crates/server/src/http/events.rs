@@ -305,7 +305,7 @@ async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json
     for state in [JobState::Running, JobState::Starting, JobState::Admitted, JobState::Queued] {
         let (rows, _) = app.store.list_jobs(project, Some(state), None, 0, 20).await?;
         for row in rows.into_iter().take(20usize.saturating_sub(running.len())) {
-            running.push(job_view(&app, row).await?);
+            running.push(job_view(&app, &inside, row).await?);
         }
     }
     let attention = attention(&app, project).await?;

@@ -2,6 +2,7 @@
 
 mod checks;
 mod log;
+mod view;
 
 use super::{
     access::whole,
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     access::{InProject, Route, Rule},
     app::App,
+    secrets::{missing, names_of},
 };
 use axum::{
     body::Body,
@@ -99,7 +101,7 @@ async fn list(
     let (rows, total) = app.store.list_jobs(inside.project.id, state, text, query.offset, limit).await?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
-        items.push(job_view(&app, row).await?);
+        items.push(job_view(&app, &inside, row).await?);
     }
     Ok(Json(Page { items, total }))
 }
@@ -118,6 +120,12 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
             .into());
         }
     }
+    let secrets = app.store.list_secrets(inside.project.id).await?;
+    for (_, name) in names_of(&ask.spec) {
+        if !secrets.iter().any(|it| it.name == name) {
+            return Err(missing(name).into());
+        }
+    }
     let mut inputs = vec![];
     for (alias, reference) in &ask.spec.inputs {
         inputs.push(pin(&app, &inside, alias, reference).await?);
@@ -132,7 +140,7 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
     };
     let job = app.store.submit_job(row, &inside.actor(), app.now()).await?;
     app.ring_jobs_bell();
-    Ok(created(job_view(&app, job).await?))
+    Ok(created(job_view(&app, &inside, job).await?))
 }
 
 async fn pin(app: &App, inside: &InProject, alias: &str, reference: &str) -> Result<NewJobInput, Problem> {
@@ -174,7 +182,7 @@ async fn find_job(app: &App, inside: &InProject, params: &Params) -> Result<JobR
 
 async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
     let job = find_job(&app, &inside, &params).await?;
-    Ok(Json(job_view(&app, job).await?))
+    Ok(Json(job_view(&app, &inside, job).await?))
 }
 
 async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
@@ -188,7 +196,7 @@ async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) 
     }
     app.ring_jobs_bell();
     let job = find_job(&app, &inside, &params).await?;
-    Ok(Json(job_view(&app, job).await?))
+    Ok(Json(job_view(&app, &inside, job).await?))
 }
 
 /// Tells the runner at once, whatever the loop is busy with. The loop tells it again until it is seen.
@@ -264,8 +272,8 @@ pub(super) async fn send_artifact(app: &App, inside: &InProject, owner: Artifact
 }
 
 /// A job on the wire.
-pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem> {
-    let spec = spec_of(&row)?;
+pub(super) async fn job_view(app: &App, inside: &InProject, row: JobRow) -> Result<JobView, Problem> {
+    let spec = view::shown(spec_of(&row)?, inside);
     let attempts = app.store.attempts(row.id).await?;
     let inputs = app.store.job_inputs(row.id).await?;
     // What the loop cannot get done now says more than why the job is where it is.

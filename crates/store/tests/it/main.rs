@@ -15,5 +15,6 @@ mod models;
 mod portable;
 mod runs;
 mod search;
+mod secrets;
 mod sessions;
 mod support;

@@ -118,6 +118,33 @@ async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option
     Ok((run, logged.map(|it| it.id)))
 }
 
+/// A job registers what its own runs made, and nothing that only says so: the source, the run and the logged model must
+/// all be its own.
+async fn only_own(
+    call: &Call,
+    source: Option<&sources::Source>,
+    run: Option<RunId>,
+    logged: Option<LoggedModelId>,
+) -> Told<()> {
+    if call.inside.caller.job().is_none() {
+        return Ok(());
+    }
+    let (source_run, source_model) = sources::links(source);
+    call.only_from_own_run("a model version that comes from no run", run).await?;
+    call.only_from_own_run("the source of the model version", source_run.or(run)).await?;
+    for id in [source_model, logged].into_iter().flatten() {
+        call.changeable_logged_model(&model_id_text(id)).await?;
+    }
+    Ok(())
+}
+
+/// Refuses the token of a job the versions that come from elsewhere.
+async fn changeable(call: &Call) -> Told<(ModelRow, ModelVersionRow)> {
+    let (model, row) = named(call).await?;
+    call.only_from_own_run(&format!("version {} of model {}", row.number, model.name), row.run_id).await?;
+    Ok((model, row))
+}
+
 pub(super) async fn create(call: Call) -> Reply {
     let ask = &call.ask;
     let name = ask.text_or_empty("name")?;
@@ -131,6 +158,7 @@ pub(super) async fn create(call: Call) -> Reply {
     // A prompt is text in a tag; its source says nothing.
     let source = if is_prompt(&tags) { None } else { sources::parse(&text)? };
     let (run_id, logged_model_id) = links_of(&call, source.as_ref()).await?;
+    only_own(&call, source.as_ref(), run_id, logged_model_id).await?;
     let file = match &source {
         Some(it) => sources::onnx_of(&call.app, call.project(), it).await?,
         None => None,
@@ -167,7 +195,7 @@ async fn save(
 }
 
 pub(super) async fn update(call: Call) -> Reply {
-    let (model, row) = named(&call).await?;
+    let (model, row) = changeable(&call).await?;
     let description = call.ask.text("description")?;
     limits::length("description", 5000, description.as_deref().unwrap_or_default())?;
     let row = save(&call, row.id, move |row| {
@@ -209,7 +237,7 @@ pub(super) async fn download_uri(call: Call) -> Reply {
 }
 
 pub(super) async fn set_tag(call: Call) -> Reply {
-    let (_, row) = named(&call).await?;
+    let (_, row) = changeable(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
     limits::model_tag(&key, &value)?;
     save(&call, row.id, move |row| {
@@ -221,7 +249,7 @@ pub(super) async fn set_tag(call: Call) -> Reply {
 }
 
 pub(super) async fn delete_tag(call: Call) -> Reply {
-    let (_, row) = named(&call).await?;
+    let (_, row) = changeable(&call).await?;
     let key = call.ask.need("key")?;
     limits::key("key", &key)?;
     save(&call, row.id, move |row| {
