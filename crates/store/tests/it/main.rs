@@ -3,6 +3,11 @@
 mod access;
 mod artifacts;
 mod audit;
+mod broken;
+mod cost;
+mod cost_seed;
+mod cost_walk;
+mod counters;
 mod curves;
 mod datasets;
 mod endpoints;
@@ -17,4 +22,5 @@ mod runs;
 mod search;
 mod secrets;
 mod sessions;
+mod snapshots;
 mod support;

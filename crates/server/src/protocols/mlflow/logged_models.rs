@@ -59,7 +59,7 @@ pub(super) async fn create(call: Call) -> Reply {
     check_name(&name)?;
     let run_id = match ask.text_or_empty("source_run_id")? {
         id if id.is_empty() => None,
-        id => Some(call.run(&id).await?.row.id),
+        id => Some(call.run(&id).await?.id),
     };
     // Without a run nothing would say whose the model is.
     call.only_from_own_run("a model that was logged outside of the job's runs", run_id).await?;
@@ -68,7 +68,7 @@ pub(super) async fn create(call: Call) -> Reply {
         name: if name.is_empty() { wire::drawn_name(wire::chance()) } else { name },
         model_type: ask.text_or_empty("model_type")?,
         params: wire::read_pairs(ask, "params", limits::param)?,
-        tags: wire::read_pairs(ask, "tags", |_, key, value| limits::model_tag(key, value))?,
+        tags: wire::read_pairs(ask, "tags", limits::model_tag)?,
     };
     limits::length("model_type", 500, &new.model_type)?;
     let made = call.store().create_logged_model(call.project(), experiment.id, new, &call.actor(), call.now()).await?;
@@ -110,7 +110,7 @@ pub(super) async fn delete(call: Call) -> Reply {
 }
 
 pub(super) async fn set_tags(call: Call) -> Reply {
-    let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::model_tag(key, value))?;
+    let tags = wire::read_pairs(&call.ask, "tags", limits::model_tag)?;
     let row = save(&call, move |row| {
         row.tags.extend(tags);
         Ok(())
