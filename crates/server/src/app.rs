@@ -6,6 +6,7 @@ use crate::{
         backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
     },
     serving::{ModelProbe, Serving},
+    vault::Vault,
 };
 use http::{HeaderMap, header};
 use kaogong_data::{Blobs, TableEngine};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
+    /// Encrypts the secrets of projects.
+    pub vault: Vault,
     /// The folder that keeps everything.
     pub data_folder: PathBuf,
     /// A folder for bodies on their way in, on the same disk as the data.
@@ -118,6 +121,7 @@ pub struct App {
 pub struct Removals(#[expect(dead_code, reason = "it is held, not used")] OwnedRwLockWriteGuard<()>);
 
 struct Rest {
+    vault: Vault,
     data_folder: PathBuf,
     temp_folder: PathBuf,
     machine: Room,
@@ -152,6 +156,7 @@ impl App {
             runner: parts.runner,
             serving,
             parts: Rest {
+                vault: parts.vault,
                 data_folder: parts.data_folder,
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
@@ -265,6 +270,11 @@ impl App {
     /// How limits of jobs are enforced, in words.
     pub fn limits(&self) -> &str {
         &self.parts.limits
+    }
+
+    /// Encrypts and opens the secrets of projects.
+    pub fn vault(&self) -> &Vault {
+        &self.parts.vault
     }
 
     /// The metrics in Prometheus text.

@@ -15,6 +15,7 @@ pub mod models;
 pub mod probe;
 pub mod quickstart;
 pub mod runs;
+pub mod secrets;
 pub mod supervise;
 pub mod up;
 

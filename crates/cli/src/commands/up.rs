@@ -12,7 +12,7 @@ use crate::{
 use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops};
+use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops, vault::Vault};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::LanceTables;
@@ -355,6 +355,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
+        vault: Vault::open(&folder.join("secrets.key"))?,
         data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
