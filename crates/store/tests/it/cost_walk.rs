@@ -8,7 +8,7 @@ use kaogong_domain::{
     Problem,
     access::{Role, Scopes},
     datasets::DatasetKind,
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
     ids::{AttemptId, JobId, RunId, UserId},
     jobs::{Ended, Event, State},
     runs::{MetricPoint, RunStatus},
@@ -386,6 +386,7 @@ async fn endpoints(w: &World, version: kaogong_domain::ids::ModelVersionId) {
         model_version_id: version,
         engine: EngineName::Tract,
         isolation: Isolation::Process,
+        batching: Batching::Auto,
     };
     let made = done(s.create_endpoint(w.project, new(), actor, NOW).await).id;
     done(s.create_endpoint(w.project, new(), actor, NOW).await);
