@@ -307,6 +307,7 @@ async fn runs(w: &World, it: &Walked) {
     history(w, it.run).await;
     artifacts(w, ArtifactOwner::Run(it.run)).await;
     done(s.logged_models_of_run(w.project, run).await);
+    done(s.artifacts_of_logged_models(w.project, run).await);
     done(s.models_of_runs(w.project, &[run]).await);
     done(s.models_of_run(w.project, run).await);
 }
@@ -349,6 +350,7 @@ async fn models(w: &World, it: &Walked) {
     done(s.ensure_model(w.project, "fresh", actor, NOW).await);
     done(s.ensure_model(w.project, "new", actor, NOW).await);
     let _ = s.list_models(w.project).await;
+    done(s.find_model(w.project, "fresh").await);
     let mut made = vec![];
     for (key, since) in [("a", None), ("a", None), ("b", Some(NOW.plus_ms(-5)))] {
         let new = NewModelVersionRow {
