@@ -9,13 +9,9 @@ const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "fish"];
 /// Why a command may not do what its author thinks; `None` when nothing looks like a shell's.
 pub fn shell_remark(command: &[String]) -> Option<String> {
     let (first, rest) = command.split_first()?;
-    let found = if first.trim().contains(char::is_whitespace) && !first.contains('/') {
-        Some(first.as_str())
-    } else if OPERATORS.iter().any(|it| *it != "&" && first.contains(it)) || first.contains('$') {
-        Some(first.as_str())
-    } else {
-        words_of_a_shell(rest)
-    };
+    let is_sentence = first.trim().contains(char::is_whitespace) && !first.contains('/');
+    let has_operator = OPERATORS.iter().any(|it| *it != "&" && first.contains(it)) || first.contains('$');
+    let found = if is_sentence || has_operator { Some(first.as_str()) } else { words_of_a_shell(rest) };
     let word: String = found?.chars().take(60).collect();
     Some(format!("there is no shell between, so that `{word}` is passed on as it stands; use {}", as_shell(command)))
 }

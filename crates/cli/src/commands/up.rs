@@ -355,7 +355,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
-        vault: Vault::open(&folder.join("secrets.key"))?,
+        vault: Vault::open(&folder.join(kaogong_data::backup::SECRETS_KEY))?,
         data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),

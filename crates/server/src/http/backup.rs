@@ -127,6 +127,8 @@ fn write(app: &App, copy: &NamedTempFile, snapshot: &Snapshot, head: &Head, out:
     };
     archive.add_file(database, copy.path())?;
     archive.add_file(backup::FOLDER_ID, &folder.join(backup::FOLDER_ID))?;
+    // Without it the secrets of a restored server could not be opened.
+    archive.add_file(backup::SECRETS_KEY, &folder.join(backup::SECRETS_KEY))?;
     for part in stored_blobs(folder)? {
         archive.add_folder(&format!("blobs/{part}"), &folder.join("blobs").join(&part))?;
     }
