@@ -18,6 +18,8 @@ import tempfile
 import time
 import zlib
 
+from tracking import bench_tracking
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "kaogong"
 PICTURES = 50_000
@@ -340,6 +342,11 @@ def main() -> None:
             rows += bench_import(server, folder)
             rows += bench_serving(server, folder, notes)
             rows += bench_workers(server, folder, notes)
+        tracked = folder / "tracked"
+        tracked.mkdir()
+        with Server(tracked):
+            pass
+        rows += bench_tracking(Server, tracked, notes)
     print(f"| {'what':<44} | {'Kaogong':>12} | {'beside':<30} | {'figure':>12} | {'ratio':>6} | target |")
     print(f"|{'-' * 46}|{'-' * 14}|{'-' * 32}|{'-' * 14}|{'-' * 8}|--------|")
     for what, ours, beside, figure, ratio, target in rows:

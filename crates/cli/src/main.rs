@@ -10,12 +10,14 @@ mod data_in;
 mod data_out;
 mod exit;
 mod holdout;
+mod idle;
 mod job_file;
 mod job_wait;
 mod log_text;
 mod output;
 mod profile;
 mod python;
+mod telemetry;
 
 use args::{Cli, Command};
 use commands::*;
@@ -24,6 +26,7 @@ use kaogong_domain::Problem;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    telemetry::switch_off();
     let cli = Cli::read();
     let context = Context::new(cli.global);
     let result = match cli.command {
@@ -56,7 +59,7 @@ fn in_runtime(context: &Context, command: Command) -> Result<ExitCode, Problem> 
 
 async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Problem> {
     match command {
-        Command::Up(args) => return up::run(args).await,
+        Command::Up(args) => return up::run(context, args).await,
         Command::Doctor(args) => return doctor::run(context, &args).await,
         Command::Jobs(command) => return jobs::run(context, command).await,
         Command::Quickstart(args) => quickstart::run(context, args).await?,
@@ -69,6 +72,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Probl
         Command::Models(command) => models::run(context, command).await?,
         Command::Endpoints(command) => endpoints::run(context, command).await?,
         Command::Audit(args) => audit::run(context, args).await?,
+        Command::Backup(args) => backup::backup(context, args).await?,
+        Command::Restore(args) => backup::restore(context, args).await?,
         Command::Supervise(_) | Command::Completion(_) => {}
         Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) | Command::EngineZygote(_) => {}
     }

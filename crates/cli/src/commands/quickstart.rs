@@ -123,6 +123,7 @@ async fn carry_out(
         message: Some("quickstart".into()),
         source: Some(args.path.display().to_string()),
         request_key: Some(format!("quickstart-{id}-import")),
+        ..ImportQuery::default()
     };
     let version = super::datasets::send(client, &Board::new(), name, data, &query).await?;
     let kind = Kind::of(&version)?;

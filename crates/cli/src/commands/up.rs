@@ -6,12 +6,13 @@ mod first_start;
 
 use crate::{
     commands::{engine_zygote, probe::ask::ProcessProbe},
+    context::Context,
     profile,
 };
 use kaogong_data::{Blobs, TableEngine};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, listen, loops};
+use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::LanceTables;
@@ -54,6 +55,9 @@ pub struct UpArgs {
     /// Keep metadata in PostgreSQL instead of the data folder: postgres://user:password@host/database.
     #[arg(long, value_name = "URL", env = "KAOGONG_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
+    /// The path under which a reverse proxy shows the server, such as /kaogong [default: none].
+    #[arg(long, value_name = "PATH", env = "KAOGONG_BASE_PATH")]
+    pub base_path: Option<String>,
     /// Let programs on this machine in without a token, as the administrator.
     #[arg(long)]
     pub trust_loopback: bool,
@@ -86,6 +90,7 @@ struct Settings {
     data_dir: PathBuf,
     listen: SocketAddr,
     store: StoreUrl,
+    base_path: BasePath,
     trust_loopback: bool,
     trusted_proxies: Vec<IpAddr>,
     job_cpus: f64,
@@ -102,6 +107,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Loops that have not ended after this are left: whatever they do is picked up at the next start.
 const LOOPS_END_MAX: Duration = Duration::from_secs(10);
 
+/// The memory that a model's process may take beside what its file asks for.
+fn model_bytes(mib: Option<u64>, machine_bytes: u64, wrong: &mut Vec<String>) -> u64 {
+    let bytes = mib.map_or(MODEL_BYTES.min(machine_bytes / 2), |it| it.saturating_mul(1 << 20));
+    if bytes < MODEL_BYTES_MIN {
+        wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
+    }
+    bytes
+}
+
 fn check(args: &UpArgs) -> Result<Settings, Problem> {
     let mut wrong = vec![];
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -113,6 +127,10 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     }
     if args.trust_loopback && listen.as_ref().is_ok_and(|it| !it.ip().is_loopback()) {
         wrong.push("--trust-loopback needs a loopback address to listen on".to_owned());
+    }
+    let base_path = args.base_path.as_deref().unwrap_or_default().parse::<BasePath>();
+    if let Err(it) = &base_path {
+        wrong.push(format!("--base-path {}", it.text));
     }
     let mut trusted_proxies = vec![];
     for text in &args.trusted_proxy {
@@ -133,20 +151,16 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
         wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
     }
-    let model_bytes = args.model_memory_mib.map_or(MODEL_BYTES.min(memory_bytes / 2), |it| it.saturating_mul(1 << 20));
-    if model_bytes < MODEL_BYTES_MIN {
-        wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
-    }
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|it| it.is_absolute());
-    let data_dir = args.data_dir.clone().or_else(|| home.map(|it| it.join(".local/share/kaogong")));
+    let model_bytes = model_bytes(args.model_memory_mib, memory_bytes, &mut wrong);
+    let data_dir = usual_data_dir(args.data_dir.as_deref());
     if data_dir.is_none() {
         wrong.push("--data-dir is needed, because there is no HOME".to_owned());
     }
     if args.database.as_ref().is_some_and(|it| !it.starts_with("postgres://") && !it.starts_with("postgresql://")) {
         wrong.push("--database is not postgres://user:password@host/database".to_owned());
     }
-    match (wrong.is_empty(), listen, data_dir) {
-        (true, Ok(listen), Some(data_dir)) => {
+    match (wrong.is_empty(), listen, data_dir, base_path) {
+        (true, Ok(listen), Some(data_dir), Ok(base_path)) => {
             let data_dir = std::path::absolute(&data_dir).map_err(|it| cannot_use(&data_dir, &it))?;
             let store = match &args.database {
                 Some(url) => StoreUrl::Postgres(Secret::new(url)),
@@ -157,6 +171,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 data_dir,
                 listen,
                 store,
+                base_path,
                 trust_loopback,
                 trusted_proxies,
                 job_cpus,
@@ -170,13 +185,19 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     }
 }
 
+/// The data folder that was named, or the usual one; `None` when there is no home to put it in.
+pub fn usual_data_dir(named: Option<&Path>) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|it| it.is_absolute());
+    named.map(Path::to_owned).or_else(|| home.map(|it| it.join(".local/share/kaogong")))
+}
+
 fn cannot_use(folder: &Path, cause: &std::io::Error) -> Problem {
     Problem::unavailable(format!("cannot use the data folder {}: {cause}", folder.display()))
         .hint("choose another with --data-dir, or make it writable for this user")
 }
 
 /// Runs the server until SIGTERM or SIGINT.
-pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
+pub async fn run(context: &Context, args: UpArgs) -> Result<ExitCode, Problem> {
     start_logging();
     let settings = check(&args)?;
     raise_file_limit();
@@ -186,7 +207,7 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let app = wire(&args, &settings).await?;
     app.set_address(address);
     let url = app.own_address();
-    first_start::welcome(&app, &settings.data_dir, &url).await?;
+    first_start::welcome(&app, &settings.data_dir, &url, context.profile_path().ok().as_deref()).await?;
     let router = http::router(&app);
     app.serving.start_blank();
     // Whoever reads the address may ask the server to stop at once.
@@ -196,7 +217,7 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let starting = tokio::spawn(become_ready(app.clone(), url));
     let mut loops = loops::start(&app);
     let serving = app.clone();
-    listen::listen(listener, router, async move {
+    listen::listen(listener, router, settings.base_path.clone(), async move {
         stop.await;
         tracing::info!("stopping: open calls may end, jobs go on by themselves");
         serving.stop();
@@ -334,10 +355,12 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
+        data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
         machine_bytes: settings.machine_bytes,
         limits,
+        base_path: settings.base_path.clone(),
         trust_loopback: settings.trust_loopback,
         trusted_proxies: settings.trusted_proxies.clone(),
         compute_threads: settings.compute_threads,
@@ -359,6 +382,10 @@ fn record_metrics() -> Result<PrometheusHandle, Problem> {
             Matcher::Suffix("_seconds".to_owned()),
             &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
         )
+        .and_then(|it| {
+            let buckets = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0];
+            it.set_buckets_for_metric(Matcher::Suffix("_statements".to_owned()), &buckets)
+        })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
     let kept = recorder.clone();

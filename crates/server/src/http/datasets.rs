@@ -16,15 +16,22 @@ use http::{HeaderValue, StatusCode, header};
 use kaogong_api::{
     Page,
     datasets::{
-        ColumnView, DatasetView, ItemQuery, ItemView, PixelRange, SkippedView, SummaryView, ThumbnailQuery, VersionView,
+        ColumnImportView, ColumnView, DatasetView, ImportNoteView, ItemQuery, ItemView, PixelRange, SkippedView,
+        SummaryView, ThumbnailQuery, VersionView,
     },
     paging::{PAGE_LIMIT_MAX, PageQuery},
 };
 use kaogong_data::{
     images::{PictureFormat, ThumbnailFormat, thumbnail},
-    tables::{BrowseQuery, ColumnKind, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
+    tables::{BrowseQuery, ColumnKind, Histogram, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
 };
-use kaogong_domain::{Problem, access::Permission, datasets::Split, ids::ItemId, names::Name};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    datasets::Split,
+    ids::{DatasetId, ItemId},
+    names::Title,
+};
 use kaogong_store::{DatasetRow, VersionRow};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -80,16 +87,22 @@ async fn list(
     Query(page): Query<PageQuery>,
 ) -> Answer<Json<Page<DatasetView>>> {
     let (rows, total) = app.store.list_datasets(inside.project.id, page.offset, page.limit()).await?;
+    let ids: Vec<DatasetId> = rows.iter().map(|it| it.id).collect();
+    let mut newest = app.store.latest_versions(&ids).await?;
+    let people = rows.iter().map(|it| it.created_by).chain(newest.values().map(|it| it.created_by));
+    app.user_names(people.flatten().collect::<Vec<_>>().into_iter()).await?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
-        items.push(dataset_view(&app, row).await?);
+        let newest = newest.remove(&row.id);
+        items.push(dataset_view(&app, row, newest).await?);
     }
     Ok(Json(Page { items, total }))
 }
 
 async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<DatasetView>> {
     let row = find_dataset(&app, &inside, &params).await?;
-    Ok(Json(dataset_view(&app, row).await?))
+    let newest = app.store.latest_version(row.id).await?;
+    Ok(Json(dataset_view(&app, row, newest).await?))
 }
 
 async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
@@ -106,6 +119,7 @@ async fn versions(
 ) -> Answer<Json<Page<VersionView>>> {
     let row = find_dataset(&app, &inside, &params).await?;
     let (versions, total) = app.store.list_versions(row.id, page.offset, page.limit()).await?;
+    app.user_names(versions.iter().filter_map(|it| it.created_by)).await?;
     let mut items = Vec::with_capacity(versions.len());
     for it in versions {
         items.extend(view_if_possible(&app, &row, it).await);
@@ -191,9 +205,9 @@ fn bytes_forever(bytes: impl Into<axum::body::Body>, media_type: &'static str) -
 
 /// The dataset that the path names.
 pub(super) async fn find_dataset(app: &App, inside: &InProject, params: &Params) -> Result<DatasetRow, Problem> {
-    let name = params.get::<Name>("dataset")?;
-    app.store.find_dataset(inside.project.id, &name).await?.ok_or_else(|| {
-        Problem::not_found(format!("project `{}` has no dataset `{name}`", inside.project.name))
+    let title = params.get::<Title>("dataset")?;
+    app.store.find_dataset(inside.project.id, title.name()).await?.ok_or_else(|| {
+        Problem::not_found(format!("project `{}` has no dataset `{}`", inside.project.name, title.as_str()))
             .hint("`kaogong datasets list` shows what there is")
     })
 }
@@ -255,21 +269,23 @@ pub(super) fn parse_split(word: &str) -> Result<Split, Problem> {
     })
 }
 
-async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem> {
-    let (newest, versions) = app.store.list_versions(row.id, 0, 1).await?;
-    let latest = match newest.into_iter().next() {
+/// A dataset with its newest version, whose number says how many there are.
+async fn dataset_view(app: &App, row: DatasetRow, newest: Option<VersionRow>) -> Result<DatasetView, Problem> {
+    let versions = newest.as_ref().map_or(0, |it| it.number);
+    let latest = match newest {
         Some(it) => view_if_possible(app, &row, it).await,
         None => None,
     };
     Ok(DatasetView {
         id: row.id.to_string(),
         name: row.name.to_string(),
+        title: row.title,
         kind: row.kind.as_str().to_owned(),
         description: row.description,
         created_at: row.created_at.as_ms(),
         created_by: app.user_name(row.created_by).await?,
         latest,
-        versions: u32::try_from(versions).unwrap_or(u32::MAX),
+        versions,
     })
 }
 
@@ -298,8 +314,17 @@ pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRo
 /// Items by class, then by split.
 type Classes = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// Items by class and split, as the catalogue has them. In a version of an older program they are counted once.
 async fn counted_classes(app: &App, dataset: &DatasetRow, row: &VersionRow) -> Result<Classes, Problem> {
-    let histogram = app.histogram(row.id, &at(dataset, row)?).await?;
+    let histogram: Histogram = match &row.histogram {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|it| Problem::bug(format!("version {} has unreadable counts", row.id), it))?,
+        None => {
+            let counted = app.tables.histogram(&at(dataset, row)?).await?;
+            app.store.set_version_histogram(row.id, &histogram_text(&counted)?).await?;
+            counted
+        }
+    };
     let mut classes = BTreeMap::new();
     for it in &histogram.rows {
         let counts: BTreeMap<String, u64> =
@@ -313,6 +338,11 @@ async fn counted_classes(app: &App, dataset: &DatasetRow, row: &VersionRow) -> R
         }
     }
     Ok(classes)
+}
+
+/// Counts as the catalogue keeps them.
+pub(super) fn histogram_text(it: &Histogram) -> Result<String, Problem> {
+    serde_json::to_string(it).map_err(|it| Problem::bug("the counts of a version cannot be written", it))
 }
 
 async fn view_with(app: &App, dataset: &DatasetRow, row: VersionRow, classes: Classes) -> Result<VersionView, Problem> {
@@ -353,6 +383,11 @@ fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) 
             .map(|it| SkippedView { name: it.source_name.clone(), reason: it.reason.clone() })
             .collect(),
         skipped_total: it.warnings.total,
+        notes: it
+            .notes
+            .iter()
+            .map(|it| ImportNoteView { kind: it.kind.as_str().to_owned(), detail: it.detail.clone() })
+            .collect(),
     }
 }
 
@@ -362,6 +397,7 @@ fn column_view(it: &kaogong_data::tables::Column) -> ColumnView {
         ColumnKind::Integer => "integer",
         ColumnKind::Float => "number",
         ColumnKind::Text => "text",
+        ColumnKind::Time if it.data_type.starts_with("Date") => "date",
         ColumnKind::Time => "timestamp",
         ColumnKind::Binary => "binary",
         ColumnKind::Other => "other",
@@ -374,6 +410,16 @@ fn column_view(it: &kaogong_data::tables::Column) -> ColumnView {
         min: it.min.as_f64(),
         max: it.max.as_f64(),
         mean: it.mean,
+        data_type: it.data_type.clone(),
+        import: it.import.as_ref().map(|it| ColumnImportView {
+            why: it.why.as_str().to_owned(),
+            example: it.example.clone(),
+            line: it.line,
+            null_words: it.null_words,
+            respelt: it.respelt,
+            changed: it.changed,
+            renamed_from: it.renamed_from.clone(),
+        }),
     }
 }
 

@@ -1,10 +1,11 @@
 //! Imports: the body is spooled to disk first, so that a broken upload leaves nothing, then read into tables.
 
 pub(crate) mod archive;
+mod options;
 mod pictures;
 
 use super::{
-    datasets::{find_version_number, version_view},
+    datasets::{find_version_number, histogram_text, version_view},
     error::Answer,
     extract::{Params, Query, created},
     spool::{Spooled, spool},
@@ -22,10 +23,15 @@ use kaogong_data::{
     folder::FolderPlan,
     tables::{
         BadFiles, Change, Committed, CsvOptions, ImageImportPlan, OriginalFile, Progress, SplitPlan, TableFormat,
-        TableImportPlan,
+        TableImportPlan, VersionAt,
     },
 };
-use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, names::Name};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    datasets::DatasetKind,
+    names::{Name, Title},
+};
 use kaogong_store::{DatasetRow, NewVersion};
 use std::sync::Arc;
 
@@ -66,7 +72,8 @@ async fn import(
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> Answer<Response> {
-    let name = params.get::<Name>("dataset").map_err(|it| Problem::invalid(it.text))?;
+    let title = params.get::<Title>("dataset").map_err(|it| Problem::invalid(it.text))?;
+    let name = title.name().clone();
     let plan = Plan::parse(&query)?;
     if let Some(done) = already_done(&app, &inside, &name, &query).await? {
         return Ok(done);
@@ -76,7 +83,7 @@ async fn import(
     let spooled = spool(&app, body, IMPORT_BYTES_MAX).await?;
     // A task of its own: a client who goes away now has sent everything, and when it asks again with the same key it
     // finds this import going on, not a half of it in its way.
-    let import = Import { app, inside, name, plan, query };
+    let import = Import { app, inside, title, name, plan, query };
     let running = tokio::spawn(import.run(spooled));
     Ok(running.await.map_err(|it| Problem::bug("an import did not end", it))??)
 }
@@ -105,6 +112,7 @@ enum Content {
 struct Import {
     app: Arc<App>,
     inside: InProject,
+    title: Title,
     name: Name,
     plan: Plan,
     query: ImportQuery,
@@ -112,7 +120,7 @@ struct Import {
 
 impl Import {
     async fn run(self, spooled: Spooled) -> Result<Response, Problem> {
-        let Self { app, inside, name, plan, query } = &self;
+        let Self { app, inside, title, name, plan, query } = &self;
         // An archive that cannot be read leaves no dataset behind.
         let content = match plan.format {
             Format::Table(format) => Content::Table(format, spooled),
@@ -138,15 +146,20 @@ impl Import {
                 Problem::conflict(format!("dataset `{name}` was deleted while the import waited")).hint("import again")
             );
         }
+        // Before the first version, with which it is seen; a name alone does not take a title away.
+        if title.as_str() != name.as_str() && dataset.title != title.as_str() {
+            app.store.name_dataset(dataset.id, title).await?;
+        }
         let change = change_for(app, &dataset, plan.mode).await?;
         let committed = match content {
             Content::Table(format, spooled) => self.table(&dataset, change, format, spooled).await?,
             Content::Images(folder, spooled) => self.images(&dataset, change, folder, spooled).await?,
         };
-        let version = app
-            .store
-            .commit_version(new_version(&dataset, &committed, plan, query)?, &inside.actor(), app.now())
-            .await?;
+        // Counted now, while all of it is at hand, so that no list ever looks into the tables for it.
+        let at = VersionAt { dataset: dataset.id, pins: committed.pins.clone() };
+        let histogram = histogram_text(&app.tables.histogram(&at).await?)?;
+        let new = new_version(&dataset, &committed, histogram, (plan, query))?;
+        let version = app.store.commit_version(new, &inside.actor(), app.now()).await?;
         drop(turn);
         tracing::info!(dataset = %dataset.id, "dataset {} has version {} with {} items", dataset.name, version.number, version.items);
         Ok(created(version_view(app, &dataset, version).await?))
@@ -161,13 +174,14 @@ impl Import {
     ) -> Result<Committed, Problem> {
         // After an append no single file is what the version holds: it is not kept.
         let is_whole = change == Change::Replace;
-        let original = is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format });
+        let original =
+            is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format, is_packed: false });
         let plan = TableImportPlan {
             dataset: dataset.id,
             change,
             path: spooled.path().to_owned(),
             format,
-            csv: CsvOptions::default(),
+            csv: self.plan.csv.clone(),
             target: self.query.target.clone(),
             split: Some(self.plan.split.clone()),
             original,
@@ -238,6 +252,7 @@ struct Plan {
     mode: Mode,
     split: SplitPlan,
     seed: u64,
+    csv: CsvOptions,
 }
 
 impl Plan {
@@ -245,12 +260,12 @@ impl Plan {
         let format = match query.format.as_str() {
             "images" => Format::Images,
             "csv" => Format::Table(TableFormat::Csv),
+            "jsonl" => Format::Table(TableFormat::Jsonl),
             "parquet" => Format::Table(TableFormat::Parquet),
             other => {
                 let shown: String = other.chars().take(32).collect();
-                return Err(
-                    Problem::invalid(format!("`{shown}` is not an import format")).hint("images, csv or parquet")
-                );
+                return Err(Problem::invalid(format!("`{shown}` is not an import format"))
+                    .hint("images, csv, jsonl or parquet"));
             }
         };
         let mode = match query.mode.as_deref() {
@@ -271,7 +286,8 @@ impl Plan {
         check_request_key(query.request_key.as_deref())?;
         let seed = query.seed.unwrap_or(0);
         let split = SplitPlan { seed, train_percent: 100 - test_percent, validation_percent: 0, test_percent };
-        Ok(Self { format, mode, split, seed })
+        let csv = options::of(query, format == Format::Table(TableFormat::Csv))?;
+        Ok(Self { format, mode, split, seed, csv })
     }
 
     fn kind(&self) -> DatasetKind {
@@ -301,8 +317,8 @@ pub(super) fn check_request_key(key: Option<&str>) -> Result<(), Problem> {
 fn new_version(
     dataset: &DatasetRow,
     committed: &Committed,
-    plan: &Plan,
-    query: &ImportQuery,
+    histogram: String,
+    (plan, query): (&Plan, &ImportQuery),
 ) -> Result<NewVersion, Problem> {
     let unwritable = |it| Problem::bug("a version's facts cannot be written", it);
     let cut = |it: &Option<String>| it.as_deref().unwrap_or_default().chars().take(2000).collect::<String>();
@@ -310,6 +326,7 @@ fn new_version(
         dataset_id: dataset.id,
         pins: serde_json::to_string(&committed.pins).map_err(unwritable)?,
         summary: serde_json::to_string(&committed.summary).map_err(unwritable)?,
+        histogram: Some(histogram),
         message: cut(&query.message),
         source: cut(&query.source),
         items: committed.summary.items,

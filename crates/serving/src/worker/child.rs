@@ -3,7 +3,7 @@
 use super::{
     channel::Callee,
     control::{About, Line, Order, Reply},
-    raw::exit_now,
+    raw::{exit_now, leave_faults_alone},
     wire::{ToldProblem, tensors_of},
 };
 use crate::engine::{Engine, Loaded, Session, Stop};
@@ -41,6 +41,7 @@ fn bound(space_bytes: u64, parent: Pid) -> rustix::io::Result<()> {
     // Where memory is short all the same, a model goes before the server. Not every system lets it say so.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let _ = rustix::thread::set_name(c"kaogong-model");
+    leave_faults_alone();
     Ok(())
 }
 
@@ -103,6 +104,7 @@ fn about(model: &dyn Loaded) -> About {
         outputs: model.outputs().iter().map(Into::into).collect(),
         metadata: model.metadata().clone(),
         is_steady: model.is_steady(),
+        is_row_wise: model.is_row_wise(),
         session_bytes: model.session_bytes(),
     }
 }

@@ -57,7 +57,7 @@ impl Gate {
                 if !is_free && inside.waiting > 0 {
                     self.bell.notify_all();
                 }
-                return is_free.then_some(Pass(self));
+                return is_free.then(|| Pass(self));
             }
             inside.waiting += 1;
             inside = self.bell.wait_timeout(inside, left).unwrap_or_else(PoisonError::into_inner).0;

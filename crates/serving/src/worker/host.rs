@@ -84,8 +84,11 @@ pub(super) struct Worker {
     ended_for: OnceLock<u64>,
     ended: Mutex<Option<Ended>>,
     bell: Condvar,
-    on_end: Box<dyn Fn(u64, &Ended) + Send + Sync>,
+    on_end: OnEnd,
 }
+
+/// Hears of the end of the worker with that number.
+type OnEnd = Box<dyn Fn(u64, &Ended) + Send + Sync>;
 
 /// How a worker ended, and what ran in it then.
 #[derive(Debug, Clone)]

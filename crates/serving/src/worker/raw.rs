@@ -129,6 +129,15 @@ pub(super) fn empty_stdin() -> io::Result<()> {
     }
 }
 
+/// Lets faults end this process at once. Rust's own handler, which looks for a stack that is too small, would take the first
+/// one that comes from outside for nothing.
+pub(super) fn leave_faults_alone() {
+    for number in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: the default action is no code of this process.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
+}
+
 /// Ends this process at once: no destructors of foreign libraries, which may wait for threads that compute.
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: it takes a number and does not return.

@@ -5,61 +5,112 @@
 //! up, and the reader's batches are made short enough for it. What all batches take together is bounded, too.
 
 use super::{
-    columns,
-    source::{BATCH_BYTES, Opened, check_rows},
+    columns, legacy_times,
+    parts::{self, Part, Segment},
+    source::{BATCH_BYTES, FileBatches, Import, Opened, check_rows},
 };
 use crate::write::BATCH_ROWS;
 use arrow_array::RecordBatch;
-use arrow_schema::Field;
+use arrow_schema::{Field, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
+use kaogong_data::tables::{ColumnImport, Note, NoteKind, Why};
 use kaogong_domain::Problem;
 use parquet::{
-    arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    },
     basic::Type,
     column::page::Page,
     errors::ParquetError,
     file::{
         metadata::ColumnChunkMetaData,
-        reader::{FileReader, SerializedFileReader},
+        reader::{FileReader, Length, SerializedFileReader},
     },
 };
-use std::{fs::File, path::Path};
+use std::{path::Path, sync::Arc};
 
 /// How many times its size a file may unpack to,
 const UNPACKED_RATIO_MAX: u64 = 1000;
 /// and how much any file may.
 const UNPACKED_BYTES_FREE: u64 = 1 << 30;
 
-/// Opens a file; with `base`, checks that its columns are those of that version.
+/// Opens a file, or all parts of a folder; with `base`, checks that its columns are those of that version.
 pub(super) fn open(path: &Path, base: Option<&[Field]>) -> Result<Opened, Problem> {
-    let file = File::open(path).map_err(crate::lance_errors::io("read the Parquet file"))?;
-    let size = file.metadata().map_err(crate::lance_errors::io("read the Parquet file"))?.len();
+    let mut parts = parts::of(path)?;
+    let count = parts.len();
+    let rest = parts.split_off(1);
+    let Some(first) = parts.pop() else { return Err(Problem::invalid("there is no Parquet file")) };
+    let opened = open_part(&first, base).map_err(|it| first.of(it))?;
+    if rest.is_empty() {
+        return Ok(opened);
+    }
+    // The first part says what the columns are. Each part has them in an order of its own.
+    let (columns, import) = (opened.columns.clone(), Import::new(opened.told()));
+    let schema = Arc::new(Schema::new(columns.clone()));
+    let places = (0..columns.len()).collect();
+    let fields = columns.clone();
+    let others = rest.into_iter().map(move |part| open_part(&part, Some(&fields)).map_err(|it| part.of(it)));
+    let fields = columns.clone();
+    let batches = std::iter::once(Ok(opened)).chain(others).flat_map(move |opened| conformed(opened, &fields, &schema));
+    let notes = vec![Note { kind: NoteKind::Parts, detail: count.to_string() }];
+    Ok(Opened { columns, places, batches: Box::new(batches), import, notes, is_packed: true })
+}
+
+/// The batches of one part as the table has them.
+fn conformed(opened: Result<Opened, Problem>, columns: &[Field], schema: &SchemaRef) -> FileBatches {
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(problem) => return Box::new(std::iter::once(Err(problem))),
+    };
+    let (places, columns, schema) = (opened.places, columns.to_vec(), schema.clone());
+    Box::new(opened.batches.map(move |batch| {
+        let columns = columns::conform(&batch?, &places, &columns)?;
+        RecordBatch::try_new(schema.clone(), columns).map_err(|error| broken(&error))
+    }))
+}
+
+fn open_part(part: &Part, base: Option<&[Field]>) -> Result<Opened, Problem> {
+    let segment = part.segment.clone();
+    let size = segment.len();
     if size == 0 {
         return Err(Problem::invalid("the Parquet file is empty").hint("write it again"));
     }
-    let again = file.try_clone().map_err(crate::lance_errors::io("read the Parquet file"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
-    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    if rows == 0 {
+    let told = ArrowReaderMetadata::load(&segment, ArrowReaderOptions::new()).map_err(|error| broken(&error))?;
+    let rows = u64::try_from(told.metadata().file_metadata().num_rows()).unwrap_or(0);
+    if rows == 0 && part.name.is_none() {
         return Err(Problem::invalid("the Parquet file has no rows").hint("write it again, with rows"));
     }
     check_rows(rows)?;
-    let fields = columns::stored(builder.schema().fields())?;
+    let (told, wide) = legacy_times::settled(&segment, told)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(segment.clone(), told);
+    let named = columns::stored(builder.schema().fields())?;
+    let fields = named.fields;
     let places = match base {
         None => (0..fields.len()).collect(),
         Some(base) => columns::matched(&fields, base)?,
     };
     let unpacked_max = size.saturating_mul(UNPACKED_RATIO_MAX).saturating_add(UNPACKED_BYTES_FREE);
-    let row_bytes = row_bytes(again, rows).map_err(|error| broken(&error))?;
+    let row_bytes = row_bytes(segment, rows.max(1)).map_err(|error| broken(&error))?;
     let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS as u64) as usize;
     let reader = builder.with_batch_size(batch).build().map_err(|error| broken(&error))?;
     let batches = Batches { reader, waiting: None, unpacked: 0, unpacked_max };
-    Ok(Opened { columns: base.map_or(fields, <[Field]>::to_vec), places, batches: Box::new(batches) })
+    let usual = if base.is_some() { Why::Base } else { Why::Source };
+    let why = |at: usize| if wide.contains(&at) { Why::WideTimes } else { usual };
+    let told = named.renamed.into_iter().enumerate();
+    let told = told.map(|(at, renamed_from)| ColumnImport { renamed_from, ..ColumnImport::new(why(at)) });
+    Ok(Opened {
+        columns: base.map_or(fields, <[Field]>::to_vec),
+        places,
+        batches: Box::new(batches),
+        import: Import::new(told.collect()),
+        notes: Vec::new(),
+        is_packed: false,
+    })
 }
 
 /// What a row may take: the mean of its columns, and for columns with a dictionary as many of its longest value as a
 /// row has values on average.
-fn row_bytes(file: File, rows: u64) -> Result<u64, ParquetError> {
+fn row_bytes(file: Segment, rows: u64) -> Result<u64, ParquetError> {
     let reader = SerializedFileReader::new(file)?;
     let metadata = reader.metadata();
     let mut told = 0u64;
@@ -154,7 +205,7 @@ impl Iterator for Batches {
     }
 }
 
-fn broken(error: &dyn std::error::Error) -> Problem {
+pub(super) fn broken(error: &dyn std::error::Error) -> Problem {
     Problem::invalid(format!("the Parquet file cannot be read: {error}"))
         .hint("write it again, or copy it again from its source")
 }
@@ -164,7 +215,7 @@ mod tests {
     use super::*;
     use arrow_array::{DictionaryArray, Int32Array, StringArray};
     use parquet::arrow::ArrowWriter;
-    use std::sync::Arc;
+    use std::fs::File;
 
     /// `rows` times the same text of a megabyte, in a dictionary.
     fn bomb(dir: &Path, rows: usize) -> std::path::PathBuf {

@@ -210,6 +210,7 @@ fn summary(gathered: Gathered, index: &VersionIndex) -> VersionSummary {
         target: None,
         original: None,
         warnings: gathered.warnings,
+        notes: Vec::new(),
     }
 }
 

@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{access::InProject, app::App};
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::{FromRequestParts, Path, Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
-use kaogong_data::BlobHash;
+use kaogong_data::{BlobError, BlobHash};
 use kaogong_domain::Problem;
 use kaogong_store::{ArtifactEntry, ArtifactOwner, Lifecycle, NewArtifact};
 use serde_json::{Value, json};
@@ -110,7 +110,7 @@ async fn locate(call: &Call, path: &str) -> Told<Located> {
     let ids = call.experiment_ids().await?;
     let (owner, experiment, is_active) = match &place.owner {
         OwnerText::Run(id) => {
-            let run = call.run(id).await?.row;
+            let run = call.run(id).await?;
             (ArtifactOwner::Run(run.id), run.experiment_id, run.lifecycle == Lifecycle::Active)
         }
         OwnerText::Model(id) => {
@@ -145,8 +145,8 @@ pub(super) async fn list_of_run(call: Call) -> Reply {
     if !below.is_empty() {
         check_path(&below)?;
     }
-    let files = folder(&call, ArtifactOwner::Run(run.row.id), &below, &below).await?;
-    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run.row);
+    let files = folder(&call, ArtifactOwner::Run(run.id), &below, &below).await?;
+    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run);
     Ok(Json(json!({"root_uri": root, "files": files})))
 }
 
@@ -204,6 +204,9 @@ pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<R
 
 /// Streams a body into the blob store.
 async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem> {
+    if body.size_hint().lower() > ARTIFACT_BYTES_MAX {
+        return Err(Problem::too_large(ARTIFACT_BYTES_MAX));
+    }
     let (sender, mut pieces) = tokio::sync::mpsc::channel::<Option<Bytes>>(PIECES);
     let blobs = app.blobs.clone();
     let place = app.upload_places().take()?;
@@ -212,7 +215,7 @@ async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem>
         let mut writer = blobs.begin(ARTIFACT_BYTES_MAX)?;
         while let Some(piece) = pieces.blocking_recv() {
             match piece {
-                Some(piece) => writer.write(&piece)?,
+                Some(piece) => writer.write(&piece).map_err(over_limit)?,
                 // Only a body that arrived whole is kept.
                 None => return Ok(Some(writer.finish()?)),
             }
@@ -225,6 +228,13 @@ async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem>
     let written = written?;
     sent?;
     written.ok_or_else(|| Problem::invalid("the body broke off").hint("send it again"))
+}
+
+fn over_limit(error: BlobError) -> Problem {
+    match error {
+        BlobError::TooLarge { limit } => Problem::too_large(limit),
+        other => other.into(),
+    }
 }
 
 async fn pump(body: Body, sender: tokio::sync::mpsc::Sender<Option<Bytes>>) -> Result<(), Problem> {

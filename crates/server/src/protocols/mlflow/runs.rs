@@ -48,7 +48,7 @@ pub(super) async fn create(call: Call) -> Reply {
     let user = [ask.text_or_empty("user_id")?, tags.get("mlflow.user").cloned().unwrap_or_default(), call.user()];
     let token = call.inside.caller.token.clone();
     let mut new = NewRunRow {
-        experiment_id: experiment.id,
+        experiment_id: experiment,
         name,
         user: user.into_iter().find(|it| !it.is_empty()).unwrap_or_default(),
         started_at: begun.map_or_else(|| call.now(), Timestamp),
@@ -68,7 +68,7 @@ pub(super) async fn create(call: Call) -> Reply {
 }
 
 pub(super) async fn get(call: Call) -> Reply {
-    let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
+    let run = call.full_run(&call.ask.need_either("run_id", "run_uuid")?).await?;
     Ok(Json(json!({"run": wire::run(&call, run).await?})))
 }
 
@@ -93,15 +93,15 @@ pub(super) async fn update(call: Call) -> Reply {
         run.name = name.unwrap_or_else(|| run.name.clone());
         Ok(())
     };
-    let row = call.store().change_run(call.project(), run.row.id, change, &call.actor(), call.now()).await?;
+    let row = call.store().change_run(call.project(), run.id, change, &call.actor(), call.now()).await?;
     let ids = call.experiment_ids().await?;
     Ok(Json(json!({"run_info": wire::run_info(ids, &row)})))
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
     let run = call.run(&call.ask.need("run_id")?).await?;
-    if run.row.lifecycle != Lifecycle::Deleted {
-        let id = run.row.id;
+    if run.lifecycle != Lifecycle::Deleted {
+        let id = run.id;
         call.store().set_run_lifecycle(call.project(), id, Lifecycle::Deleted, &call.actor(), call.now()).await?;
     }
     done()
@@ -109,8 +109,8 @@ pub(super) async fn delete(call: Call) -> Reply {
 
 pub(super) async fn restore(call: Call) -> Reply {
     let run = call.run(&call.ask.need("run_id")?).await?;
-    if run.row.lifecycle != Lifecycle::Active {
-        let id = run.row.id;
+    if run.lifecycle != Lifecycle::Active {
+        let id = run.id;
         call.store().set_run_lifecycle(call.project(), id, Lifecycle::Active, &call.actor(), call.now()).await?;
     }
     done()
@@ -142,7 +142,7 @@ pub(super) async fn log_model(call: Call) -> Reply {
         }
         Ok(value)
     };
-    call.store().change_run_tag(call.project(), run.row.id, HISTORY_TAG, change).await?;
+    call.store().change_run_tag(call.project(), run.id, HISTORY_TAG, change).await?;
     done()
 }
 
@@ -217,7 +217,7 @@ pub(super) async fn log_inputs(call: Call) -> Reply {
         });
         Ok(())
     };
-    save(&call, run.row.id, change).await
+    save(&call, run.id, change).await
 }
 
 pub(super) async fn log_outputs(call: Call) -> Reply {
@@ -233,7 +233,7 @@ pub(super) async fn log_outputs(call: Call) -> Reply {
         });
         Ok(())
     };
-    save(&call, run.row.id, change).await
+    save(&call, run.id, change).await
 }
 
 #[cfg(test)]

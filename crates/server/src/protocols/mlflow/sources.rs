@@ -126,7 +126,7 @@ pub async fn onnx_of_run(
     project: ProjectId,
     run: RunId,
 ) -> Result<(String, ArtifactOwner, ArtifactRow), Problem> {
-    let found = app.store.find_run(project, run).await?;
+    let found = app.store.find_run_head(project, run).await?;
     found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
     let source = Source { owner: ArtifactOwner::Run(run), path: String::new() };
     let (owner, file) = onnx_of(app, project, &source).await?.ok_or_else(|| {
@@ -141,8 +141,8 @@ pub(super) async fn download_uri(app: &App, project: ProjectId, text: &str) -> T
     let Ok(Some(source)) = parse(text) else { return Ok(text.to_owned()) };
     let ids = ExperimentIds::of(&app.store, project).await?;
     let root = match source.owner {
-        ArtifactOwner::Run(id) => match app.store.find_run(project, id).await? {
-            Some(run) => wire::run_artifact_uri(ids, &run.row),
+        ArtifactOwner::Run(id) => match app.store.find_run_head(project, id).await? {
+            Some(run) => wire::run_artifact_uri(ids, &run),
             None => return Ok(text.to_owned()),
         },
         ArtifactOwner::LoggedModel(id) => match app.store.find_logged_model(project, id).await? {

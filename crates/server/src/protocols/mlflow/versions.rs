@@ -3,7 +3,7 @@
 use super::{
     ask::page,
     call::{Call, model_id_of, model_id_text},
-    filter::{Clause, Operand, Order, parse_filter, parse_order},
+    filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
     models::{hides_prompts, is_prompt, tag_of},
@@ -16,7 +16,7 @@ use kaogong_domain::{
     ids::{LoggedModelId, ModelId, ModelVersionId, RunId},
     models::ModelVersionStatus,
 };
-use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
+use kaogong_store::{Comparator, ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -103,7 +103,7 @@ async fn answer(call: &Call, model: &ModelRow, row: &ModelVersionRow) -> Reply {
 async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option<RunId>, Option<LoggedModelId>)> {
     let (source_run, source_model) = sources::links(source);
     let mut run = match source_run {
-        Some(id) => Some(call.run(&id.to_string()).await?.row.id),
+        Some(id) => Some(call.run(&id.to_string()).await?.id),
         None => None,
     };
     let mut logged = match source_model {
@@ -115,7 +115,7 @@ async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option
         logged = Some(call.logged_model(&model_said).await?);
     }
     if !run_said.is_empty() {
-        run = Some(call.run(&run_said).await?.row.id);
+        run = Some(call.run(&run_said).await?.id);
     }
     let run = run.or(logged.as_ref().and_then(|it| it.run_id));
     Ok((run, logged.map(|it| it.id)))
@@ -170,7 +170,7 @@ async fn copied(call: &Call, source: &str) -> Told<Option<Outcome>> {
         return Ok(None);
     };
     let Some(row) = call.store().find_model_version(model.id, number).await? else { return Ok(None) };
-    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size });
+    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size, remark: None });
     Ok(Some(Outcome { file, status: row.status, message: row.status_message }))
 }
 
@@ -355,6 +355,14 @@ fn compare(a: &Entry, b: &Entry, order: &[Order]) -> Ordering {
     (b.1.updated_at, &a.0, b.1.number).cmp(&(a.1.updated_at, &b.0, a.1.number))
 }
 
+/// The text that a filter asks an attribute to be, if it asks for one.
+fn text_asked<'a>(clauses: &'a [(bool, Clause)], key: &str) -> Option<&'a str> {
+    clauses.iter().find_map(|(is_tag, it)| match (&it.test, &it.operand) {
+        (Test::Compare(Comparator::Equal), Operand::Text(text)) if !is_tag && it.key == key => Some(text.as_str()),
+        _ => None,
+    })
+}
+
 pub(super) async fn search(call: Call) -> Reply {
     let size = call.ask.page_size(10_000, PAGE_MAX)?;
     let offset = call.ask.page_offset()?;
@@ -369,12 +377,23 @@ pub(super) async fn search(call: Call) -> Reply {
     let probe = |name: &str, (is_tag, it): &(bool, Clause)| {
         *is_tag || it.key != "name" || holds(it, &Found::Text(name.to_owned()))
     };
-    let models = call.store().list_models(call.project()).await?.into_iter();
-    let names: BTreeMap<ModelId, String> =
-        models.filter(|it| clauses.iter().all(|clause| probe(&it.name, clause))).map(|it| (it.id, it.name)).collect();
+    let models = match text_asked(&clauses, "name") {
+        // A name is of one model.
+        Some(name) => call.store().find_model(call.project(), name).await?.into_iter().collect(),
+        None => call.store().list_models(call.project()).await?,
+    };
+    let names: BTreeMap<ModelId, String> = models
+        .into_iter()
+        .filter(|it| clauses.iter().all(|clause| probe(&it.name, clause)))
+        .map(|it| (it.id, it.name))
+        .collect();
     let ids: Vec<ModelId> = names.keys().copied().collect();
     let named = |it: ModelVersionRow| names.get(&it.model_id).map(|name| (name.clone(), it));
-    let mut all: Vec<Entry> = call.store().versions_of_models(&ids).await?.into_iter().filter_map(named).collect();
+    let versions = match text_asked(&clauses, "run_id").map(str::parse::<RunId>) {
+        Some(Ok(run)) => call.store().versions_of_run(call.project(), run).await?,
+        _ => call.store().versions_of_models(&ids).await?,
+    };
+    let mut all: Vec<Entry> = versions.into_iter().filter_map(named).collect();
     let hides_prompts = hides_prompts(&clauses);
     all.retain(|it| !(hides_prompts && is_prompt(&it.1.tags)));
     all.retain(|it| clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key))));
