@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         // Needs neither network nor threads, and must stay small: one per running job.
         Command::Supervise(args) => supervise::run(args),
+        Command::ReadParquet(args) => read_parquet::run(&args),
         Command::ProbeModel(args) => probe::model(&args),
         Command::ProbeOnnxruntime(args) => probe::library(&args),
         Command::Completion(args) => completion::run(&context, &args),
@@ -69,7 +70,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Probl
         Command::Endpoints(command) => endpoints::run(context, command).await?,
         Command::Audit(args) => audit::run(context, args).await?,
         Command::Supervise(_) | Command::Completion(_) => {}
-        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) => {}
+        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) | Command::ReadParquet(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -72,6 +72,11 @@ impl Seen {
         1 << (1..LEVELS).take_while(|it| self.runs.most(*it) <= bytes).count()
     }
 
+    /// The bytes of the longest record.
+    pub fn longest(&self) -> u64 {
+        self.runs.most(0)
+    }
+
     /// The first line where a value of the column has a leading zero, if any.
     pub fn leading_zero(&self, column: usize) -> Option<u64> {
         self.zeros.get(column).copied().flatten()

@@ -4,6 +4,7 @@
 //! Text that came from a user is never a path here: blobs lie under their hash, datasets under their id.
 
 pub mod blobs;
+pub mod budget;
 pub mod csv;
 pub mod folder;
 pub mod images;
@@ -11,4 +12,5 @@ pub mod split;
 pub mod tables;
 
 pub use blobs::{BlobError, BlobHash, Blobs};
+pub use budget::DecodeBudget;
 pub use tables::TableEngine;

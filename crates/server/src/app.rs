@@ -6,7 +6,12 @@ use crate::{
     serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
-use kaogong_data::{Blobs, TableEngine, tables::Histogram};
+use kaogong_data::{
+    Blobs, DecodeBudget, TableEngine,
+    budget::{Held, PREVIEW_WAIT_MAX},
+    images,
+    tables::Histogram,
+};
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{DatasetId, ProjectId, RunId, UserId, VersionId},
@@ -66,6 +71,8 @@ pub struct Parts {
     pub trusted_proxies: Vec<IpAddr>,
     /// Compute threads of each model.
     pub compute_threads: usize,
+    /// Memory for what is unpacked.
+    pub decode: DecodeBudget,
     /// Renders the metrics in Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -82,6 +89,8 @@ pub struct App {
     pub runner: Arc<dyn Runner>,
     /// Models in memory.
     pub serving: Arc<Serving>,
+    /// Memory for what is unpacked.
+    pub decode: DecodeBudget,
     parts: Rest,
     room: BodyRoom,
     strangers_room: BodyRoom,
@@ -131,6 +140,7 @@ impl App {
             tables: parts.tables,
             runner: parts.runner,
             serving,
+            decode: parts.decode,
             parts: Rest {
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
@@ -314,6 +324,21 @@ impl App {
     pub async fn picture_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = self.pictures.clone().acquire_owned().await;
         place.map_err(|_| Problem::new(ErrorKind::Unavailable, "the server is going down"))
+    }
+
+    /// Memory for decoding an image that is to be looked at. Waits for it: call it off the async threads.
+    ///
+    /// # Errors
+    /// `Invalid` when it is no image, or when no amount of waiting would do; `TooMany` when others have the memory.
+    pub fn preview_memory(&self, file: &[u8]) -> Result<Held, Problem> {
+        let needed = images::decode_bytes(file, &images::look(file)?.facts);
+        let most = self.decode.decoders.total();
+        if needed > most {
+            let text = format!("no preview: decoding takes {} MiB, more than {} MiB", needed >> 20, most >> 20);
+            return Err(Problem::invalid(text)
+                .hint("the file itself is as it was; `kaogong up --import-memory-mib` sets how much there is"));
+        }
+        self.decode.decoders.take(needed, PREVIEW_WAIT_MAX)
     }
 
     /// A user's name; `None` for the system.

@@ -4,9 +4,11 @@ use super::{
     columns,
     source::{BATCH_BYTES, Opened, check_rows},
 };
+use crate::imports::Imports;
 use arrow_csv::{ReaderBuilder, reader::Format};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use kaogong_data::{
+    budget::{Held, IMPORT_WAIT_MAX},
     csv::{Seen, Watch},
     tables::CsvOptions,
 };
@@ -21,6 +23,8 @@ use std::{
 /// The longest header line that is looked at, in bytes.
 const HEADER_BYTES_MAX: u64 = 4 << 20;
 const BUFFER_BYTES: usize = 1 << 20;
+/// How often a record lies in memory at once while it is read.
+const RECORD_COPIES: u64 = 4;
 
 /// Values decoded together: the reader takes 16 bytes for each, however short it is.
 const BATCH_CELLS: usize = 1 << 20;
@@ -28,7 +32,12 @@ const BATCH_CELLS: usize = 1 << 20;
 /// Opens a file. With `base`, its columns have the types of that version; else types are found by reading all
 /// of it: whole numbers, numbers, booleans, dates and moments, else text. Numbers with leading zeros are codes, so a
 /// column that has any is text.
-pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) -> Result<Opened, Problem> {
+pub(super) fn open(
+    path: &Path,
+    options: &CsvOptions,
+    base: Option<&[Field]>,
+    imports: &Imports,
+) -> Result<Opened, Problem> {
     let delimiter = delimiter(path, options)?;
     let format = || -> Result<Format, Problem> {
         let nulls = null_pattern(&options.nulls);
@@ -45,6 +54,7 @@ pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) ->
         return Err(Problem::invalid("the CSV file has a header and no rows").hint("add rows below the header"));
     }
     check_rows(rows as u64)?;
+    let memory = memory_for(seen.longest(), imports)?;
     let batch = seen.rows_within(BATCH_BYTES).min((BATCH_CELLS / fields.len()).max(1));
     let places = match base {
         None => (0..fields.len()).collect(),
@@ -61,8 +71,19 @@ pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) ->
     let reader = ReaderBuilder::new(schema).with_format(format()?).with_batch_size(batch).build_buffered(text(path)?);
     let names = fields.iter().map(|it| crate::layout::file_name_of(it).trim().to_owned()).collect::<Vec<_>>();
     let reader = reader.map_err(|error| explain(&error, &names))?;
-    let batches = reader.map(move |batch| batch.map_err(|error| explain(&error, &names)));
+    let batches = reader.map(move |batch| {
+        let _held = &memory;
+        batch.map_err(|error| explain(&error, &names))
+    });
     Ok(Opened { columns: base.map_or(fields, <[Field]>::to_vec), places, batches: Box::new(batches) })
+}
+
+/// Memory for records that are longer than a usual batch: each is there as bytes, as values and as a batch.
+fn memory_for(longest: u64, imports: &Imports) -> Result<Option<Held>, Problem> {
+    if longest <= BATCH_BYTES / RECORD_COPIES {
+        return Ok(None);
+    }
+    imports.budget.decoders.take(longest * RECORD_COPIES, IMPORT_WAIT_MAX).map(Some)
 }
 
 /// Columns of numbers with leading zeros become text: `007` is not 7.

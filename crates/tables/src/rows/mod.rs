@@ -6,3 +6,5 @@ pub(crate) mod import;
 mod parquet;
 mod source;
 mod stats;
+
+pub use parquet::decode_parquet;
