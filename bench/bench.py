@@ -18,6 +18,8 @@ import tempfile
 import time
 import zlib
 
+from tracking import bench_tracking
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "kaogong"
 PICTURES = 50_000
@@ -49,9 +51,14 @@ class Server:
         self.process.wait(30)
 
     def cpu_s(self) -> float:
-        """Seconds of processor time that the server has taken."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time that the server and the processes of its models have taken."""
+        total, rest = 0, [self.process.pid]
+        while rest:
+            place = pathlib.Path(f"/proc/{rest.pop()}")
+            fields = (place / "stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+            rest += [int(it) for task in (place / "task").iterdir() for it in (task / "children").read_text().split()]
+        return total / os.sysconf("SC_CLK_TCK")
 
     def rss_mib(self) -> float:
         lines = pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
@@ -219,6 +226,98 @@ def bench_serving(server: Server, folder: pathlib.Path, notes: list[str]) -> lis
     return rows
 
 
+def make_cnn(path: pathlib.Path) -> None:
+    """A small CNN on 64×64 grey pictures: a few milliseconds a call."""
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(0)
+    nodes, weights, last, channels = [], [], "x", 1
+    for layer, (to, stride) in enumerate([(32, 1), (64, 2), (64, 1), (128, 2), (128, 1)]):
+        weights.append(numpy_helper.from_array((random.normal(size=(to, channels, 3, 3)) * 0.05).astype(np.float32), f"w{layer}"))
+        nodes.append(helper.make_node("Conv", [last, f"w{layer}"], [f"c{layer}"], strides=[stride] * 2, pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
+        last, channels = f"r{layer}", to
+    weights.append(numpy_helper.from_array(random.normal(size=(channels, 10)).astype(np.float32), "w"))
+    nodes += [helper.make_node("GlobalAveragePool", [last], ["p"]), helper.make_node("Flatten", ["p"], ["f"]), helper.make_node("MatMul", ["f", "w"], ["y"])]
+    ends = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 64, 64])], [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 10])]
+    graph = helper.make_graph(nodes, "cnn", *ends, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def bare_side_by_side(model: pathlib.Path, threads: int) -> float:
+    """Calls a second of ONNX Runtime itself with a session of one thread on each core."""
+    import threading
+
+    import numpy as np
+    import onnxruntime
+
+    def loop() -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(str(model), options)
+        x = {"x": np.zeros((1, 1, 64, 64), dtype=np.float32)}
+        session.run(None, x)
+        start.wait()
+        while time.perf_counter() - began[0] < 4:
+            session.run(None, x)
+            counts.append(1)
+
+    counts, began = [], [0.0]
+    start = threading.Barrier(threads, lambda: began.__setitem__(0, time.perf_counter()))
+    all_threads = [threading.Thread(target=loop) for _ in range(threads)]
+    for it in all_threads:
+        it.start()
+    for it in all_threads:
+        it.join()
+    return len(counts) / (time.perf_counter() - began[0])
+
+
+def bench_workers(server: Server, folder: pathlib.Path, notes: list[str]) -> list[tuple]:
+    """What a process of its own costs a model, and how much of the cores a CNN gets. Runs after `bench_serving`."""
+    body = json.dumps({"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP32", "data": [0.5] * 64}]}).encode()
+
+    def head(name: str, length: int, more: str = "content-type: application/json\r\n") -> str:
+        return (
+            f"POST /v2/models/{name}/infer HTTP/1.1\r\nhost: {server.address}\r\nauthorization: Bearer {server.token}\r\n"
+            f"{more}content-length: {length}\r\n\r\n"
+        )
+
+    server.run("endpoints", "create", "mlp-inside", "--model", "mlp@1", "--engine", "onnxruntime", "--in-process")
+    seen: dict[str, dict[int, list[dict]]] = {it: {1: [], 16: []} for it in ("mlp-inside", "mlp-onnxruntime")}
+    for name in seen:
+        drive(server, head(name, len(body)), body, 4)  # warm
+    for _ in range(2):  # one after the other, so that both meet the same machine
+        for name, by_connections in seen.items():
+            for connections, runs in by_connections.items():
+                runs.append(drive(server, head(name, len(body)), body, connections))
+    rate = {it: max(run["rate"] for run in all_runs[16]) for it, all_runs in seen.items()}
+    p50_us = {it: min(run["p50_ms"] for run in all_runs[1]) * 1000 for it, all_runs in seen.items()}
+    added = p50_us["mlp-onnxruntime"] - p50_us["mlp-inside"]
+    rows = [
+        ("JSON requests, model in its own process", f"{rate['mlp-onnxruntime']:,.0f} /s", "in the server's process",
+         f"{rate['mlp-inside']:,.0f} /s", rate["mlp-onnxruntime"] / rate["mlp-inside"], "≥ 0.75"),
+        ("added by it on one connection, p50", f"{added:.1f} µs", "whole call, server's process", f"{p50_us['mlp-inside']:.0f} µs",
+         added / p50_us["mlp-inside"], "a few µs"),
+    ]
+    make_cnn(folder / "cnn.onnx")
+    cores = os.cpu_count() or 1
+    bare = bare_side_by_side(folder / "cnn.onnx", cores)
+    server.run("models", "register", "cnn", str(folder / "cnn.onnx"))
+    server.run("endpoints", "create", "cnn", "--model", "cnn@1", "--engine", "onnxruntime")
+    picture = bytes(4 * 64 * 64)
+    ask = json.dumps({"inputs": [{"name": "x", "shape": [1, 1, 64, 64], "datatype": "FP32", "parameters": {"binary_data_size": len(picture)}}]}).encode()
+    more = f"content-type: application/octet-stream\r\ninference-header-content-length: {len(ask)}\r\n"
+    cnn = drive(server, head("cnn", len(ask) + len(picture), more), ask + picture, 8)
+    rows.append(("requests to a small CNN", f"{cnn['rate']:,.0f} /s", f"ONNX Runtime on {cores} threads, Python", f"{bare:,.0f} /s", cnn["rate"] / bare, "≥ 0.85"))
+    worker = server.run("endpoints", "show", "mlp-onnxruntime")["process"]
+    rollup = pathlib.Path(f"/proc/{worker}/smaps_rollup").read_text().splitlines()
+    memory = {it.split(":")[0]: int(it.split()[1]) / 1024 for it in rollup[1:]}
+    notes.append(f"the process of the MLP takes {memory['Pss']:.1f} MiB (PSS; {memory['Rss']:.1f} MiB RSS, most of it shared with the others)")
+    return rows
+
+
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory(prefix="kaogong-bench-") as name:
@@ -242,6 +341,12 @@ def main() -> None:
         with Server(data) as server:
             rows += bench_import(server, folder)
             rows += bench_serving(server, folder, notes)
+            rows += bench_workers(server, folder, notes)
+        tracked = folder / "tracked"
+        tracked.mkdir()
+        with Server(tracked):
+            pass
+        rows += bench_tracking(Server, tracked, notes)
     print(f"| {'what':<44} | {'Kaogong':>12} | {'beside':<30} | {'figure':>12} | {'ratio':>6} | target |")
     print(f"|{'-' * 46}|{'-' * 14}|{'-' * 32}|{'-' * 14}|{'-' * 8}|--------|")
     for what, ours, beside, figure, ratio, target in rows:

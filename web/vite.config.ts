@@ -11,6 +11,8 @@ const proxy = { "/api": { target: server, changeOrigin: false } };
 
 // `npm run dev` shows the console with a running server behind it; the product serves dist/ itself.
 export default defineConfig({
+  // Relative, so that one build works under any base path.
+  base: "./",
   plugins: [react()],
   server: { proxy },
   preview: { proxy, headers: { "content-security-policy": policy } },

@@ -192,6 +192,27 @@ test("the palette finds things, and keys go places", async () => {
   await page.waitForURL((it) => it.pathname.endsWith(items[0].id));
 });
 
+test("the address that the MLflow client prints after a run opens that run", async () => {
+  const { items } = await ask(page, "/runs?limit=1");
+  const run = items[0];
+  await page.goto(`${home}/#/experiments/${run.experiment_id}/runs/${run.id}`);
+  await page.waitForURL(`${home}/runs/${run.id}`);
+  await page.getByRole("heading", { name: run.name }).waitFor();
+  await page.goto(`${home}/#/experiments/${run.experiment_id}`);
+  await page.getByRole("link", { name: run.name, exact: true }).first().waitFor();
+  assert.match(page.url(), /\/runs\?experiment=/);
+  await page.goto(`${server()}/#/experiments/0/runs/${run.id}`);
+  await page.waitForURL(`${home}/runs/${run.id}`);
+});
+
+test("every page opens with a slash at its end, too", async () => {
+  for (const [path, title] of [["", null], ["/datasets", "Datasets"], ["/jobs", "Jobs"], ["/runs", "Runs"], ["/models", "Models"], ["/endpoints", "Endpoints"], ["/access", "Access"]]) {
+    const answer = await page.goto(`${home}${path}/`);
+    assert.equal(answer.status(), 200, path);
+    await (title ? page.getByRole("heading", { name: title, exact: true }) : page.getByText("What changed")).first().waitFor();
+  }
+});
+
 test("a token's secret is shown once", async () => {
   await page.goto(`${home}/access?tab=tokens`);
   await button("Create token").click();

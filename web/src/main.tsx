@@ -7,6 +7,7 @@ import { createRoot } from "react-dom/client";
 import { RouterProvider } from "react-router";
 import { makeClient } from "./api/query";
 import { LanguageProvider, useWords } from "./i18n";
+import { basePath, underBasePath } from "./paths";
 import { router } from "./router";
 import "./styles.css";
 import { themeConfig, ThemeProvider, useTheme } from "./theme";
@@ -24,6 +25,10 @@ function Dressed() {
     </ConfigProvider>
   );
 }
+
+// A server behind a sub-path can be reached without its proxy, too: then the address is not the one of its pages.
+const moved = underBasePath(basePath, location);
+if (moved) location.replace(moved);
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");

@@ -13,6 +13,24 @@ export function query(values: Query): string {
 }
 
 const e = encodeURIComponent;
+
+/** The path under which a server lies, as its page says in `<base>`: empty at the root of a host, else `/kaogong`. */
+export function basePathOf(baseUri: string): string {
+  return new URL(baseUri, "http://localhost/").pathname.replace(/\/+$/, "");
+}
+export const basePath = typeof document === "undefined" ? "" : basePathOf(document.baseURI);
+/** The address of the server, as other programs are told it. */
+export const serverAddress = () => `${location.origin}${basePath}`;
+
+/** Where a page that was asked for without the base path lies; `null` where it was asked for with it. */
+export function underBasePath(base: string, here: { pathname: string; search: string; hash: string }): string | null {
+  if (here.pathname === base || here.pathname.startsWith(`${base}/`)) return null;
+  return `${base}${here.pathname}${here.search}${here.hash}`;
+}
+
+/** The console's own picture. */
+export const icon = `${basePath}/favicon.svg`;
+
 const parts = (path: string) => path.split("/").map(e).join("/");
 
 export const pages = {
@@ -53,7 +71,7 @@ export function pageOf(project: string, noun: string, id: string, name: string |
   }
 }
 
-const root = "/api/v1";
+const root = `${basePath}/api/v1`;
 const of = (project: string) => `${root}/projects/${e(project)}`;
 
 export const api = {

@@ -1,6 +1,7 @@
 import { createBrowserRouter } from "react-router";
 import { Frame } from "./components/Frame";
 import { Broken, NotFound, ToProject } from "./components/Gates";
+import { basePath } from "./paths";
 import { SignInPage } from "./pages/session/SignInPage";
 
 type Module = Record<string, unknown>;
@@ -43,4 +44,4 @@ export const router = createBrowserRouter([
       { path: "*", element: <NotFound /> },
     ],
   },
-]);
+], { basename: basePath || "/" });

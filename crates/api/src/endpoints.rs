@@ -20,6 +20,10 @@ pub struct EndpointView {
     pub version: u32,
     /// `tract` or `onnxruntime`
     pub engine: String,
+    /// `process` when the model runs in a process of its own, `none` when it runs in the server's.
+    pub isolation: String,
+    /// The number of the process that the model runs in, when that is not the server's.
+    pub process: Option<i32>,
     /// Input tensors.
     pub inputs: Vec<TensorView>,
     /// Output tensors.
@@ -70,6 +74,10 @@ pub struct NewEndpoint {
     pub model: String,
     /// `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract.
     pub engine: Option<String>,
+    /// `process` (when absent) or `none`, which only the platform's administrator may choose: a fault in the model's native
+    /// code then ends the server.
+    #[serde(default)]
+    pub isolation: Option<String>,
 }
 
 /// Another model for an endpoint.
@@ -79,6 +87,9 @@ pub struct EndpointChange {
     pub model: String,
     /// `tract` or `onnxruntime`.
     pub engine: Option<String>,
+    /// `process` or `none`; as it was when absent.
+    #[serde(default)]
+    pub isolation: Option<String>,
 }
 
 /// A row to predict from, for table models. Pictures are sent as the body itself.

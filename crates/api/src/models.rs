@@ -36,6 +36,8 @@ pub struct ModelVersionView {
     pub number: u32,
     /// `READY PENDING_REGISTRATION FAILED_REGISTRATION`
     pub status: String,
+    /// Why it is not ready, or why a version that is ready cannot be served.
+    pub status_message: Option<String>,
     /// Where it came from.
     pub source: String,
     /// The run that produced it.

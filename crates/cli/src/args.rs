@@ -1,6 +1,6 @@
 //! The command line: nouns, verbs and what holds for all of them.
 
-use crate::{commands::*, output::Format};
+use crate::{commands::*, idle, output::Format};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 use std::{ffi::OsString, path::PathBuf};
 
@@ -52,13 +52,21 @@ impl Cli {
         Self::try_read(std::env::args_os()).unwrap_or_else(|it| it.exit())
     }
 
+    /// The program's commands with their options.
+    pub fn parser() -> clap::Command {
+        idle::hide(Self::command())
+    }
+
     /// Reads arguments, the first of which is the program's name.
     ///
     /// # Errors
     /// What is wrong with them, or the help that they ask for.
     pub fn try_read(words: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = Self::parser();
         let matches = command.try_get_matches_from_mut(words)?;
+        if let Some(idle) = idle::refuse(&matches) {
+            return Err(idle);
+        }
         let mut cli = Self::from_arg_matches(&matches).map_err(|it| it.format(&mut command))?;
         cli.global.is_project_written = matches.value_source("project") == Some(ValueSource::CommandLine);
         Ok(cli)
@@ -126,6 +134,16 @@ pub enum Command {
     /// The log of changes, newest first.
     #[command(after_help = "Examples:\n  kaogong audit --noun models\n  kaogong audit --platform --output json")]
     Audit(audit::AuditArgs),
+    /// Everything of a running server in one file: database, datasets, models, artifacts and logs.
+    #[command(
+        after_help = "Examples:\n  kaogong backup /backup/kaogong-2026-01-31.tar.zst\n  kaogong backup --verify /backup/kaogong-2026-01-31.tar.zst"
+    )]
+    Backup(backup::BackupArgs),
+    /// Make a data folder from a backup, for a server that is started on it afterwards.
+    #[command(
+        after_help = "Examples:\n  kaogong restore /backup/kaogong-2026-01-31.tar.zst --data-dir /var/lib/kaogong"
+    )]
+    Restore(backup::RestoreArgs),
     /// Check this machine and say how to fix what is missing.
     #[command(after_help = "Examples:\n  kaogong doctor\n  kaogong doctor --data-dir ./data --listen 127.0.0.1:7300")]
     Doctor(doctor::DoctorArgs),
@@ -146,6 +164,9 @@ pub enum Command {
     /// Open an ONNX Runtime library and say its version; started by the server.
     #[command(hide = true, after_help = "Examples:\n  kaogong probe-onnxruntime libonnxruntime.so")]
     ProbeOnnxruntime(probe::ProbeLibraryArgs),
+    /// Start processes for models, each a copy of this one; started by the server.
+    #[command(hide = true, after_help = "Examples:\n  kaogong engine-zygote --onnxruntime libonnxruntime.so")]
+    EngineZygote(engine_zygote::EngineZygoteArgs),
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod data_in;
 mod data_out;
 mod exit;
 mod holdout;
+mod idle;
 mod job_file;
 mod job_wait;
 mod log_text;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::ReadParquet(args) => read_parquet::run(&args),
         Command::ProbeModel(args) => probe::model(&args),
         Command::ProbeOnnxruntime(args) => probe::library(&args),
+        Command::EngineZygote(args) => engine_zygote::run(&args),
         Command::Completion(args) => completion::run(&context, &args),
         other => in_runtime(&context, other),
     };
@@ -56,7 +58,7 @@ fn in_runtime(context: &Context, command: Command) -> Result<ExitCode, Problem> 
 
 async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Problem> {
     match command {
-        Command::Up(args) => return up::run(args).await,
+        Command::Up(args) => return up::run(context, args).await,
         Command::Doctor(args) => return doctor::run(context, &args).await,
         Command::Jobs(command) => return jobs::run(context, command).await,
         Command::Quickstart(args) => quickstart::run(context, args).await?,
@@ -69,8 +71,11 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Probl
         Command::Models(command) => models::run(context, command).await?,
         Command::Endpoints(command) => endpoints::run(context, command).await?,
         Command::Audit(args) => audit::run(context, args).await?,
+        Command::Backup(args) => backup::backup(context, args).await?,
+        Command::Restore(args) => backup::restore(context, args).await?,
         Command::Supervise(_) | Command::Completion(_) => {}
-        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) | Command::ReadParquet(_) => {}
+        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) => {}
+        Command::ReadParquet(_) | Command::EngineZygote(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,11 +3,13 @@
 //! Invariant: this crate knows no Arrow and no Lance; it says in plain types what a table engine does.
 //! Text that came from a user is never a path here: blobs lie under their hash, datasets under their id.
 
+pub mod backup;
 pub mod blobs;
 pub mod budget;
 pub mod csv;
 pub mod folder;
 pub mod images;
+pub mod onnx;
 pub mod split;
 pub mod tables;
 

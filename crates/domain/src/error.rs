@@ -118,6 +118,22 @@ impl Problem {
         Self::new(ErrorKind::Unavailable, text)
     }
 
+    /// A body over the limit of its call. The text names the limit.
+    pub fn too_large(limit_bytes: u64) -> Self {
+        let text = format!("the body is larger than this call takes, which is {}", in_words(limit_bytes));
+        Self::invalid(text).hint("send less, or in several calls").because(TooLarge { limit_bytes })
+    }
+
+    /// Whether a body was over its limit: then the status is another one than that of the kind.
+    pub fn is_too_large(&self) -> bool {
+        self.cause.as_ref().is_some_and(|it| it.is::<TooLarge>())
+    }
+
+    /// The HTTP status of this failure.
+    pub fn http_status(&self) -> u16 {
+        if self.is_too_large() { 413 } else { self.kind.http_status() }
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -133,6 +149,29 @@ impl Problem {
     }
 }
 
+/// Marks a problem as a body over the limit of its call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct TooLarge {
+    limit_bytes: u64,
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "more than {} bytes", self.limit_bytes)
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+fn in_words(bytes: u64) -> String {
+    for (size, unit) in [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")] {
+        if bytes >= size && bytes.is_multiple_of(size) {
+            return format!("{bytes} bytes ({} {unit})", bytes / size);
+        }
+    }
+    format!("{bytes} bytes")
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -142,5 +181,19 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause.as_deref().map(|it| it as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_over_its_limit_is_told_with_the_limit() {
+        let told = Problem::too_large(64 << 20);
+        assert_eq!((told.kind, told.http_status()), (ErrorKind::Invalid, 413));
+        assert!(told.text.ends_with("67108864 bytes (64 MiB)"), "{}", told.text);
+        assert!(Problem::too_large(1000).text.ends_with(" 1000 bytes"));
+        assert_eq!(Problem::invalid("x").http_status(), 400);
     }
 }

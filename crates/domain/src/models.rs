@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 /// Whether a model version can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ModelVersionStatus {
     /// Its files are still arriving.
     PendingRegistration,
     /// It could not be registered.
     FailedRegistration,
-    /// It can be deployed.
+    /// It can be used; endpoints can serve it when it has an ONNX file.
+    #[default]
     Ready,
 }
 

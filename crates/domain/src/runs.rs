@@ -65,16 +65,16 @@ pub mod limits {
     pub const BATCH_PARAMS_MAX: usize = 100;
     /// Tags in one batch.
     pub const BATCH_TAGS_MAX: usize = 100;
-    /// Bytes of a key.
-    pub const KEY_BYTES_MAX: usize = 250;
-    /// Bytes of a parameter's value.
-    pub const PARAM_BYTES_MAX: usize = 6000;
-    /// Bytes of a run tag's value.
-    pub const RUN_TAG_BYTES_MAX: usize = 8000;
-    /// Bytes of an experiment tag's value.
-    pub const EXPERIMENT_TAG_BYTES_MAX: usize = 20_000;
-    /// Bytes of a registry tag's value.
-    pub const MODEL_TAG_BYTES_MAX: usize = 100_000;
+    /// Characters of a key.
+    pub const KEY_CHARS_MAX: usize = 250;
+    /// Characters of a parameter's value; longer ones are cut.
+    pub const PARAM_CHARS_MAX: usize = 6000;
+    /// Characters of a run tag's value; longer ones are cut.
+    pub const RUN_TAG_CHARS_MAX: usize = 8000;
+    /// Characters of an experiment tag's value.
+    pub const EXPERIMENT_TAG_CHARS_MAX: usize = 20_000;
+    /// Characters of a registry tag's value.
+    pub const MODEL_TAG_CHARS_MAX: usize = 100_000;
     /// Runs in one page.
     pub const SEARCH_RUNS_MAX: usize = 50_000;
     /// Points in one page of a metric's history.

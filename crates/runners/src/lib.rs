@@ -37,6 +37,9 @@ pub use seen::{Capabilities, CpuLimit, EndReason, Ending, KillScope, LogChunk, M
 /// The most bytes that one call of [`Runner::log`] returns, whatever was asked for.
 pub const LOG_CHUNK_BYTES_MAX: u32 = 4 << 20;
 
+/// The files in an attempt's folder that tell of it when it is over.
+pub const RECORDS: [&str; 5] = ["launch.json", "state.json", "log", "usage.jsonl", "supervisor.log"];
+
 /// The most usage samples kept for one attempt; older ones are thinned out, evenly, to stay below.
 pub const USAGE_SAMPLES_MAX: usize = 2000;
 

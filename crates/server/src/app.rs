@@ -2,7 +2,9 @@
 
 use crate::{
     access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
-    http::{forwarded::is_forwarded, room::Room as BodyRoom, spool::Places},
+    http::{
+        backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
+    },
     serving::{ModelProbe, Serving},
 };
 use http::{HeaderMap, header};
@@ -10,29 +12,31 @@ use kaogong_data::{
     Blobs, DecodeBudget, TableEngine,
     budget::{Held, PREVIEW_WAIT_MAX},
     images,
-    tables::Histogram,
 };
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
-    ids::{DatasetId, ProjectId, RunId, UserId, VersionId},
+    ids::{DatasetId, ProjectId, RunId, UserId},
     jobs::Room,
 };
 use kaogong_runners::Runner;
-use kaogong_serving::Engine;
+use kaogong_serving::{Engine, worker::Host};
 use kaogong_store::Store;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Notify, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{
+    Notify, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore,
+    broadcast, watch,
+};
 
-/// Names and histograms remembered at most; both never change, so they need no age.
+/// Names remembered at most; they never change, so they need no age.
 const REMEMBERED_MAX: usize = 10_000;
 /// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
 const BODY_BYTES_MAX: u64 = 2 << 30;
@@ -40,6 +44,8 @@ const BODY_BYTES_MAX: u64 = 2 << 30;
 const STRANGERS_PART: u64 = 8;
 /// Notes of new values kept for streams that are busy.
 const METRICS_NEWS_MAX: usize = 1024;
+/// How long a backup waits for a removal that is under way, or for another backup.
+const REMOVAL_TIME_MAX: Duration = Duration::from_secs(30);
 /// Thumbnails made at once.
 const PICTURES_AT_ONCE: usize = 4;
 
@@ -55,8 +61,12 @@ pub struct Parts {
     pub runner: Arc<dyn Runner>,
     /// Model engines, the preferred one first.
     pub engines: Vec<Arc<dyn Engine>>,
+    /// Starts the processes that models run in; without it all run in this one.
+    pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
+    /// The folder that keeps everything.
+    pub data_folder: PathBuf,
     /// A folder for bodies on their way in, on the same disk as the data.
     pub temp_folder: PathBuf,
     /// What this server may hand to jobs.
@@ -65,6 +75,8 @@ pub struct Parts {
     pub machine_bytes: u64,
     /// How limits of jobs are enforced, in words.
     pub limits: String,
+    /// The path under which a proxy shows the server.
+    pub base_path: BasePath,
     /// Whether clients on this machine need no credential.
     pub trust_loopback: bool,
     /// Proxies whose word about a client's address is taken.
@@ -102,17 +114,23 @@ pub struct App {
     metrics_news: broadcast::Sender<(ProjectId, RunId)>,
     stopping: watch::Sender<bool>,
     is_ready: AtomicBool,
+    readiness: Readiness,
     turns: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
     names: Mutex<HashMap<UserId, String>>,
-    histograms: Mutex<HashMap<VersionId, Arc<Histogram>>>,
     pictures: Arc<Semaphore>,
+    removals: Arc<RwLock<()>>,
     started_at: Timestamp,
 }
 
+/// Held while a backup is taken: nothing that a row may name is removed.
+pub struct Removals(#[expect(dead_code, reason = "it is held, not used")] OwnedRwLockWriteGuard<()>);
+
 struct Rest {
+    data_folder: PathBuf,
     temp_folder: PathBuf,
     machine: Room,
     limits: String,
+    base_path: BasePath,
     trust_loopback: bool,
     trusted_proxies: Vec<IpAddr>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -133,7 +151,8 @@ impl App {
     pub fn new(parts: Parts) -> Arc<Self> {
         let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
         let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
-        let serving = Serving::new(parts.engines, parts.compute_threads, parts.blobs.clone(), parts.probe);
+        let (blobs, probe) = (parts.blobs.clone(), parts.probe);
+        let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
             store: parts.store,
             blobs: parts.blobs,
@@ -142,9 +161,11 @@ impl App {
             serving,
             decode: parts.decode,
             parts: Rest {
+                data_folder: parts.data_folder,
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
                 limits: parts.limits,
+                base_path: parts.base_path,
                 trust_loopback: parts.trust_loopback,
                 trusted_proxies: parts.trusted_proxies,
                 metrics: parts.metrics,
@@ -159,10 +180,11 @@ impl App {
             metrics_news: broadcast::Sender::new(METRICS_NEWS_MAX),
             stopping: watch::Sender::new(false),
             is_ready: AtomicBool::new(false),
+            readiness: Readiness::default(),
             turns: Mutex::default(),
             names: Mutex::default(),
-            histograms: Mutex::default(),
             pictures: Arc::new(Semaphore::new(PICTURES_AT_ONCE)),
+            removals: Arc::default(),
             started_at: clock(),
         })
     }
@@ -213,11 +235,17 @@ impl App {
     /// The address under which jobs on this machine reach the server.
     pub fn own_address(&self) -> String {
         let Some(address) = self.address.get() else { return String::new() };
+        let base = self.base_path();
         match address.ip() {
-            ip if ip.is_unspecified() && ip.is_ipv4() => format!("http://127.0.0.1:{}", address.port()),
-            ip if ip.is_unspecified() => format!("http://[::1]:{}", address.port()),
-            _ => format!("http://{address}"),
+            ip if ip.is_unspecified() && ip.is_ipv4() => format!("http://127.0.0.1:{}{base}", address.port()),
+            ip if ip.is_unspecified() => format!("http://[::1]:{}{base}", address.port()),
+            _ => format!("http://{address}{base}"),
         }
+    }
+
+    /// The path under which a proxy shows the server.
+    pub fn base_path(&self) -> &BasePath {
+        &self.parts.base_path
     }
 
     /// Who may do what, as far as known.
@@ -251,6 +279,31 @@ impl App {
     /// The metrics in Prometheus text.
     pub fn metrics_text(&self) -> String {
         (self.parts.metrics)()
+    }
+
+    /// The folder that keeps everything.
+    pub fn data_folder(&self) -> &Path {
+        &self.parts.data_folder
+    }
+
+    /// Keeps everything that a row may name on the disk until the answer is dropped. Waits a little for a removal that
+    /// is under way.
+    ///
+    /// # Errors
+    /// `Conflict` while another backup is taken.
+    pub async fn hold_removals(&self) -> Result<Removals, Problem> {
+        match tokio::time::timeout(REMOVAL_TIME_MAX, self.removals.clone().write_owned()).await {
+            Ok(held) => Ok(Removals(held)),
+            Err(_) => Err(backup::is_running()),
+        }
+    }
+
+    /// The right to remove something that a row named, for as long as the answer is kept.
+    ///
+    /// # Errors
+    /// `Conflict` while a backup is taken: what goes must wait.
+    pub fn may_remove(&self) -> Result<OwnedRwLockReadGuard<()>, Problem> {
+        self.removals.clone().try_read_owned().map_err(|_| backup::is_running())
     }
 
     /// A folder for bodies on their way in.
@@ -303,6 +356,11 @@ impl App {
     /// Whether the server is ready for calls.
     pub fn is_ready(&self) -> bool {
         self.is_ready.load(Ordering::Acquire) && !self.is_stopping()
+    }
+
+    /// Whether the disk and the database take writes.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// The turn to import into a dataset; the next import waits until this one is dropped.
@@ -358,21 +416,30 @@ impl App {
         Ok(name)
     }
 
-    /// Classes and splits of a version. Versions never change, so one look is enough.
-    pub async fn histogram(
-        &self,
-        id: VersionId,
-        at: &kaogong_data::tables::VersionAt,
-    ) -> Result<Arc<Histogram>, Problem> {
-        if let Some(known) = locked(&self.histograms).get(&id) {
-            return Ok(known.clone());
+    /// Names of users; those that are not known yet are read together.
+    pub async fn user_names(&self, ids: impl Iterator<Item = UserId>) -> Result<HashMap<UserId, String>, Problem> {
+        let (mut found, mut unknown) = (HashMap::new(), vec![]);
+        {
+            let names = locked(&self.names);
+            for id in ids.collect::<HashSet<_>>() {
+                match names.get(&id) {
+                    Some(name) => drop(found.insert(id, name.clone())),
+                    None => unknown.push(id),
+                }
+            }
         }
-        let found = Arc::new(self.tables.histogram(at).await?);
-        let mut all = locked(&self.histograms);
-        if all.len() >= 256 {
-            all.clear();
+        if unknown.is_empty() {
+            return Ok(found);
         }
-        all.insert(id, found.clone());
+        let read = self.store.user_names(&unknown).await?;
+        let mut names = locked(&self.names);
+        if names.len() + read.len() >= REMEMBERED_MAX {
+            names.clear();
+        }
+        for (id, name) in read {
+            names.insert(id, name.to_string());
+            found.insert(id, name.to_string());
+        }
         Ok(found)
     }
 }

@@ -8,6 +8,7 @@ pub mod app;
 pub mod http;
 pub mod listen;
 pub mod loops;
+mod models;
 pub mod protocols;
 pub mod serving;
 pub mod ui;

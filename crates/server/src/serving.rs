@@ -6,20 +6,24 @@ mod table;
 use kaogong_data::{BlobHash, Blobs};
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
-    endpoints::EngineName,
+    endpoints::{EngineName, Isolation},
     ids::{EndpointId, ProjectId},
     names::Name,
 };
 use kaogong_serving::{
     Engine, Pool,
     task::{METADATA_KEY, TaskSpec},
+    worker::{Host, RemoteEngine},
 };
 use kaogong_store::EndpointRow;
 use probe::Verdicts;
 pub use probe::{ModelProbe, Verdict};
 use std::{
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 use table::{Standing, Table};
@@ -41,21 +45,31 @@ pub struct Live {
 /// The models in memory.
 pub struct Serving {
     engines: Vec<Arc<dyn Engine>>,
+    workers: Option<Arc<Host>>,
     threads: usize,
     blobs: Arc<Blobs>,
     verdicts: Verdicts,
     table: RwLock<Table<Live>>,
+    /// The endpoints that there are have not been read yet.
+    is_blank: AtomicBool,
 }
 
 impl Serving {
     /// No models yet.
     pub fn new(
         engines: Vec<Arc<dyn Engine>>,
+        workers: Option<Arc<Host>>,
         threads: usize,
         blobs: Arc<Blobs>,
         probe: Arc<dyn ModelProbe>,
     ) -> Arc<Self> {
-        Arc::new(Self { engines, threads, blobs, verdicts: Verdicts::new(probe), table: RwLock::default() })
+        let (verdicts, table) = (Verdicts::new(probe), RwLock::default());
+        Arc::new(Self { engines, workers, threads, blobs, verdicts, table, is_blank: AtomicBool::new(false) })
+    }
+
+    /// Says that calls may come before the endpoints have been read: until then no name is unknown.
+    pub fn start_blank(&self) {
+        self.is_blank.store(true, Ordering::Release);
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Table<Live>> {
@@ -112,7 +126,11 @@ impl Serving {
         let (this, row) = (self.clone(), row.clone());
         // A task of its own: a caller that hangs up, or a round that is cut short, leaves no load half done.
         let task = tokio::spawn(async move {
-            let (since, turn) = this.write().ask_turn(row.id);
+            let (since, turn) = {
+                let mut table = this.write();
+                table.expect(&row);
+                table.ask_turn(row.id)
+            };
             let held = turn.lock().await;
             let outcome = this.load_in_turn(&row, since).await;
             drop(held);
@@ -144,7 +162,13 @@ impl Serving {
     async fn prepare(&self, row: &EndpointRow) -> Result<Live, Problem> {
         let engine = self.engine(Some(row.engine))?;
         let path = self.verified_file(row).await?;
-        self.verdicts.ask(engine.name(), &path).await?;
+        let engine: Arc<dyn Engine> = match (&self.workers, row.isolation) {
+            (Some(workers), Isolation::Process) => Arc::new(RemoteEngine::new(workers.clone(), &*engine)),
+            _ => {
+                self.verdicts.ask(engine.name(), &path).await?;
+                engine
+            }
+        };
         let threads = self.threads;
         let work = move || -> Result<_, Problem> {
             let model = engine.load(&path, threads)?;
@@ -204,6 +228,33 @@ impl Serving {
         table.is_busy(row.id) || table.is_settled(row, Instant::now())
     }
 
+    /// Whether a row answers, or failed too recently to be tried again. Not so while it is being loaded.
+    pub fn is_decided(&self, row: &EndpointRow) -> bool {
+        self.read().is_settled(row, Instant::now())
+    }
+
+    /// Why an endpoint that there is does not answer: it is being loaded, or cannot be. `None` when there is none.
+    pub fn absent(&self, project: ProjectId, name: &Name) -> Option<Problem> {
+        let table = self.read();
+        let Some(id) = table.wanted(project, name) else {
+            let is_blank = self.is_blank.load(Ordering::Acquire);
+            return is_blank.then(|| Problem::unavailable("the server starts").hint("try again in a moment"));
+        };
+        Some(match table.failure_of(id) {
+            Some(why) => Problem::unavailable(format!("endpoint `{name}` cannot be served: {why}"))
+                .hint("it is tried again by itself; `kaogong endpoints update` tries it at once"),
+            None => Problem::unavailable(format!("the model of endpoint `{name}` is being loaded"))
+                .hint("try again in a moment"),
+        })
+    }
+
+    /// Notes the endpoints that there are, so that calls before they are loaded are told to wait.
+    pub fn expect<'a>(&self, wanted: impl IntoIterator<Item = &'a EndpointRow>) {
+        let mut table = self.write();
+        wanted.into_iter().for_each(|it| table.expect(it));
+        self.is_blank.store(false, Ordering::Release);
+    }
+
     /// This moment, to be taken before the list for [`Serving::keep_only`] is read.
     pub fn mark(&self) -> u64 {
         self.write().mark()
@@ -217,9 +268,13 @@ impl Serving {
         drop(old);
     }
 
-    /// Why an endpoint cannot be served.
+    /// Why an endpoint cannot be served, or takes no calls now.
     pub fn failure_of(&self, id: EndpointId) -> Option<String> {
-        self.read().failure_of(id)
+        let (failure, live) = {
+            let table = self.read();
+            (table.failure_of(id), table.live_of(id))
+        };
+        failure.or_else(|| Some(live?.pool.model().refusal()?.text))
     }
 }
 

@@ -1,9 +1,15 @@
 //! The console: static files compiled into the program, and the page for every address of the console.
 
-use crate::http::packed::{Packed, is_known, tag_of};
+use crate::{
+    app::App,
+    http::{
+        base_path::BasePath,
+        packed::{Packed, is_known, tag_of},
+    },
+};
 use axum::{
     body::Bytes,
-    extract::Path,
+    extract::{Path, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,6 +20,9 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 use tokio::sync::OnceCell;
+
+/// Where the page of the build says under which path it lies.
+const BASE: &str = "<base href=\"/\" />";
 
 #[derive(RustEmbed)]
 #[folder = "../../web/dist"]
@@ -40,6 +49,14 @@ pub async fn asset(Path(file): Path<String>, headers: HeaderMap) -> Response {
     labelled(packed.answer(&headers), &file, "public, max-age=31536000, immutable")
 }
 
+/// The page with the base path in it: all its other addresses are relative to this one, so that one build is enough.
+fn based(page: Bytes, base: &BasePath) -> Bytes {
+    if base.as_str().is_empty() {
+        return page;
+    }
+    String::from_utf8_lossy(&page).replacen(BASE, &format!("<base href=\"{base}/\" />"), 1).into()
+}
+
 fn bytes_of(file: EmbeddedFile) -> Bytes {
     match file.data {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
@@ -48,9 +65,9 @@ fn bytes_of(file: EmbeddedFile) -> Bytes {
 }
 
 /// `GET /{anything of the console}`: the one page, which reads the address itself.
-pub async fn page(headers: HeaderMap) -> Response {
+pub async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     match Files::get("index.html") {
-        Some(found) => send("index.html", found, "no-cache", &headers),
+        Some(found) => send("index.html", based(bytes_of(found), app.base_path()), "no-cache", &headers),
         None => {
             (StatusCode::NOT_FOUND, "this program was built without its console; run `make build`\n").into_response()
         }
@@ -60,16 +77,16 @@ pub async fn page(headers: HeaderMap) -> Response {
 /// `GET /favicon.svg`
 pub async fn icon(headers: HeaderMap) -> Response {
     match Files::get("favicon.svg") {
-        Some(found) => send("favicon.svg", found, "public, max-age=86400", &headers),
+        Some(found) => send("favicon.svg", bytes_of(found), "public, max-age=86400", &headers),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
-fn send(name: &str, file: EmbeddedFile, caching: &'static str, headers: &HeaderMap) -> Response {
-    let tag = tag_of(&file.data);
+fn send(name: &str, file: Bytes, caching: &'static str, headers: &HeaderMap) -> Response {
+    let tag = tag_of(&file);
     let mut response = match is_known(headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
-        false => bytes_of(file).into_response(),
+        false => file.into_response(),
     };
     response.headers_mut().insert(header::ETAG, tag);
     labelled(response, name, caching)
@@ -92,5 +109,21 @@ fn media_type(name: &str) -> &'static str {
         Some("json" | "map") => "application/json",
         Some("woff2") => "font/woff2",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_says_under_which_path_it_lies() {
+        let Some(page) = Files::get("index.html").map(bytes_of) else { return };
+        let text = String::from_utf8_lossy(&page).into_owned();
+        assert_eq!(text.matches(BASE).count(), 1, "the build has one place for the base path:\n{text}");
+        assert!(!text.contains("=\"/assets/"), "everything else is relative to it:\n{text}");
+        assert_eq!(based(page.clone(), &BasePath::default()), page);
+        let moved = based(page, &"/tools/kaogong".parse().expect("a path"));
+        assert!(String::from_utf8_lossy(&moved).contains("<base href=\"/tools/kaogong/\" />"));
     }
 }

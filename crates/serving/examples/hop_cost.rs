@@ -1,10 +1,14 @@
-//! What the pool adds to a call: on the caller's own thread, and over the queue to a compute thread.
+//! What the pool adds to a call: on the caller's own thread, over the queue to a compute thread, and each of these with
+//! the model in a process of its own.
 //!
 //! `hop_cost [CALLS]` times an engine that computes for a known time; what is left is the pool's own.
 #![allow(clippy::print_stdout)]
 
 use kaogong_domain::{Problem, endpoints::EngineName};
-use kaogong_serving::{DataType, Engine, Loaded, Pool, Session, Tensor, TensorSpec};
+use kaogong_serving::{
+    DataType, Engine, Loaded, Pool, Session, Tensor, TensorSpec,
+    worker::{Host, Limits, RemoteEngine, run_zygote},
+};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -12,8 +16,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// An engine whose models give their input back.
+struct Busy;
+
 /// Gives its input back after `busy`.
-struct Busy {
+struct Model {
     busy: Duration,
     specs: Vec<TensorSpec>,
     metadata: BTreeMap<String, String>,
@@ -28,12 +35,16 @@ impl Engine for Busy {
         "none".into()
     }
 
-    fn load(&self, _: &Path, _: usize) -> Result<Arc<dyn Loaded>, Problem> {
-        Ok(Arc::new(Self { busy: self.busy, specs: self.specs.clone(), metadata: BTreeMap::new() }))
+    /// The path is the microseconds that a run takes.
+    fn load(&self, path: &Path, _: usize) -> Result<Arc<dyn Loaded>, Problem> {
+        let name = path.file_name().and_then(|it| it.to_str()).and_then(|it| it.parse().ok());
+        let busy = Duration::from_micros(name.ok_or_else(|| Problem::invalid("no number of microseconds"))?);
+        let specs = vec![TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 64] }];
+        Ok(Arc::new(Model { busy, specs, metadata: BTreeMap::new() }))
     }
 }
 
-impl Loaded for Busy {
+impl Loaded for Model {
     fn inputs(&self) -> &[TensorSpec] {
         &self.specs
     }
@@ -67,30 +78,46 @@ impl Session for Spin {
     }
 }
 
-async fn measure(name: &str, busy: Duration, calls: u32) -> Result<(), Box<dyn std::error::Error>> {
-    let specs = vec![TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: vec![-1, 64] }];
-    let engine = Busy { busy, specs, metadata: BTreeMap::new() };
-    let pool = Pool::start(engine.load(Path::new(""), 1)?, 1)?;
+async fn measure(name: &str, engine: &dyn Engine, busy_us: u64, calls: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let pool = Pool::start(engine.load(Path::new(&busy_us.to_string()), 1)?, 1)?;
     let input = Tensor::f32("x", vec![1, 64], &[0.5; 64]);
     let mut took = Vec::new();
     for _ in 0..calls {
         let began = Instant::now();
         pool.infer(vec![input.clone()], None).await?;
-        took.push(began.elapsed().saturating_sub(busy));
+        took.push(began.elapsed().saturating_sub(Duration::from_micros(busy_us)));
     }
     took.sort();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1000.0;
-    println!("{name}: the pool adds {:.2} µs (median), {:.2} µs (99th of 100)", at(0.5), at(0.99));
+    println!("{name}: {:.2} µs are added (median), {:.2} µs (99th of 100)", at(0.5), at(0.99));
     Ok(())
 }
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 1)]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let calls = std::env::args().nth(1).map_or(Ok(20_000), |it| it.parse())?;
-    let run = async move {
-        measure("on the caller's thread", Duration::from_micros(10), calls).await.map_err(|it| it.to_string())?;
-        measure("over the queue", Duration::from_micros(150), calls).await.map_err(|it| it.to_string())
+async fn measure_all(calls: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let program = std::env::current_exe()?;
+    let command = move || {
+        let mut command = std::process::Command::new(&program);
+        command.arg("zygote");
+        command
     };
+    let remote = RemoteEngine::new(Host::new(command, Limits { memory_bytes: 1 << 30 }), &Busy);
+    for _ in 0..3 {
+        measure("on the caller's thread           ", &Busy, 10, calls).await?;
+        measure("on the caller's thread, a process", &remote, 10, calls).await?;
+        measure("over the queue                   ", &Busy, 150, calls).await?;
+        measure("over the queue, a process        ", &remote, 150, calls).await?;
+    }
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let word = std::env::args().nth(1);
+    if word.as_deref() == Some("zygote") {
+        return Ok(run_zygote(vec![Arc::new(Busy)])?);
+    }
+    let calls = word.map_or(Ok(20_000), |it| it.parse())?;
+    let run = async move { measure_all(calls).await.map_err(|it| it.to_string()) };
     // On a worker of the runtime, where calls of a server run.
-    Ok(tokio::spawn(run).await??)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    Ok(runtime.block_on(async { tokio::spawn(run).await })??)
 }

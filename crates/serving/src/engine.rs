@@ -2,7 +2,7 @@
 
 use crate::tensor::{Tensor, TensorSpec};
 use kaogong_domain::{Problem, endpoints::EngineName};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 /// Loads models. Object safe; used as `Arc<dyn Engine>`.
 pub trait Engine: Send + Sync + 'static {
@@ -47,6 +47,22 @@ pub trait Loaded: Send + Sync + 'static {
     /// # Errors
     /// `Unavailable` when there is no memory for it.
     fn session(&self) -> Result<Box<dyn Session>, Problem>;
+
+    /// The process that has the model, when it is another one than this.
+    fn process(&self) -> Option<i32> {
+        None
+    }
+
+    /// Why no call is taken now, for a model that is set aside for a while. Asked before every call, so it is cheap.
+    fn refusal(&self) -> Option<Problem> {
+        None
+    }
+}
+
+/// Asks a run that is under way in another thread to end.
+pub trait Stop: Send + Sync {
+    /// Returns at once; the run ends with an error as soon as its engine looks.
+    fn stop(&self);
 }
 
 /// Runs a model from one thread.
@@ -56,4 +72,26 @@ pub trait Session: Send {
     /// # Errors
     /// `Invalid` when the inputs do not fit each other or the model.
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem>;
+
+    /// As [`Session::run`], given up at a moment. A session in this process cannot be given up from within; who runs it
+    /// uses [`Session::stopper`].
+    ///
+    /// # Errors
+    /// As [`Session::run`]; `Unavailable` when the time was over.
+    fn run_until(&mut self, inputs: &[Tensor], _until: Instant) -> Result<Vec<Tensor>, Problem> {
+        self.run(inputs)
+    }
+
+    /// What ends a run of this session early, where its engine can do that.
+    fn stopper(&self) -> Option<Arc<dyn Stop>> {
+        None
+    }
+
+    /// Whether a run can begin at once. One that has to wait first must not be begun on a thread that serves requests.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Does now what a run would have to wait for, as far as that is possible. Blocks.
+    fn make_ready(&mut self) {}
 }

@@ -8,7 +8,8 @@ pub mod oip;
 pub mod pool;
 pub mod task;
 pub mod tensor;
+pub mod worker;
 
-pub use engine::{Engine, Loaded, Session};
+pub use engine::{Engine, Loaded, Session, Stop};
 pub use pool::{Pool, Reply};
 pub use tensor::{DataType, Tensor, TensorSpec};

@@ -1,11 +1,15 @@
 //! The REST codec of the Open Inference Protocol v2, with the binary tensor extension.
 //!
 //! A tolerant reader and a strict writer. Binary tensors are slices of the request's own bytes; JSON numbers are
-//! written straight into the tensor's little-endian buffer.
+//! written straight into the tensor's little-endian buffer. What JSON has no number for: a float is NaN for `null`,
+//! `NaN` and `"NaN"`, infinite for `Infinity`, `-Infinity` and the same in quotes; answers say `null`, `"Infinity"` and
+//! `"-Infinity"`, which strict readers take too.
 
 mod data;
 mod numbers;
 mod shapes;
+mod walk;
+mod words;
 
 use crate::{
     task,
@@ -15,8 +19,10 @@ use bytes::Bytes;
 use data::JsonData;
 use kaogong_domain::Problem;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 use shapes::{InputJson, OutputJson, RequestJson, TENSORS_MAX, count, id_of};
+use words::covered;
+pub use words::without_bare_words;
 
 /// Carries the length of the JSON part when binary tensors follow it.
 pub const HEADER_LENGTH: &str = "inference-header-content-length";
@@ -89,17 +95,27 @@ pub fn read_request(body: &Bytes, header_length: Option<&str>, specs: &[TensorSp
     if header_length.is_some() && split == 0 {
         return read_raw(body, specs);
     }
-    let json: RequestJson<'_> = serde_json::from_slice(&body[..split])
-        .map_err(|it| Problem::invalid(format!("failed to parse the request JSON buffer: {}", detail(&it))))?;
+    let written = &body[..split];
+    let broken =
+        |it: serde_json::Error| Problem::invalid(format!("failed to parse the request JSON buffer: {}", detail(&it)));
+    let mut copy = None;
+    let json: RequestJson<'_> = match serde_json::from_slice(written) {
+        Ok(json) => json,
+        Err(it) => {
+            copy = covered(written);
+            serde_json::from_slice(copy.as_deref().ok_or_else(|| broken(it))?).map_err(broken)?
+        }
+    };
+    let source = Source { written, parsed: copy.as_deref().unwrap_or(written) };
     if json.inputs.is_empty() {
         return Err(Problem::invalid(format!("a request has 1 to {TENSORS_MAX} inputs, this one has 0")));
     }
-    let id = id_of(json.id)?;
+    let id = id_of(json.id.map(|it| source.text_of(it)))?;
     refuse_twice(&json.outputs)?;
     let mut rest = body.slice(split..);
     let mut inputs = Vec::with_capacity(json.inputs.len());
-    for input in json.inputs {
-        let tensor = read_input(input, &mut rest)?;
+    for (index, input) in json.inputs.into_iter().enumerate() {
+        let tensor = read_input(index, input, source, &mut rest)?;
         if inputs.iter().any(|it: &Tensor| it.name == tensor.name) {
             return Err(Problem::invalid(format!("input `{}` is given twice", shown(&tensor.name))));
         }
@@ -133,7 +149,28 @@ fn wanted(it: OutputJson<'_>) -> Wanted {
     Wanted { name: it.name, is_binary: parameters.binary_data(), classes: parameters.classification() }
 }
 
-fn read_input(input: InputJson<'_>, rest: &mut Bytes) -> Result<Tensor, Problem> {
+/// The JSON of a request as it was written, and as it was parsed: of the same length, see [`covered`].
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    written: &'a [u8],
+    parsed: &'a [u8],
+}
+
+impl<'a> Source<'a> {
+    /// What the caller wrote where the parser found a value.
+    fn text_of(self, found: &'a RawValue) -> &'a str {
+        let text = found.get();
+        if std::ptr::eq(self.written, self.parsed) {
+            return text;
+        }
+        let at = text.as_ptr().addr().wrapping_sub(self.parsed.as_ptr().addr());
+        let written = self.written.get(at..at.saturating_add(text.len()));
+        // What lies elsewhere is taken as it was parsed, where a covered word is no element of any type but a text.
+        written.and_then(|it| std::str::from_utf8(it).ok()).unwrap_or(text)
+    }
+}
+
+fn read_input(index: usize, input: InputJson<'_>, source: Source<'_>, rest: &mut Bytes) -> Result<Tensor, Problem> {
     let name = shown(&input.name);
     let datatype = DataType::parse(&input.datatype).ok_or_else(|| {
         Problem::invalid(format!("input `{name}` has the unknown datatype `{}`", shown(&input.datatype)))
@@ -148,7 +185,7 @@ fn read_input(input: InputJson<'_>, rest: &mut Bytes) -> Result<Tensor, Problem>
             })?;
             rest.split_to(size)
         }
-        (None, Some(json)) => JsonData { datatype, elements, name: &input.name }.read(json.get())?,
+        (None, Some(json)) => JsonData { datatype, elements, name: &input.name, index }.read(source.text_of(json))?,
         (Some(_), Some(_)) => {
             return Err(Problem::invalid(format!("input `{name}` has both JSON and binary data")));
         }
@@ -264,8 +301,7 @@ pub fn check_output_names<'a>(
 /// Checks what a request wants back before the model runs for nothing. `specs` are the model's outputs.
 ///
 /// # Errors
-/// `Invalid` where [`write_answer`] would refuse: an output that is not there, one whose type JSON cannot carry, or one
-/// without numbers to classify.
+/// `Invalid` where [`write_answer`] would refuse: an output that is not there, or one without numbers to classify.
 pub fn check_wanted(request: &InferRequest, model: ModelName<'_>, specs: &[TensorSpec]) -> Result<(), Problem> {
     check_output_names(request.wanted.iter().map(|it| it.name.as_str()), model, specs)?;
     for spec in specs {
@@ -277,10 +313,6 @@ pub fn check_wanted(request: &InferRequest, model: ModelName<'_>, specs: &[Tenso
         if classes.is_some() && spec.datatype == DataType::Bytes {
             return Err(Problem::invalid(format!("output `{}` holds no numbers to classify", shown(&spec.name))));
         }
-        let is_binary = want.and_then(|it| it.is_binary).unwrap_or(request.is_binary);
-        if !is_binary && classes.is_none() && matches!(spec.datatype, DataType::Fp16 | DataType::Bf16) {
-            return Err(data::not_in_json(&spec.name, spec.datatype));
-        }
     }
     Ok(())
 }
@@ -288,8 +320,7 @@ pub fn check_wanted(request: &InferRequest, model: ModelName<'_>, specs: &[Tenso
 /// Writes an answer.
 ///
 /// # Errors
-/// `Invalid` when an output that is not there is wanted, or a type that JSON cannot carry; [`check_wanted`] says so
-/// before the run.
+/// `Invalid` when an output that is not there is wanted; [`check_wanted`] says so before the run.
 pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Tensor]) -> Result<InferAnswer, Problem> {
     let all: Vec<(&Tensor, Option<&Wanted>)> = if request.wanted.is_empty() {
         outputs.iter().map(|it| (it, None)).collect()
@@ -316,7 +347,7 @@ pub fn write_answer(model: ModelName<'_>, request: &InferRequest, outputs: &[Ten
             tail.push(tensor.data.clone());
             (Some(BinarySize { binary_data_size: tensor.data.len() }), None)
         } else {
-            (None, Some(data::Shown::new(tensor)?))
+            (None, Some(data::Shown(tensor)))
         };
         room += 128 + tensor.name.len() + data.as_ref().map_or(0, data::Shown::room);
         let datatype = tensor.datatype.as_str();

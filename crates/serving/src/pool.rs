@@ -1,10 +1,13 @@
 //! A loaded model with its threads: bounded queue, batches of what waits, no waiting for more.
 //!
+//! A call has its time: who waits in the queue is told when it is over, and a run is ended then.
+//!
 //! A call of a model known to be quick, and whose cost its caller cannot choose, runs on the caller's own thread when a
 //! session is free: handing it over and back costs more than the model itself. Everything else goes through the queue
 //! to a compute thread.
 
 mod batch;
+mod claim;
 mod warm;
 
 use crate::{
@@ -12,13 +15,14 @@ use crate::{
     histogram::Histogram,
     tensor::Tensor,
 };
+use claim::{Claim, Place};
 use kaogong_domain::{ErrorKind, Problem};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -89,45 +93,14 @@ pub struct Counters {
 struct Call {
     inputs: Vec<Tensor>,
     since: Instant,
+    /// When it is given up unless its run has begun.
     deadline: Instant,
+    /// When its run is ended.
+    until: Instant,
     /// Rows, when the call may share a run.
     rows: Option<usize>,
     claim: Arc<Claim>,
     reply: oneshot::Sender<Result<Reply, Problem>>,
-}
-
-/// Who gets a waiting call first: the thread that runs it, or its caller who gives up. A run that has begun is waited
-/// for, because its answer is near and giving it up would save nothing.
-#[derive(Default)]
-struct Claim(AtomicU8);
-
-impl Claim {
-    fn take(&self) -> bool {
-        self.0.compare_exchange(0, 1, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-}
-
-/// A caller's place in the queue. Who gives up takes the call out with all that it holds: tensors that nobody waits
-/// for would fill the memory until their turn came.
-struct Place<'a> {
-    shared: &'a Shared,
-    claim: &'a Arc<Claim>,
-    /// There is an answer, so the call is not in the queue.
-    is_over: bool,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        if self.is_over {
-            return;
-        }
-        let mut queue = locked(&self.shared.queue);
-        let at = queue.calls.iter().position(|it| Arc::ptr_eq(&it.claim, self.claim));
-        let call = at.and_then(|it| queue.calls.remove(it));
-        drop(queue);
-        // After the lock: it may be large.
-        drop(call);
-    }
 }
 
 #[derive(Default)]
@@ -141,6 +114,8 @@ struct Shared {
     bell: Condvar,
     /// Sessions for calls that run where they arrive.
     spare: Mutex<Vec<Box<dyn Session>>>,
+    /// One of them has to be made ready by a thread that may wait.
+    is_spare_stale: AtomicBool,
     model: Arc<dyn Loaded>,
     counters: Counters,
     /// What the engine takes for one row, learned; nanoseconds, smoothed over eight runs.
@@ -178,6 +153,7 @@ impl Pool {
             queue: Mutex::default(),
             bell: Condvar::new(),
             spare: Mutex::new(spare),
+            is_spare_stale: AtomicBool::new(false),
             counters: Counters::default(),
             row_ns: AtomicU64::new(row_ns),
             is_steady,
@@ -213,9 +189,12 @@ impl Pool {
     /// means 30 seconds, and more than [`WAIT_MAX`] is that.
     pub async fn infer(&self, inputs: Vec<Tensor>, time: Option<Duration>) -> Result<Reply, Problem> {
         let since = Instant::now();
-        let answer = match self.quick_session(&inputs) {
-            Some(session) => self.run_here(session, &inputs, since),
-            None => self.run_queued(inputs, since, time).await,
+        let answer = match self.shared.model.refusal() {
+            Some(problem) => Err(problem),
+            None => match self.quick_session(&inputs) {
+                Some(session) => self.run_here(session, &inputs, since, time),
+                None => self.run_queued(inputs, since, time).await,
+            },
         };
         let counters = &self.shared.counters;
         match &answer {
@@ -237,13 +216,27 @@ impl Pool {
         if self.shared.row_ns.load(Ordering::Relaxed).saturating_mul(rows as u64) >= QUICK_NS {
             return None;
         }
-        locked(&self.shared.spare).pop()
+        let session = locked(&self.shared.spare).pop()?;
+        if session.is_ready() {
+            return Some(session);
+        }
+        // This call goes through the queue, and whoever takes it there sees to the session.
+        self.shared.is_spare_stale.store(true, Ordering::Release);
+        locked(&self.shared.spare).push(session);
+        None
     }
 
-    fn run_here(&self, session: Box<dyn Session>, inputs: &[Tensor], since: Instant) -> Result<Reply, Problem> {
+    fn run_here(
+        &self,
+        session: Box<dyn Session>,
+        inputs: &[Tensor],
+        since: Instant,
+        time: Option<Duration>,
+    ) -> Result<Reply, Problem> {
         let began = Instant::now();
         let mut session = Some(session);
-        let outputs = self.shared.run(&mut session, inputs, batch::rows_of(inputs).unwrap_or(1));
+        let until = since + time.unwrap_or(WAIT_MAX).min(WAIT_MAX);
+        let outputs = self.shared.run(&mut session, inputs, batch::rows_of(inputs).unwrap_or(1), until);
         let took = began.elapsed();
         locked(&self.shared.spare).extend(session);
         Ok(Reply { outputs: outputs?, queue_us: micros(began - since), compute_us: micros(took) })
@@ -252,6 +245,7 @@ impl Pool {
     async fn run_queued(&self, inputs: Vec<Tensor>, since: Instant, time: Option<Duration>) -> Result<Reply, Problem> {
         let (reply, answer) = oneshot::channel();
         let deadline = since + time.unwrap_or(WAIT_USUAL).min(WAIT_MAX);
+        let until = since + time.unwrap_or(WAIT_MAX).min(WAIT_MAX);
         let claim = Arc::<Claim>::default();
         {
             let mut queue = locked(&self.shared.queue);
@@ -263,7 +257,7 @@ impl Pool {
                     .hint("send fewer at once, or try again in a moment"));
             }
             let rows = batch::rows_of(&inputs);
-            queue.calls.push_back(Call { inputs, since, deadline, rows, claim: claim.clone(), reply });
+            queue.calls.push_back(Call { inputs, since, deadline, until, rows, claim: claim.clone(), reply });
         }
         self.shared.bell.notify_one();
         let mut place = Place { shared: &self.shared, claim: &claim, is_over: false };
@@ -271,7 +265,11 @@ impl Pool {
         let waited = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
             Ok(answer) => answer,
             Err(_) if claim.take() => return Err(late()),
-            Err(_) => answer.await,
+            Err(_) => match tokio::time::timeout_at(until.into(), &mut answer).await {
+                Ok(answer) => answer,
+                // The run is ended; how long that takes is no longer this caller's matter.
+                Err(_) => return Err(overdue()),
+            },
         };
         place.is_over = true;
         waited.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
@@ -292,13 +290,14 @@ impl Shared {
         session: &mut Option<Box<dyn Session>>,
         inputs: &[Tensor],
         rows: usize,
+        until: Instant,
     ) -> Result<Vec<Tensor>, Problem> {
         let mut taken = match session.take() {
             Some(session) => session,
             None => self.model.session()?,
         };
         let began = Instant::now();
-        let outputs = catch_unwind(AssertUnwindSafe(|| taken.run(inputs)));
+        let outputs = catch_unwind(AssertUnwindSafe(|| taken.run_until(inputs, until)));
         let took = nanos(began.elapsed());
         self.counters.runs.fetch_add(1, Ordering::Relaxed);
         self.counters.compute_ns.fetch_add(took, Ordering::Relaxed);
@@ -313,6 +312,20 @@ impl Shared {
         outputs
     }
 
+    /// Makes sessions ready that a thread which serves requests found not to be.
+    fn make_spare_ready(&self) {
+        if !self.is_spare_stale.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        let all = std::mem::take(&mut *locked(&self.spare));
+        let (ready, stale): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.is_ready());
+        locked(&self.spare).extend(ready);
+        for mut session in stale {
+            session.make_ready();
+            locked(&self.spare).push(session);
+        }
+    }
+
     fn can_batch(&self) -> bool {
         self.can_batch.load(Ordering::Relaxed)
     }
@@ -321,6 +334,12 @@ impl Shared {
 fn late() -> Problem {
     Problem::unavailable("the time of the call was over before the model could begin")
         .hint("try again, or allow more time")
+}
+
+/// The problem of a call whose run was not done in its time.
+pub(crate) fn overdue() -> Problem {
+    Problem::unavailable("the model did not finish in the time of the call, and was stopped")
+        .hint("send less at once, or allow more time; at most 55 seconds are taken")
 }
 
 fn micros(time: Duration) -> u64 {
@@ -358,6 +377,7 @@ fn serve(shared: &Shared, session: Box<dyn Session>) {
         } else {
             run_each(shared, &mut session, live);
         }
+        shared.make_spare_ready();
     }
 }
 
@@ -391,7 +411,8 @@ fn run_together(shared: &Shared, session: &mut Option<Box<dyn Session>>, calls: 
     let rows: Vec<usize> = calls.iter().map(|it| it.rows.unwrap_or(1)).collect();
     let total = rows.iter().sum();
     let inputs: Vec<&[Tensor]> = calls.iter().map(|it| it.inputs.as_slice()).collect();
-    let Ok(outputs) = shared.run(session, &batch::join(&inputs, total), total) else {
+    let until = calls.iter().map(|it| it.until).max().unwrap_or(began);
+    let Ok(outputs) = shared.run(session, &batch::join(&inputs, total), total, until) else {
         return run_each(shared, session, calls);
     };
     let Some(parts) = batch::split(&outputs, &rows) else {
@@ -409,7 +430,9 @@ fn run_together(shared: &Shared, session: &mut Option<Box<dyn Session>>, calls: 
 fn run_each(shared: &Shared, session: &mut Option<Box<dyn Session>>, calls: Vec<Call>) {
     for call in calls {
         let began = Instant::now();
-        let outputs = shared.run(session, &call.inputs, call.rows.unwrap_or(1));
+        call.claim.begin(session.as_ref().and_then(|it| it.stopper()));
+        let outputs = shared.run(session, &call.inputs, call.rows.unwrap_or(1), call.until);
+        call.claim.begin(None);
         let (queue_us, compute_us) = (micros(began - call.since), micros(began.elapsed()));
         let _ = call.reply.send(outputs.map(|outputs| Reply { outputs, queue_us, compute_us }));
     }

@@ -6,6 +6,7 @@ use crate::tensor::{DataType, Tensor, detail, shown};
 use kaogong_domain::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::cmp::Ordering;
 
 /// The key of the metadata text.
 pub const METADATA_KEY: &str = "kaogong.task";
@@ -222,7 +223,11 @@ impl TaskSpec {
         let values =
             values.ok_or_else(|| Problem::invalid(format!("the model gives no numbers as `{}`", self.output())))?;
         if let Self::TableRegression { .. } = self {
-            return Ok(Answer { label: None, value: values.first().copied(), top: vec![] });
+            let value = values.first().copied();
+            if let Some(value) = value.filter(|it| !it.is_finite()) {
+                return Err(no_number(&format!("the model's answer is no number ({value})")));
+            }
+            return Ok(Answer { label: None, value, top: vec![] });
         }
         let labels = self.labels();
         if values.len() != labels.len() {
@@ -230,8 +235,11 @@ impl TaskSpec {
             return Err(Problem::invalid(text));
         }
         let mut top: Vec<(String, f64)> = labels.iter().cloned().zip(values).collect();
-        top.sort_by(|a, b| b.1.total_cmp(&a.1));
+        top.sort_by(|a, b| most_first(a.1, b.1));
         top.truncate(10);
+        if top.first().is_some_and(|it| it.1.is_nan()) {
+            return Err(no_number("the model's probabilities are no numbers (NaN)"));
+        }
         Ok(Answer { label: top.first().map(|it| it.0.clone()), value: None, top })
     }
 }
@@ -256,6 +264,15 @@ fn number(column: &str, value: &Value) -> Result<Option<f32>, Problem> {
     })
 }
 
+fn no_number(text: &str) -> Problem {
+    Problem::invalid(text).hint("a value of the input may be missing, or too large for the model")
+}
+
+/// The larger one first, and what is no number last.
+fn most_first(a: f64, b: f64) -> Ordering {
+    a.is_nan().cmp(&b.is_nan()).then(b.total_cmp(&a))
+}
+
 /// The classification extension: for each row the most likely classes as texts `value:index[:label]`. A tensor of one
 /// dimension has no rows: its numbers are the classes, and so is the answer's one dimension.
 ///
@@ -274,7 +291,7 @@ pub fn classify(tensor: &Tensor, count: usize, labels: &[String]) -> Result<Tens
     let mut data = vec![];
     for row in values.chunks(width.max(1)) {
         let mut order: Vec<usize> = (0..row.len()).collect();
-        order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
+        order.sort_by(|a, b| most_first(row[*a], row[*b]));
         for place in order.into_iter().take(count) {
             let label = labels.get(place).map(|it| format!(":{it}")).unwrap_or_default();
             let text = format!("{:.6}:{place}{label}", row[place]);
@@ -355,6 +372,19 @@ mod tests {
         let tensor = Tensor::f32("p", vec![1, 3], &[0.1, 0.7, 0.2]);
         let classes = classify(&tensor, 2, &["a".into(), "b".into()]).expect("classes");
         assert_eq!((classes.shape, &classes.data[4..16]), (vec![1, 2], &b"0.700000:1:b"[..]));
+    }
+
+    #[test]
+    fn what_is_no_number_is_never_most_likely() {
+        let classes = classify(&Tensor::f32("p", vec![1, 3], &[f32::NAN, 0.7, -f32::NAN]), 1, &[]).expect("classes");
+        assert_eq!(&classes.data[4..], b"0.700000:1");
+        let task = TaskSpec::read(
+            r#"{"kind":"table-classification","columns":[],"labels":["no","yes"],"input":"x","output":"p"}"#,
+        )
+        .expect("a task");
+        let answer = |values: &[f32]| task.answer(&[Tensor::f32("p", vec![1, 2], values)]);
+        assert_eq!(answer(&[f32::NAN, 0.1]).expect("an answer").label.as_deref(), Some("yes"));
+        assert!(answer(&[f32::NAN, f32::NAN]).expect_err("no numbers").text.contains("NaN"));
     }
 
     #[test]

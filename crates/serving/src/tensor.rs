@@ -182,7 +182,7 @@ impl Tensor {
             DataType::Fp32 => each(data, |it| f64::from(f32::from_le_bytes(it))),
             DataType::Fp64 => each(data, f64::from_le_bytes),
             DataType::Fp16 => each(data, |it| half(u16::from_le_bytes(it))),
-            DataType::Bf16 => each(data, |it| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(it)) << 16))),
+            DataType::Bf16 => each(data, |it| f64::from(brain(u16::from_le_bytes(it)))),
             DataType::Bytes => return None,
         })
     }
@@ -215,7 +215,7 @@ impl Tensor {
 }
 
 /// The value of a half-precision float (IEEE 754 binary16).
-fn half(bits: u16) -> f64 {
+pub(crate) fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from((bits >> 10) & 0x1f), f64::from(bits & 0x3ff));
     let size = match exponent {
         0 => fraction * 2f64.powi(-24),
@@ -224,6 +224,11 @@ fn half(bits: u16) -> f64 {
         _ => (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
     };
     if bits >> 15 == 1 { -size } else { size }
+}
+
+/// The value of a bfloat16: the upper half of a 32-bit float.
+pub(crate) fn brain(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }
 
 /// How many texts `BYTES` data holds; `None` when it is cut or has bytes left over.

@@ -13,8 +13,13 @@ use kaogong_domain::{
 };
 use serde_json::json;
 use sqlx::{AnyConnection, any::AnyRow};
+use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Users, projects or members in one list.
+const LIST_MAX: usize = 10_000;
+const ANY_USER: &str = "SELECT id FROM users LIMIT 1";
 
 /// A person or a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +147,7 @@ impl Store {
     /// Makes the organisation `default`, the project `default` and the administrator `admin`, when there is no
     /// user yet. `None` when there is.
     pub async fn first_start(&self, password_hash: &str, now: Timestamp) -> Told<Option<UserRow>> {
-        if sql::number(&mut *self.read().await?, "SELECT COUNT(*) FROM users", vec![]).await? > 0 {
+        if sql::row(&mut *self.read().await?, ANY_USER, vec![]).await?.is_some() {
             return Ok(None);
         }
         let actor = Actor::system();
@@ -154,7 +159,7 @@ impl Store {
             is_admin: true,
         };
         let mut tx = self.change().await?;
-        if sql::number(&mut tx, "SELECT COUNT(*) FROM users", vec![]).await? > 0 {
+        if sql::row(&mut tx, ANY_USER, vec![]).await?.is_some() {
             return Ok(None);
         }
         let org = insert_organisation(&mut tx, &default, "Default", &actor, now).await?;
@@ -177,7 +182,8 @@ impl Store {
 
     /// All users, by name.
     pub async fn list_users(&self) -> Told<Vec<UserRow>> {
-        let rows = sql::rows(&mut *self.read().await?, "SELECT * FROM users ORDER BY name LIMIT 10000", vec![]).await?;
+        let sql = "SELECT * FROM users ORDER BY name LIMIT $1";
+        let rows = sql::whole(&mut *self.read().await?, sql, vec![], ("users", LIST_MAX)).await?;
         Ok(rows.iter().map(user).collect::<Result<_>>()?)
     }
 
@@ -191,6 +197,27 @@ impl Store {
     pub async fn find_user_by_name(&self, name: &Name) -> Told<Option<UserRow>> {
         let row = sql::row(&mut *self.read().await?, "SELECT * FROM users WHERE name = $1", vals![name]).await?;
         Ok(row.as_ref().map(user).transpose()?)
+    }
+
+    /// Names of some users, by id.
+    pub async fn user_names(&self, ids: &[UserId]) -> Told<BTreeMap<UserId, Name>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!("SELECT id, name FROM users WHERE id IN ({list})")
+        });
+        let named = |row: &AnyRow| -> Result<_> { Ok((row.parse("id", "a user id")?, row.parse("name", "a name")?)) };
+        Ok(rows.await?.iter().map(named).collect::<Result<_>>()?)
+    }
+
+    /// Names of some projects, by id.
+    pub async fn project_names(&self, ids: &[ProjectId]) -> Told<BTreeMap<ProjectId, Name>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!("SELECT id, name FROM projects WHERE id IN ({list})")
+        });
+        let named =
+            |row: &AnyRow| -> Result<_> { Ok((row.parse("id", "a project id")?, row.parse("name", "a name")?)) };
+        Ok(rows.await?.iter().map(named).collect::<Result<_>>()?)
     }
 
     /// The oldest administrator that is not disabled.
@@ -241,8 +268,8 @@ impl Store {
 
     /// All organisations, by name.
     pub async fn list_organisations(&self) -> Told<Vec<OrganisationRow>> {
-        let rows = sql::rows(&mut *self.read().await?, "SELECT * FROM organisations ORDER BY name LIMIT 10000", vec![])
-            .await?;
+        let sql = "SELECT * FROM organisations ORDER BY name LIMIT $1";
+        let rows = sql::whole(&mut *self.read().await?, sql, vec![], ("organisations", LIST_MAX)).await?;
         let organisation = |row: &AnyRow| -> Result<OrganisationRow> {
             Ok(OrganisationRow {
                 id: row.parse("id", "an organisation id")?,
@@ -282,16 +309,16 @@ impl Store {
     /// All live projects, by name.
     pub async fn list_projects(&self) -> Told<Vec<ProjectRow>> {
         let sql = "SELECT p.*, o.name AS organisation FROM projects p JOIN organisations o ON o.id = p.org_id \
-            WHERE p.deleted_at IS NULL ORDER BY p.name LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vec![]).await?;
+            WHERE p.deleted_at IS NULL ORDER BY p.name LIMIT $1";
+        let rows = sql::whole(&mut *self.read().await?, sql, vec![], ("projects", LIST_MAX)).await?;
         Ok(rows.iter().map(project).collect::<Result<_>>()?)
     }
 
     /// The projects that a user is a member of, by name.
     pub async fn list_projects_of(&self, user: UserId) -> Told<Vec<(ProjectRow, Role)>> {
         let sql = "SELECT p.*, o.name AS organisation, m.role AS role FROM members m JOIN projects p ON p.id = m.project_id \
-            JOIN organisations o ON o.id = p.org_id WHERE m.user_id = $1 AND p.deleted_at IS NULL ORDER BY p.name LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![user]).await?;
+            JOIN organisations o ON o.id = p.org_id WHERE m.user_id = $1 AND p.deleted_at IS NULL ORDER BY p.name LIMIT $2";
+        let rows = sql::whole(&mut *self.read().await?, sql, vals![user], ("projects", LIST_MAX)).await?;
         let with_role = |row: &AnyRow| -> Result<_> { Ok((project(row)?, row.parse("role", "a role")?)) };
         Ok(rows.iter().map(with_role).collect::<Result<_>>()?)
     }
@@ -316,8 +343,8 @@ impl Store {
     /// The members of a project, by name.
     pub async fn list_members(&self, project: ProjectId) -> Told<Vec<MemberRow>> {
         let sql = "SELECT m.*, u.name AS name, u.display_name AS display_name FROM members m JOIN users u ON u.id = m.user_id \
-            WHERE m.project_id = $1 ORDER BY u.name LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+            WHERE m.project_id = $1 ORDER BY u.name LIMIT $2";
+        let rows = sql::whole(&mut *self.read().await?, sql, vals![project], ("members", LIST_MAX)).await?;
         Ok(rows.iter().map(member).collect::<Result<_>>()?)
     }
 
@@ -370,9 +397,9 @@ impl Store {
 
 async fn keep_an_owner(tx: &mut crate::open::Tx<'_>, project: ProjectId, leaving: UserId) -> Result<()> {
     let is_owner = "SELECT COUNT(*) FROM members WHERE project_id = $1 AND user_id = $2 AND role = 'owner'";
-    let others = "SELECT COUNT(*) FROM members WHERE project_id = $1 AND user_id <> $2 AND role = 'owner'";
+    let other = "SELECT user_id FROM members WHERE project_id = $1 AND user_id <> $2 AND role = 'owner' LIMIT 1";
     if sql::number(tx, is_owner, vals![project, leaving]).await? > 0
-        && sql::number(tx, others, vals![project, leaving]).await? == 0
+        && sql::row(tx, other, vals![project, leaving]).await?.is_none()
     {
         return Err(Problem::conflict("this is the project's last owner")
             .hint("make somebody else an owner first")
@@ -424,6 +451,7 @@ async fn insert_project(
     let sql = "INSERT INTO experiments (id, project_id, name, is_default, lifecycle, created_at, updated_at) \
         VALUES ($1, $2, 'Default', 1, 'active', $3, $3)";
     sql::exec(tx, sql, vals![ExperimentId::generate(now), id, now]).await?;
+    tx.count(id, "experiments", 1);
     tx.event(actor, now, Change::new(id, "access", "project.created", id).name(name)).await?;
     Ok(ProjectRow { id, name: name.clone(), title: title.to_owned(), organisation: org.name.clone(), created_at: now })
 }

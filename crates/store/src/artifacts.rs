@@ -1,10 +1,10 @@
 //! Artifacts: virtual paths below a run, a job or a model, pointing at bytes by hash.
 
 use crate::{
-    Actor, Store,
+    Actor, Dialect, Store,
     events::Change,
     search::by_bytes,
-    sql::{self, Columns, Result, vals},
+    sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -156,6 +156,27 @@ impl Store {
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
 
+    /// All artifacts of the logged models of a run, newest model first, of each by path: the model, its name, the file.
+    ///
+    /// # Errors
+    /// `Invalid` above 100,000.
+    pub async fn artifacts_of_logged_models(
+        &self,
+        project: ProjectId,
+        run: RunId,
+    ) -> Told<Vec<(LoggedModelId, String, ArtifactRow)>> {
+        let sql = "SELECT a.*, m.id AS model, m.name AS model_name FROM logged_models m \
+            JOIN artifacts a ON a.project_id = m.project_id AND a.owner = m.id \
+            WHERE m.run_id = $1 AND m.project_id = $2 AND m.deleted_at IS NULL \
+            ORDER BY m.created_at DESC, m.id DESC, a.path LIMIT $3";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![run, project, LIST_MAX as u64 + 1]).await?;
+        if rows.len() > LIST_MAX {
+            return Err(too_many("the list of artifacts"));
+        }
+        let each = |it: &AnyRow| Ok((it.parse("model", "a logged model id")?, it.text("model_name")?, artifact(it)?));
+        Ok(rows.iter().map(each).collect::<Result<_>>()?)
+    }
+
     /// What lies directly below a folder of an owner, by name; the empty path is its root. What lies deeper is passed
     /// over, however much it is.
     ///
@@ -204,15 +225,22 @@ impl Store {
         below: &str,
         ending: &str,
     ) -> Told<Vec<ArtifactRow>> {
-        let length = |it: &str| i64::try_from(it.chars().count()).unwrap_or(i64::MAX);
-        let start = if below.is_empty() { String::new() } else { format!("{below}/") };
-        let small = sql::small_letters(self.dialect, "path");
-        let sql = format!(
-            "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' \
-             AND (path = $4 OR substr(path, 1, CAST($5 AS INTEGER)) = $6) ORDER BY path LIMIT 1000"
-        );
+        let (small, bytes) = (sql::small_letters(self.dialect, "path"), by_bytes(self.dialect));
         let ending = sql::ending_with(&ending.to_ascii_lowercase());
-        let values = vals![project, owner.to_string(), ending, below, length(&start), &start];
+        let mut values = vals![project, owner.to_string(), ending];
+        let found = |range: &str| {
+            format!(
+                "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' {range}"
+            )
+        };
+        let parts = if below.is_empty() {
+            found("")
+        } else {
+            values.extend(vals![below, format!("{below}/"), format!("{below}0")]);
+            let range = format!("AND path{bytes} > $5 AND path{bytes} < $6");
+            format!("{} UNION ALL {}", found("AND path = $4"), found(&range))
+        };
+        let sql = format!("{parts} ORDER BY path LIMIT 1000");
         let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
@@ -243,12 +271,21 @@ impl Store {
         let gone = if path.is_empty() {
             sql::exec(&mut tx, "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2", values).await?
         } else {
-            let below = format!("{path}/");
-            let length = i64::try_from(below.chars().count()).unwrap_or(i64::MAX);
-            values.extend(vals![path, length, below]);
-            let sql = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 \
-                AND (path = $3 OR substr(path, 1, CAST($4 AS INTEGER)) = $5)";
-            sql::exec(&mut tx, sql, values).await?
+            let (project, owner) = (values.remove(0), values.remove(0));
+            let one = "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND path = $3";
+            let itself = sql::exec(&mut tx, one, vec![project.clone(), owner.clone(), Val::from(path)]).await?;
+            // What lies below begins with the path and a slash, and `0` is the character after the slash.
+            let sql = match self.dialect {
+                Dialect::Sqlite => {
+                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND path > $3 AND path < $4"
+                }
+                Dialect::Postgres => {
+                    "DELETE FROM artifacts WHERE project_id = $1 AND owner = $2 AND path COLLATE \"C\" > $3 \
+                     AND path COLLATE \"C\" < $4"
+                }
+            };
+            let below = vec![project, owner, Val::from(format!("{path}/")), Val::from(format!("{path}0"))];
+            itself + sql::exec(&mut tx, sql, below).await?
         };
         if gone == 0 {
             return Ok(0);

@@ -3,11 +3,15 @@
 use crate::{
     Store,
     metrics::{point, stored},
-    sql::{self, Result, vals},
+    sql::{self, Columns, Result, Val, places, vals},
 };
 use kaogong_domain::{Problem, ids::RunId, runs::MetricPoint};
+use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Metrics drawn by one call.
+const KEYS_MAX: usize = 1_000;
 
 impl Store {
     /// The points of one metric by step, then time, then value, from the one after `after`. The order is the one of
@@ -39,22 +43,45 @@ impl Store {
 
     /// About `most` points of one metric, evenly thinned by the database, the first and the last kept; only those of
     /// the steps between `first` and `last`.
-    pub async fn metric_curve(
+    pub async fn metric_curve(&self, run: RunId, key: &str, steps: (i64, i64), most: u32) -> Told<Vec<MetricPoint>> {
+        let mut found = self.metric_curves(&[run], &[key.to_owned()], steps, most).await?;
+        Ok(found.remove(&(run, key.to_owned())).unwrap_or_default())
+    }
+
+    /// About `most` points of each of some metrics of some runs, thinned like those of one. What has no points is left
+    /// out. Of keys there are 1,000 at most.
+    pub async fn metric_curves(
         &self,
-        run: RunId,
-        key: &str,
+        runs: &[RunId],
+        keys: &[String],
         (first, last): (i64, i64),
         most: u32,
-    ) -> Told<Vec<MetricPoint>> {
+    ) -> Told<BTreeMap<(RunId, String), Vec<MetricPoint>>> {
+        let mut found: BTreeMap<(RunId, String), Vec<MetricPoint>> = BTreeMap::new();
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        if keys.len() > KEYS_MAX {
+            return Err(Problem::invalid(format!("a call draws at most {KEYS_MAX} metrics")));
+        }
+        let mut values = vals![most.max(1), first, last];
+        values.extend(keys.iter().map(Val::from));
+        let keys = places(4, keys.len());
         let mut conn = self.read().await?;
-        let sql = "SELECT COUNT(*) FROM metrics WHERE run_id = $1 AND key = $2 AND step >= $3 AND step <= $4";
-        let total = sql::number(&mut conn, sql, vals![run, key, first, last]).await?;
-        let stride = total.unsigned_abs().div_ceil(u64::from(most.max(1))).max(1);
-        let sql = "SELECT key, at, step, value, is_nan FROM (SELECT key, at, step, value, is_nan, \
-            ROW_NUMBER() OVER (ORDER BY step, at, value, is_nan) AS place FROM metrics \
-            WHERE run_id = $1 AND key = $2 AND step >= $3 AND step <= $4) AS placed \
-            WHERE (place - 1) % $5 = 0 OR place = $6 ORDER BY step, at, value, is_nan";
-        let rows = sql::rows(&mut conn, sql, vals![run, key, first, last, stride, total]).await?;
-        Ok(rows.iter().map(point).collect::<Result<_>>()?)
+        let rows = sql::rows_in(&mut conn, values, sql::ids(runs), |list| {
+            format!(
+                "SELECT run_id, key, at, step, value, is_nan FROM (SELECT run_id, key, at, step, value, is_nan, \
+                 ROW_NUMBER() OVER (PARTITION BY run_id, key ORDER BY step, at, value, is_nan) AS place, \
+                 COUNT(*) OVER (PARTITION BY run_id, key) AS total FROM metrics \
+                 WHERE run_id IN ({list}) AND key IN ({keys}) AND step >= $2 AND step <= $3) AS placed \
+                 WHERE (place - 1) % ((total + $1 - 1) / $1) = 0 OR place = total \
+                 ORDER BY run_id, key, step, at, value, is_nan"
+            )
+        });
+        for row in rows.await? {
+            let point = point(&row)?;
+            found.entry((row.parse("run_id", "a run id")?, point.key.clone())).or_default().push(point);
+        }
+        Ok(found)
     }
 }

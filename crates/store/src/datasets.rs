@@ -1,7 +1,7 @@
 //! Datasets and their versions. A version is one row; before that row exists, nothing of it is visible.
 
 use crate::{
-    Actor, Store,
+    Actor, Store, counters,
     events::Change,
     sql::{self, Columns, Result, vals},
 };
@@ -49,6 +49,8 @@ pub struct VersionRow {
     pub pins: String,
     /// What is in it, as JSON of the table engine.
     pub summary: String,
+    /// Items by class and split, as JSON; `None` for a version of an older program until somebody counted.
+    pub histogram: Option<String>,
     /// Why it was made.
     pub message: String,
     /// Where the data came from.
@@ -74,6 +76,8 @@ pub struct NewVersion {
     pub pins: String,
     /// What is in it.
     pub summary: String,
+    /// Items by class and split, as JSON.
+    pub histogram: Option<String>,
     /// Why it is made.
     pub message: String,
     /// Where the data came from.
@@ -107,6 +111,7 @@ fn version(row: &AnyRow) -> Result<VersionRow> {
         number: row.small("number")?,
         pins: row.text("pins")?,
         summary: row.text("summary")?,
+        histogram: row.opt_text("histogram")?,
         message: row.text("message")?,
         source: row.text("source")?,
         items: row.size("items")?,
@@ -125,7 +130,6 @@ macro_rules! seen {
         "deleted_at IS NULL AND EXISTS (SELECT 1 FROM dataset_versions WHERE dataset_versions.dataset_id = datasets.id)"
     };
 }
-pub(crate) use seen;
 
 impl Store {
     /// The dataset of that name for an import, made when there is none. It is seen, and on record, with its first
@@ -145,8 +149,8 @@ impl Store {
             if found.kind == kind {
                 return Ok(found);
             }
-            let sql = "SELECT COUNT(*) FROM dataset_versions WHERE dataset_id = $1";
-            if sql::number(&mut tx, sql, vals![found.id]).await? > 0 {
+            let sql = "SELECT id FROM dataset_versions WHERE dataset_id = $1 LIMIT 1";
+            if sql::row(&mut tx, sql, vals![found.id]).await?.is_some() {
                 let text =
                     format!("dataset `{name}` holds {}, this import brings {}", found.kind.as_str(), kind.as_str());
                 return Err(Problem::conflict(text).hint("import under another name"));
@@ -180,15 +184,14 @@ impl Store {
     /// Datasets of a project, newest first, and how many there are.
     pub async fn list_datasets(&self, project: ProjectId, offset: u64, limit: u32) -> Told<(Vec<DatasetRow>, u64)> {
         let mut conn = self.read().await?;
-        let sql = concat!("SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND ", seen!());
-        let total = sql::number(&mut conn, sql, vals![project]).await?;
+        let total = counters::read(&mut conn, &project.to_string(), "datasets").await?;
         let sql = concat!(
             "SELECT * FROM datasets WHERE project_id = $1 AND ",
             seen!(),
             " ORDER BY created_at DESC, id DESC LIMIT $2 OFFSET $3"
         );
         let rows = sql::rows(&mut conn, sql, vals![project, limit, offset]).await?;
-        Ok((rows.iter().map(dataset).collect::<Result<_>>()?, u64::try_from(total).unwrap_or_default()))
+        Ok((rows.iter().map(dataset).collect::<Result<_>>()?, total))
     }
 
     /// Hides a dataset; its name is free at once, its data is swept later.
@@ -197,6 +200,10 @@ impl Store {
         let sql = "UPDATE datasets SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING name";
         let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no dataset {id}")))?;
+        let sql = "SELECT id FROM dataset_versions WHERE dataset_id = $1 LIMIT 1";
+        if sql::row(&mut tx, sql, vals![id]).await?.is_some() {
+            tx.count(project, "datasets", -1);
+        }
         tx.event(actor, now, Change::new(project, "datasets", "dataset.deleted", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
@@ -223,6 +230,7 @@ impl Store {
             number: u32::try_from(number).unwrap_or(u32::MAX),
             pins: new.pins,
             summary: new.summary,
+            histogram: new.histogram,
             message: new.message,
             source: new.source,
             items: new.items,
@@ -232,7 +240,8 @@ impl Store {
             created_by: actor.user,
         };
         let sql = "INSERT INTO dataset_versions (id, dataset_id, number, pins, summary, message, source, items, bytes, \
-            split_seed, request_key, created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+            split_seed, request_key, created_at, created_by, histogram) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
         let values = vals![
             made.id,
             made.dataset_id,
@@ -246,10 +255,12 @@ impl Store {
             made.split_seed.map(|it| it.to_string()),
             new.request_key,
             now,
-            actor.user
+            actor.user,
+            made.histogram.clone()
         ];
         sql::exec(&mut tx, sql, values).await?;
         if number == 1 {
+            tx.count(owner.project_id, "datasets", 1);
             let change = Change::new(owner.project_id, "datasets", "dataset.created", owner.id).name(&owner.name);
             tx.event(actor, now, change.detail(json!({"kind": owner.kind.as_str()}))).await?;
         }
@@ -264,8 +275,9 @@ impl Store {
     /// Versions of a dataset, newest first, and how many there are.
     pub async fn list_versions(&self, id: DatasetId, offset: u64, limit: u32) -> Told<(Vec<VersionRow>, u64)> {
         let mut conn = self.read().await?;
-        let total =
-            sql::number(&mut conn, "SELECT COUNT(*) FROM dataset_versions WHERE dataset_id = $1", vals![id]).await?;
+        // Versions are numbered without a gap and never removed.
+        let sql = "SELECT COALESCE(MAX(number), 0) FROM dataset_versions WHERE dataset_id = $1";
+        let total = sql::number(&mut conn, sql, vals![id]).await?;
         let sql = "SELECT * FROM dataset_versions WHERE dataset_id = $1 ORDER BY number DESC LIMIT $2 OFFSET $3";
         let rows = sql::rows(&mut conn, sql, vals![id, limit, offset]).await?;
         Ok((rows.iter().map(version).collect::<Result<_>>()?, u64::try_from(total).unwrap_or_default()))
@@ -287,7 +299,31 @@ impl Store {
 
     /// The newest version.
     pub async fn latest_version(&self, id: DatasetId) -> Told<Option<VersionRow>> {
-        Ok(self.list_versions(id, 0, 1).await?.0.into_iter().next())
+        let sql = "SELECT * FROM dataset_versions WHERE dataset_id = $1 ORDER BY number DESC LIMIT 1";
+        let row = sql::row(&mut *self.read().await?, sql, vals![id]).await?;
+        Ok(row.as_ref().map(version).transpose()?)
+    }
+
+    /// The newest version of each of some datasets. Its number says how many there are. A dataset without any is
+    /// left out.
+    pub async fn latest_versions(&self, ids: &[DatasetId]) -> Told<BTreeMap<DatasetId, VersionRow>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!(
+                "SELECT v.* FROM datasets d CROSS JOIN dataset_versions v WHERE d.id IN ({list}) AND v.dataset_id = d.id \
+                 AND v.number = (SELECT MAX(n.number) FROM dataset_versions n WHERE n.dataset_id = d.id)"
+            )
+        });
+        let keyed = |row: &AnyRow| version(row).map(|it| (it.dataset_id, it));
+        Ok(rows.await?.iter().map(keyed).collect::<Result<_>>()?)
+    }
+
+    /// Keeps what was counted in a version that has no counts yet. No event: nothing changed.
+    pub async fn set_version_histogram(&self, id: VersionId, histogram: &str) -> Told<()> {
+        let mut tx = self.measure().await?;
+        let sql = "UPDATE dataset_versions SET histogram = $2 WHERE id = $1 AND histogram IS NULL";
+        sql::exec(&mut tx, sql, vals![id, histogram]).await?;
+        Ok(tx.commit().await.map_err(crate::StoreError::from)?)
     }
 
     /// `name@number` of versions, in the order given; those that are gone are left out.

@@ -1,13 +1,13 @@
 //! Endpoints: what is wanted. What is seen lives with the process that serves.
 
 use crate::{
-    Actor, Store,
+    Actor, Store, counters,
     events::Change,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
-    endpoints::EngineName,
+    endpoints::{EngineName, Isolation},
     ids::{EndpointId, ModelVersionId, ProjectId, UserId},
     names::Name,
 };
@@ -16,6 +16,11 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Live endpoints of one project.
+const ENDPOINTS_MAX: u64 = 10_000;
+/// Endpoints read together while all are read.
+const BATCH: u32 = 1_000;
 
 /// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub struct EndpointRow {
     pub hash: Option<String>,
     /// The engine.
     pub engine: EngineName,
+    /// Where the model runs.
+    pub isolation: Isolation,
     /// Grows with every change.
     pub generation: i64,
     /// When it was made.
@@ -53,6 +60,8 @@ pub struct NewEndpointRow {
     pub model_version_id: ModelVersionId,
     /// The engine.
     pub engine: EngineName,
+    /// Where the model runs.
+    pub isolation: Isolation,
 }
 
 fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
@@ -65,6 +74,7 @@ fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
         version: row.small("number")?,
         hash: row.opt_text("hash")?,
         engine: row.word("engine", EngineName::parse, "an engine")?,
+        isolation: row.word("isolation", Isolation::parse, "an isolation")?,
         generation: row.int("generation")?,
         created_at: row.time("created_at")?,
         created_by: row.opt_parse("created_by", "a user id")?,
@@ -95,18 +105,24 @@ impl Store {
         let mut tx = self.change().await?;
         if let Some(row) = sql::row(&mut tx, ONE, vals![project, &new.name]).await? {
             let found = endpoint(&row)?;
-            if found.model_version_id == new.model_version_id && found.engine == new.engine {
+            let is_same = |it: &EndpointRow| {
+                it.model_version_id == new.model_version_id && it.engine == new.engine && it.isolation == new.isolation
+            };
+            if is_same(&found) {
                 return Ok(found);
             }
             let text = format!("endpoint `{}` exists and serves {}@{}", new.name, found.model, found.version);
             return Err(Problem::conflict(text).hint("update it, or choose another name"));
         }
+        counters::check(&mut tx, project, ("endpoints", ENDPOINTS_MAX)).await?;
         check_version(&mut tx, project, new.model_version_id).await?;
         let id = EndpointId::generate(now);
-        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, generation, created_at, created_by) \
-            VALUES ($1, $2, $3, $4, $5, 1, $6, $7)";
-        let values = vals![id, project, &new.name, new.model_version_id, new.engine.as_str(), now, actor.user];
+        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, isolation, generation, created_at, created_by) \
+            VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8)";
+        let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
+        let values = vals![id, project, &new.name, new.model_version_id, engine, isolation, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
+        tx.count(project, "endpoints", 1);
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
         let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
         let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
@@ -125,9 +141,10 @@ impl Store {
     ) -> Told<EndpointRow> {
         let mut tx = self.change().await?;
         check_version(&mut tx, project, new.model_version_id).await?;
-        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, generation = generation + 1 \
+        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, isolation = $5, generation = generation + 1 \
             WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
-        let values = vals![project, &new.name, new.model_version_id, new.engine.as_str()];
+        let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
+        let values = vals![project, &new.name, new.model_version_id, engine, isolation];
         if sql::exec(&mut tx, sql, values).await? == 0 {
             return Err(Problem::not_found(format!("there is no endpoint `{}`", new.name)));
         }
@@ -136,7 +153,7 @@ impl Store {
         let made = endpoint(&row)?;
         let change = Change::new(project, "endpoints", "endpoint.updated", made.id)
             .name(&new.name)
-            .detail(json!({"model": made.model, "version": made.version, "engine": made.engine.as_str()}));
+            .detail(json!({"model": made.model, "version": made.version, "engine": engine, "isolation": isolation}));
         tx.event(actor, now, change).await?;
         tx.commit().await?;
         Ok(made)
@@ -148,6 +165,7 @@ impl Store {
         let sql = "UPDATE endpoints SET deleted_at = $3 WHERE project_id = $1 AND id = $2 AND deleted_at IS NULL RETURNING name";
         let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no endpoint {id}")))?;
+        tx.count(project, "endpoints", -1);
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.deleted", id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
@@ -162,18 +180,28 @@ impl Store {
     pub async fn list_endpoints(&self, project: ProjectId) -> Told<Vec<EndpointRow>> {
         let sql = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
             JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
-            WHERE e.project_id = $1 AND e.deleted_at IS NULL ORDER BY e.name LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+            WHERE e.project_id = $1 AND e.deleted_at IS NULL ORDER BY e.name LIMIT $2";
+        let most = ("endpoints", usize::try_from(ENDPOINTS_MAX).unwrap_or(usize::MAX));
+        let rows = sql::whole(&mut *self.read().await?, sql, vals![project], most).await?;
         Ok(rows.iter().map(endpoint).collect::<Result<_>>()?)
     }
 
-    /// Every live endpoint of every project.
+    /// Every live endpoint of every project, however many there are.
     pub async fn all_endpoints(&self) -> Told<Vec<EndpointRow>> {
         let sql = "SELECT e.*, m.name AS model, v.number AS number, v.hash AS hash FROM endpoints e \
             JOIN model_versions v ON v.id = e.model_version_id JOIN models m ON m.id = v.model_id \
-            WHERE e.deleted_at IS NULL ORDER BY e.id LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vec![]).await?;
-        Ok(rows.iter().map(endpoint).collect::<Result<_>>()?)
+            WHERE e.deleted_at IS NULL AND e.id > $1 ORDER BY e.id LIMIT $2";
+        let mut all: Vec<EndpointRow> = vec![];
+        loop {
+            let after = all.last().map_or_else(String::new, |it| it.id.to_string());
+            let rows = sql::rows(&mut *self.read().await?, sql, vals![after, BATCH]).await?;
+            for row in &rows {
+                all.push(endpoint(row)?);
+            }
+            if rows.len() < BATCH as usize {
+                return Ok(all);
+            }
+        }
     }
 
     /// Names of the live endpoints that serve a model version.
@@ -190,7 +218,7 @@ impl Store {
         let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
             format!(
                 "SELECT model_version_id, name FROM endpoints WHERE model_version_id IN ({list}) AND deleted_at IS NULL \
-                 ORDER BY name LIMIT 10000"
+                 ORDER BY name"
             )
         });
         let mut all: BTreeMap<ModelVersionId, Vec<String>> = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use crate::{
     Store,
+    counters::{self, ALL_PROJECTS},
     sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
@@ -234,7 +235,7 @@ fn event(row: &AnyRow) -> Result<EventRow> {
     })
 }
 
-fn conditions(filter: &EventFilter, is_page: bool) -> (String, Vec<Val>) {
+fn conditions(filter: &EventFilter) -> (String, Vec<Val>) {
     let (mut parts, mut values) = (vec!["1 = 1".to_owned()], vec![]);
     let mut add = |text: &str, value: Val| {
         values.push(value);
@@ -246,10 +247,10 @@ fn conditions(filter: &EventFilter, is_page: bool) -> (String, Vec<Val>) {
     if let Some(noun) = &filter.noun {
         add("noun =", Val::from(noun));
     }
-    if let (Some(before), true) = (filter.before, is_page) {
+    if let Some(before) = filter.before {
         add("seq <", Val::from(before));
     }
-    if let (Some(after), true) = (filter.after, is_page) {
+    if let Some(after) = filter.after {
         add("seq >", Val::from(after));
     }
     (parts.join(" AND "), values)
@@ -258,7 +259,7 @@ fn conditions(filter: &EventFilter, is_page: bool) -> (String, Vec<Val>) {
 impl Store {
     /// Events, filtered.
     pub async fn list_events(&self, filter: &EventFilter) -> std::result::Result<Vec<EventRow>, Problem> {
-        let (condition, mut values) = conditions(filter, true);
+        let (condition, mut values) = conditions(filter);
         let order = if filter.after.is_some() { "ASC" } else { "DESC" };
         values.push(Val::from(filter.limit.min(PAGE_MAX)));
         let sql = format!("SELECT * FROM events WHERE {condition} ORDER BY seq {order} LIMIT ${}", values.len());
@@ -268,10 +269,14 @@ impl Store {
 
     /// How many events the project and noun of a filter have, on all pages.
     pub async fn count_events(&self, filter: &EventFilter) -> std::result::Result<u64, Problem> {
-        let (condition, values) = conditions(filter, false);
-        let sql = format!("SELECT COUNT(*) AS total FROM events WHERE {condition}");
-        let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
-        Ok(rows.first().map_or(Ok(0), |it| it.size("total"))?)
+        let what = filter.noun.as_ref().map_or_else(|| "events".to_owned(), |it| format!("events.{it}"));
+        let Some(project) = filter.project else {
+            if filter.noun.is_none() {
+                return Ok(u64::try_from(self.newest_event().await?).unwrap_or_default());
+            }
+            return Ok(counters::read(&mut *self.read().await?, ALL_PROJECTS, &what).await?);
+        };
+        Ok(counters::read(&mut *self.read().await?, &project.to_string(), &what).await?)
     }
 
     /// The number of the newest event; 0 when there is none.

@@ -1,9 +1,9 @@
 //! Experiments: groups of runs, in the shape of the MLflow protocol.
 
 use crate::{
-    Actor, Lifecycle, Store,
+    Actor, Lifecycle, Store, counters,
     events::Change,
-    sql::{self, Columns, Result, vals},
+    sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -14,6 +14,9 @@ use sqlx::{AnyConnection, any::AnyRow};
 use std::collections::{BTreeMap, HashMap};
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Experiments of one project, as many as MLflow's own clients ask for in one page.
+const EXPERIMENTS_MAX: u64 = 50_000;
 
 /// A group of runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +88,8 @@ impl Store {
         if sql::number(&mut tx, sql, vals![project, name]).await? > 0 {
             return Err(Problem::conflict(format!("there is an experiment `{name}` already")));
         }
+        counters::check(&mut tx, project, ("experiments", EXPERIMENTS_MAX)).await?;
+        tx.count(project, "experiments", 1);
         let id = ExperimentId::generate(now);
         let sql = "INSERT INTO experiments (id, project_id, name, is_default, lifecycle, created_at, updated_at) \
             VALUES ($1, $2, $3, 0, 'active', $4, $4)";
@@ -136,29 +141,73 @@ impl Store {
 
     /// Active experiments with their number of active runs, newest first.
     pub async fn list_experiments(&self, project: ProjectId) -> Told<Vec<(ExperimentRow, u64)>> {
-        let sql = "SELECT e.*, (SELECT COUNT(*) FROM runs r WHERE r.experiment_id = e.id AND r.lifecycle = 'active') AS run_count \
-            FROM experiments e WHERE e.project_id = $1 AND e.lifecycle = 'active' ORDER BY e.updated_at DESC, e.id DESC LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+        let sql = "SELECT e.*, COALESCE((SELECT c.count FROM counters c WHERE c.owner = e.id AND c.what = 'runs.active'), 0) \
+            AS run_count FROM experiments e WHERE e.project_id = $1 AND e.lifecycle = 'active' \
+            ORDER BY e.updated_at DESC, e.id DESC LIMIT $2";
+        let most = ("experiments", usize::try_from(EXPERIMENTS_MAX).unwrap_or(usize::MAX));
+        let rows = sql::whole(&mut *self.read().await?, sql, vals![project], most).await?;
         let counted = |row: &AnyRow| -> Result<_> { Ok((experiment(row)?, row.size("run_count")?)) };
         Ok(rows.iter().map(counted).collect::<Result<_>>()?)
     }
 
-    /// All experiments with their tags, deleted ones too, newest first; the caller filters and pages.
-    pub async fn all_experiments(&self, project: ProjectId) -> Told<Vec<ExperimentRow>> {
+    /// Some experiments with their tags, newest first, from the one after `after`; with a lifecycle only those.
+    pub async fn page_experiments(
+        &self,
+        project: ProjectId,
+        lifecycle: Option<Lifecycle>,
+        after: Option<&ExperimentRow>,
+        limit: u32,
+    ) -> Told<Vec<ExperimentRow>> {
+        let (mut condition, mut values) = ("project_id = $1".to_owned(), vals![project]);
+        if let Some(lifecycle) = lifecycle {
+            values.push(Val::from(lifecycle.as_str()));
+            condition += &format!(" AND lifecycle = ${}", values.len());
+        }
+        if let Some(last) = after {
+            values.extend(vals![last.created_at, last.id]);
+            condition += &format!(" AND (created_at, id) < (${}, ${})", values.len() - 1, values.len());
+        }
+        values.push(Val::from(limit));
+        let sql = format!(
+            "SELECT * FROM experiments WHERE {condition} ORDER BY created_at DESC, id DESC LIMIT ${}",
+            values.len()
+        );
         let mut conn = self.read().await?;
-        let sql = "SELECT * FROM experiments WHERE project_id = $1 ORDER BY created_at DESC, id DESC LIMIT 50000";
-        let rows = sql::rows(&mut conn, sql, vals![project]).await?;
+        let rows = sql::rows_of(&mut conn, sql, values).await?;
         let mut all: Vec<ExperimentRow> = rows.iter().map(experiment).collect::<Result<_>>()?;
         let place: HashMap<ExperimentId, usize> = all.iter().enumerate().map(|(at, it)| (it.id, at)).collect();
-        let sql =
-            "SELECT t.* FROM experiment_tags t JOIN experiments e ON e.id = t.experiment_id WHERE e.project_id = $1";
-        for tag in sql::rows(&mut conn, sql, vals![project]).await? {
-            let id: ExperimentId = tag.parse("experiment_id", "an experiment id")?;
-            if let Some(at) = place.get(&id) {
+        let ids: Vec<ExperimentId> = all.iter().map(|it| it.id).collect();
+        let tags = sql::rows_in(&mut conn, vec![], sql::ids(&ids), |list| {
+            format!("SELECT * FROM experiment_tags WHERE experiment_id IN ({list})")
+        });
+        for tag in tags.await? {
+            if let Some(at) = place.get(&tag.parse("experiment_id", "an experiment id")?) {
                 all[*at].tags.insert(tag.text("key")?, tag.text("value")?);
             }
         }
         Ok(all)
+    }
+
+    /// Names of some experiments of a project, by id.
+    pub async fn experiment_names(
+        &self,
+        project: ProjectId,
+        ids: &[ExperimentId],
+    ) -> Told<BTreeMap<ExperimentId, String>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vals![project], sql::ids(ids), |list| {
+            format!("SELECT id, name FROM experiments WHERE id IN ({list}) AND project_id || '' = $1")
+        });
+        let named = |row: &AnyRow| -> Result<_> { Ok((row.parse("id", "an experiment id")?, row.text("name")?)) };
+        Ok(rows.await?.iter().map(named).collect::<Result<_>>()?)
+    }
+
+    /// The id of the experiment that clients call `0`.
+    pub async fn default_experiment_id(&self, project: ProjectId) -> Told<ExperimentId> {
+        let sql = "SELECT id FROM experiments WHERE project_id = $1 AND is_default = 1";
+        let row = sql::row(&mut *self.read().await?, sql, vals![project]).await?;
+        let row = row.ok_or_else(|| Problem::not_found("the project has no default experiment"))?;
+        Ok(row.parse("id", "an experiment id")?)
     }
 
     /// Renames an experiment. `Conflict` when the name is taken.
@@ -199,6 +248,12 @@ impl Store {
         sql::exec(&mut tx, sql, vals![id, lifecycle.as_str(), now]).await?;
         let sql = "UPDATE runs SET lifecycle = $2 WHERE experiment_id = $1 AND lifecycle <> $2";
         let runs = sql::exec(&mut tx, sql, vals![id, lifecycle.as_str()]).await?;
+        let moved = i64::try_from(runs).unwrap_or(i64::MAX);
+        for owner in [project.to_string(), id.to_string()] {
+            let sign = if lifecycle == Lifecycle::Active { 1 } else { -1 };
+            tx.count(&owner, counters::runs_in(Lifecycle::Active), sign * moved);
+            tx.count(&owner, counters::runs_in(Lifecycle::Deleted), -sign * moved);
+        }
         let action = if lifecycle == Lifecycle::Active { "experiment.restored" } else { "experiment.deleted" };
         let change = Change::new(project, "runs", action, id).name(name).detail(json!({"runs": runs}));
         tx.event(actor, now, change).await?;

@@ -1,7 +1,7 @@
 //! Jobs and their attempts. The rule of a job's life is `domain::jobs::step`; this file stores what it says.
 
 use crate::{
-    Actor, Store,
+    Actor, Store, counters,
     events::Change,
     sql::{self, Columns, Result, Val, vals},
 };
@@ -13,6 +13,7 @@ use kaogong_domain::{
 };
 use serde_json::json;
 use sqlx::any::AnyRow;
+use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
 
@@ -152,6 +153,15 @@ fn attempt(row: &AnyRow) -> Result<AttemptRow> {
     })
 }
 
+fn job_input(row: &AnyRow) -> Result<JobInputRow> {
+    Ok(JobInputRow {
+        alias: row.text("alias")?,
+        version_id: row.parse("version_id", "a version id")?,
+        dataset: row.parse("dataset", "a name")?,
+        number: row.small("number")?,
+    })
+}
+
 impl Store {
     /// Accepts a job.
     ///
@@ -165,8 +175,10 @@ impl Store {
                 return Ok(job(&row)?);
             }
         }
-        let sql = "SELECT COUNT(*) FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running')";
-        if u64::try_from(sql::number(&mut tx, sql, vals![]).await?).unwrap_or(0) >= JOBS_UNFINISHED_MAX {
+        let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running') \
+            LIMIT $1) AS unfinished";
+        let unfinished = sql::number(&mut tx, sql, vals![JOBS_UNFINISHED_MAX]).await?;
+        if u64::try_from(unfinished).unwrap_or(0) >= JOBS_UNFINISHED_MAX {
             let text = format!("{JOBS_UNFINISHED_MAX} jobs wait or run already, in all projects together");
             return Err(Problem::new(ErrorKind::TooMany, text).hint("wait until some have ended, or cancel some"));
         }
@@ -205,6 +217,8 @@ impl Store {
             let sql = "INSERT INTO job_inputs (job_id, alias, version_id) VALUES ($1, $2, $3)";
             sql::exec(&mut tx, sql, vals![made.id, input.alias, input.version_id]).await?;
         }
+        tx.count(made.project_id, "jobs", 1);
+        tx.count(made.project_id, format!("jobs.{state}"), 1);
         tx.event(actor, now, Change::new(made.project_id, "jobs", "job.submitted", made.id).name(&made.name)).await?;
         tx.commit().await?;
         Ok(made)
@@ -244,6 +258,8 @@ impl Store {
             ended_at
         ];
         sql::exec(&mut tx, sql, values).await?;
+        tx.count(project, format!("jobs.{}", before.life.state.as_str()), -1);
+        tx.count(project, format!("jobs.{}", after.state.as_str()), 1);
         let action = match (&event, after.state) {
             (Event::CancelAsked, state) if !state.is_final() => "job.cancel_asked".to_owned(),
             (_, state) => format!("job.{}", state.as_str()),
@@ -278,6 +294,7 @@ impl Store {
         offset: u64,
         limit: u32,
     ) -> Told<(Vec<JobRow>, u64)> {
+        let mut conn = self.read().await?;
         let (mut condition, mut values) = ("project_id = $1".to_owned(), vals![project]);
         if let Some(state) = state {
             values.push(Val::from(state.as_str()));
@@ -288,10 +305,13 @@ impl Store {
             let name = sql::small_letters(self.dialect, "name");
             condition += &format!(" AND {name} LIKE ${} ESCAPE '\\'", values.len());
         }
-        let mut conn = self.read().await?;
-        let count = format!("SELECT COUNT(*) AS total FROM jobs WHERE {condition}");
-        let total =
-            sql::rows_of(&mut conn, count, values.clone()).await?.first().map_or(Ok(0), |it| it.size("total"))?;
+        let total = if text.is_some() {
+            let count = format!("SELECT COUNT(*) AS total FROM jobs WHERE {condition}");
+            sql::rows_of(&mut conn, count, values.clone()).await?.first().map_or(Ok(0), |it| it.size("total"))?
+        } else {
+            let what = state.map_or_else(|| "jobs".to_owned(), |it| format!("jobs.{}", it.as_str()));
+            counters::read(&mut conn, &project.to_string(), &what).await?
+        };
         values.extend(vals![limit, offset]);
         let places = (values.len() - 1, values.len());
         let sql = format!(
@@ -300,6 +320,24 @@ impl Store {
         );
         let rows = sql::rows_of(&mut conn, sql, values).await?;
         Ok((rows.iter().map(job).collect::<Result<_>>()?, total))
+    }
+
+    /// Jobs in some states, those of the first state first; of each state the `limit` newest.
+    pub async fn jobs_by_state(&self, project: ProjectId, states: &[State], limit: u32) -> Told<Vec<JobRow>> {
+        let mut values = vals![project, limit];
+        let mut parts = vec![];
+        for (rank, state) in states.iter().enumerate() {
+            values.push(Val::from(state.as_str()));
+            parts.push(format!(
+                "SELECT * FROM (SELECT j.*, {rank} AS rank FROM jobs j WHERE project_id = $1 AND state = ${} \
+                 ORDER BY created_at DESC, id DESC LIMIT $2) AS part",
+                values.len()
+            ));
+        }
+        let parts = parts.join(" UNION ALL ");
+        let sql = format!("SELECT * FROM ({parts}) AS found ORDER BY rank, created_at DESC, id DESC");
+        let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
+        Ok(rows.iter().map(job).collect::<Result<_>>()?)
     }
 
     /// Every job of every project that has not ended, oldest first. Submitting bounds how many there are.
@@ -318,11 +356,37 @@ impl Store {
         Ok(rows.iter().map(unfinished).collect::<Result<_>>()?)
     }
 
+    /// The attempts of some jobs, of each the oldest first. A job without any is left out.
+    pub async fn attempts_of(&self, ids: &[JobId]) -> Told<BTreeMap<JobId, Vec<AttemptRow>>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!("SELECT * FROM attempts WHERE job_id IN ({list}) ORDER BY job_id, number")
+        });
+        let mut all: BTreeMap<JobId, Vec<AttemptRow>> = BTreeMap::new();
+        for row in rows.await? {
+            all.entry(row.parse("job_id", "a job id")?).or_default().push(attempt(&row)?);
+        }
+        Ok(all)
+    }
+
+    /// One attempt of a job by its number, or the newest.
+    pub async fn find_attempt(&self, id: JobId, number: Option<u32>) -> Told<Option<AttemptRow>> {
+        let row = match number {
+            Some(number) => {
+                let sql = "SELECT * FROM attempts WHERE job_id = $1 AND number = $2";
+                sql::row(&mut *self.read().await?, sql, vals![id, number]).await?
+            }
+            None => {
+                let sql = "SELECT * FROM attempts WHERE job_id = $1 ORDER BY number DESC LIMIT 1";
+                sql::row(&mut *self.read().await?, sql, vals![id]).await?
+            }
+        };
+        Ok(row.as_ref().map(attempt).transpose()?)
+    }
+
     /// The attempts of a job, oldest first.
     pub async fn attempts(&self, id: JobId) -> Told<Vec<AttemptRow>> {
-        let sql = "SELECT * FROM attempts WHERE job_id = $1 ORDER BY number";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
-        Ok(rows.iter().map(attempt).collect::<Result<_>>()?)
+        Ok(self.attempts_of(&[id]).await?.remove(&id).unwrap_or_default())
     }
 
     /// How it stands with attempts whose files are still there. One that no job knows is not among the answers.
@@ -334,7 +398,8 @@ impl Store {
                 FROM attempts a WHERE a.id IN ({ids})"
             )
         };
-        let rows = sql::rows_in(&mut *self.read().await?, vec![], sql::ids(ids), sql).await?;
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), sql).await?;
         let leftover = |row: &AnyRow| -> Result<Leftover> {
             Ok(Leftover {
                 attempt: row.parse("id", "an attempt id")?,
@@ -348,25 +413,48 @@ impl Store {
 
     /// The pinned inputs of a job, by alias.
     pub async fn job_inputs(&self, id: JobId) -> Told<Vec<JobInputRow>> {
-        let sql = "SELECT i.alias AS alias, i.version_id AS version_id, d.name AS dataset, v.number AS number FROM job_inputs i \
-            JOIN dataset_versions v ON v.id = i.version_id JOIN datasets d ON d.id = v.dataset_id WHERE i.job_id = $1 ORDER BY i.alias";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
-        let input = |row: &AnyRow| -> Result<JobInputRow> {
-            Ok(JobInputRow {
-                alias: row.text("alias")?,
-                version_id: row.parse("version_id", "a version id")?,
-                dataset: row.parse("dataset", "a name")?,
-                number: row.small("number")?,
-            })
-        };
-        Ok(rows.iter().map(input).collect::<Result<_>>()?)
+        Ok(self.inputs_of_jobs(&[id]).await?.remove(&id).unwrap_or_default())
     }
 
-    /// The runs that a job logged, oldest first.
+    /// The pinned inputs of some jobs, of each by alias. A job without any is left out.
+    pub async fn inputs_of_jobs(&self, ids: &[JobId]) -> Told<BTreeMap<JobId, Vec<JobInputRow>>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            format!(
+                "SELECT i.job_id AS job_id, i.alias AS alias, i.version_id AS version_id, d.name AS dataset, \
+                 v.number AS number FROM job_inputs i JOIN dataset_versions v ON v.id = i.version_id \
+                 JOIN datasets d ON d.id = v.dataset_id WHERE i.job_id IN ({list}) ORDER BY i.job_id, i.alias"
+            )
+        });
+        let mut all: BTreeMap<JobId, Vec<JobInputRow>> = BTreeMap::new();
+        for row in rows.await? {
+            all.entry(row.parse("job_id", "a job id")?).or_default().push(job_input(&row)?);
+        }
+        Ok(all)
+    }
+
+    /// The runs that a job logged, the 1,000 oldest, oldest first.
     pub async fn runs_of_job(&self, id: JobId) -> Told<Vec<RunId>> {
-        let sql = "SELECT id FROM runs WHERE job_id = $1 ORDER BY created_at LIMIT 1000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
-        Ok(rows.iter().map(|it| it.parse("id", "a run id")).collect::<Result<_>>()?)
+        Ok(self.runs_of_jobs(&[id]).await?.remove(&id).unwrap_or_default())
+    }
+
+    /// The runs that some jobs logged, of each the 1,000 oldest, oldest first. A job without any is left out.
+    pub async fn runs_of_jobs(&self, ids: &[JobId]) -> Told<BTreeMap<JobId, Vec<RunId>>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
+            let one = |place: &str| {
+                format!(
+                    "SELECT * FROM (SELECT id, job_id, created_at FROM runs WHERE job_id = {place} \
+                     ORDER BY created_at LIMIT 1000) AS part"
+                )
+            };
+            list.split(", ").map(one).collect::<Vec<_>>().join(" UNION ALL ") + " ORDER BY job_id, created_at"
+        });
+        let mut all: BTreeMap<JobId, Vec<RunId>> = BTreeMap::new();
+        for row in rows.await? {
+            all.entry(row.parse("job_id", "a job id")?).or_default().push(row.parse("id", "a run id")?);
+        }
+        Ok(all)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod artifacts;
+mod counters;
 mod curves;
 mod datasets;
 mod endpoints;
@@ -19,14 +20,18 @@ mod migrate;
 mod model_versions;
 mod models;
 mod open;
+mod run_pages;
 mod runs;
 mod search;
 mod sessions;
 mod settings;
+mod snapshot;
 mod sql;
+mod watch;
 
 pub use access::{MemberRow, NewUserRow, OrganisationRow, ProjectRow, UserRow};
 pub use artifacts::{ArtifactEntry, ArtifactOwner, ArtifactRow, NewArtifact};
+pub use counters::Counts;
 pub use datasets::{DatasetRow, NewVersion, VersionRow};
 pub use endpoints::{EndpointRow, NewEndpointRow};
 pub use error::StoreError;
@@ -38,7 +43,9 @@ pub use logged_models::{LoggedModelRow, LoggedModelSearch, NewLoggedModel};
 pub use metrics::RunLog;
 pub use model_versions::{ModelVersionRow, NewModelVersionRow, OthersInStage};
 pub use models::ModelRow;
-pub use open::{Counts, Dialect, Store, StoreUrl};
+pub use open::{Dialect, Store, StoreUrl};
 pub use runs::{NewRunRow, RUN_NAME_TAG, RunFull, RunOutcome, RunRow};
 pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
 pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};
+pub use snapshot::{Snapshot, refuse_if_used, restore_dump};
+pub use watch::{Bound, Statement, Watch};

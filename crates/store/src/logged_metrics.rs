@@ -4,7 +4,7 @@ use crate::{
     Comparator, Store,
     metrics::{point, stored},
     search::sign_of,
-    sql::{self, Columns, Result, Val, places, vals},
+    sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
     Problem,
@@ -16,8 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 type Told<T> = std::result::Result<T, Problem>;
 
-/// Rows written by one statement.
-const ROWS_AT_ONCE: usize = 400;
 /// Points that are told of one model, the newest.
 const POINTS_MAX: u32 = 1000;
 
@@ -64,7 +62,7 @@ pub(crate) async fn put(
     let models: BTreeSet<LoggedModelId> = metrics.iter().map(|it| it.model_id).collect();
     let models: Vec<LoggedModelId> = models.into_iter().collect();
     let found = sql::rows_in(conn, vals![project], sql::ids(&models), |list| {
-        format!("SELECT id FROM logged_models WHERE project_id = $1 AND deleted_at IS NULL AND id IN ({list})")
+        format!("SELECT id FROM logged_models WHERE id IN ({list}) AND deleted_at IS NULL AND project_id || '' = $1")
     });
     let found: BTreeSet<LoggedModelId> =
         found.await?.iter().map(|it| it.parse("id", "a logged model id")).collect::<Result<_>>()?;
@@ -75,32 +73,19 @@ pub(crate) async fn put(
     let mut ordered: Vec<&ModelMetric> = metrics.iter().collect();
     let rank = |it: &ModelMetric| (it.model_id, it.point.key.clone(), it.point.timestamp_ms, it.point.step);
     ordered.sort_by_cached_key(|it| rank(it));
-    for batch in ordered.chunks(ROWS_AT_ONCE) {
-        let rows: Vec<String> = (0..batch.len()).map(|it| format!("({})", places(it * 9 + 1, 9))).collect();
-        let sql = format!(
-            "INSERT INTO logged_model_metrics (model_id, run_id, key, at, step, value, is_nan, dataset_name, dataset_digest) \
-             VALUES {} ON CONFLICT DO NOTHING",
-            rows.join(", ")
-        );
-        let mut values = Vec::with_capacity(batch.len() * 9);
-        for it in batch {
-            let (value, is_nan) = stored(it.point.value);
-            let (name, digest) = (it.dataset_name.clone(), it.dataset_digest.clone());
-            let point = &it.point;
-            values.extend(vals![
-                it.model_id,
-                run,
-                &point.key,
-                point.timestamp_ms,
-                point.step,
-                value,
-                is_nan,
-                name,
-                digest
-            ]);
-        }
-        sql::rows_of(conn, sql, values).await?;
-    }
+    let row = |it: &ModelMetric| {
+        let (value, is_nan) = stored(it.point.value);
+        let (name, digest) = (it.dataset_name.clone(), it.dataset_digest.clone());
+        let point = &it.point;
+        vals![it.model_id, run, &point.key, point.timestamp_ms, point.step, value, is_nan, name, digest]
+    };
+    sql::put_rows(conn, ordered.into_iter().map(row).collect(), |list| {
+        format!(
+            "INSERT INTO logged_model_metrics (model_id, run_id, key, at, step, value, is_nan, dataset_name, \
+             dataset_digest) VALUES {list} ON CONFLICT DO NOTHING"
+        )
+    })
+    .await?;
     Ok(())
 }
 
@@ -145,10 +130,15 @@ impl MetricConditions<'_> {
         for it in self.tests {
             let sign = sign_of(it.comparator).ok_or_else(|| Problem::invalid("a metric is compared with a number"))?;
             let (key, value) = (bind(values, &it.key), bind(values, it.value));
+            // NaN is a value: no number is equal to it, and none compares with it in another way.
+            let fits = match it.comparator {
+                Comparator::NotEqual => format!("(x.is_nan = 1 OR x.value <> {value})"),
+                _ => format!("x.is_nan = 0 AND x.value {sign} {value}"),
+            };
             let on = if self.datasets.is_empty() { "1 = 1".to_owned() } else { on(self.datasets, values) };
             text += &format!(
                 " AND EXISTS (SELECT 1 FROM logged_model_metrics x WHERE x.model_id = m.id AND x.key = {key} \
-                 AND x.is_nan = 0 AND x.value {sign} {value} AND ({on}))"
+                 AND {fits} AND ({on}))"
             );
         }
         if self.tests.is_empty() && !self.datasets.is_empty() {
@@ -163,11 +153,14 @@ impl Store {
     /// The points of some logged models with the run that logged each, oldest first; of each model the newest 1000.
     pub async fn metrics_of_logged_models(&self, models: &[LoggedModelId]) -> Told<Vec<(RunId, ModelMetric)>> {
         let mut conn = self.read().await?;
-        let rows = sql::rows_in(&mut conn, vals![POINTS_MAX], sql::ids(models), |list| {
+        // The oldest moment that can still be among the newest points comes first, so that older ones are not read.
+        let rows = sql::rows_in(&mut conn, vals![POINTS_MAX, POINTS_MAX - 1], sql::ids(models), |list| {
             format!(
                 "SELECT model_id, run_id, key, at, step, value, is_nan, dataset_name, dataset_digest FROM (SELECT x.*, \
                  ROW_NUMBER() OVER (PARTITION BY x.model_id ORDER BY x.at DESC, x.step DESC, x.key, x.run_id) AS place \
-                 FROM logged_model_metrics x WHERE x.model_id IN ({list})) AS placed WHERE place <= $1 \
+                 FROM logged_models m CROSS JOIN logged_model_metrics x WHERE m.id IN ({list}) AND x.model_id = m.id \
+                 AND x.at >= COALESCE((SELECT n.at FROM logged_model_metrics n WHERE n.model_id = m.id \
+                 ORDER BY n.at DESC LIMIT 1 OFFSET $2), -9000000000000000000)) AS placed WHERE place <= $1 \
                  ORDER BY model_id, at, step, key, run_id"
             )
         });
@@ -175,7 +168,7 @@ impl Store {
     }
 
     /// The newest value of one metric of each logged model in some experiments, perhaps on one dataset. A model is
-    /// missing when it has none, and when its newest is no number.
+    /// missing when it has none.
     pub async fn newest_model_metric(
         &self,
         project: ProjectId,
@@ -196,9 +189,8 @@ impl Store {
         });
         let mut found = BTreeMap::new();
         for row in rows.await? {
-            if !row.truth("is_nan")? {
-                found.insert(row.parse("model_id", "a logged model id")?, row.real("value")?);
-            }
+            let value = if row.truth("is_nan")? { f64::NAN } else { row.real("value")? };
+            found.insert(row.parse("model_id", "a logged model id")?, value);
         }
         Ok(found)
     }

@@ -1,11 +1,11 @@
 //! What runs log: parameters, tags, metrics. Writing the same again changes nothing, so clients may repeat.
 
 use crate::{
-    Actor, RunFull, RunRow, Store,
+    Actor, Dialect, Lifecycle, RunFull, RunRow, Store,
     events::Change,
     logged_metrics::{self, ModelMetric},
     runs::{RUN_NAME_TAG, rename, run as run_of},
-    sql::{self, Columns, Result, places, vals},
+    sql::{self, Columns, Result, Val, vals},
 };
 use kaogong_domain::{
     Problem, Timestamp,
@@ -17,9 +17,6 @@ use sqlx::{AnyConnection, any::AnyRow};
 use std::collections::{BTreeMap, HashMap};
 
 type Told<T> = std::result::Result<T, Problem>;
-
-/// Rows written by one statement: SQLite takes at most 32,766 values, PostgreSQL 65,535.
-const ROWS_AT_ONCE: usize = 400;
 
 /// What a run logs in one call.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -35,10 +32,14 @@ pub struct RunLog {
 }
 
 pub(crate) async fn put_tags(conn: &mut AnyConnection, run: RunId, tags: &BTreeMap<String, String>) -> Result<()> {
-    for (key, value) in tags {
-        let sql = "INSERT INTO tags (run_id, key, value) VALUES ($1, $2, $3) ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value";
-        sql::exec(conn, sql, vals![run, key, value]).await?;
-    }
+    let rows = tags.iter().map(|(key, value)| vals![run, key, value]).collect();
+    sql::put_rows(conn, rows, |list| {
+        format!(
+            "INSERT INTO tags (run_id, key, value) VALUES {list} \
+             ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value"
+        )
+    })
+    .await?;
     Ok(())
 }
 
@@ -56,16 +57,34 @@ async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, Str
     // In one order for everybody, so that two batches cannot wait for each other's rows.
     let mut params: Vec<&(String, String)> = params.iter().collect();
     params.sort();
-    let mut is_longer = false;
+    let rows: Vec<Vec<Val>> = params.iter().map(|(key, value)| vals![run, key, value]).collect();
+    let added = sql::put_rows(conn, rows, |list| {
+        format!("INSERT INTO params (run_id, key, value) VALUES {list} ON CONFLICT (run_id, key) DO NOTHING")
+    })
+    .await?;
+    if added < params.len() as u64 {
+        refuse_changed(conn, run, &params).await?;
+    }
+    if added > 0 {
+        let count = sql::number(conn, "SELECT COUNT(*) FROM params WHERE run_id = $1", vals![run]).await?;
+        sql::check_pairs("a run", "parameters", usize::try_from(count).unwrap_or(usize::MAX))?;
+    }
+    Ok(())
+}
+
+/// Refuses a parameter that has another value already. A key that the batch itself names twice counts, too.
+async fn refuse_changed(conn: &mut AnyConnection, run: RunId, params: &[&(String, String)]) -> Result<()> {
+    let keys = params.iter().map(|it| Val::from(&it.0)).collect();
+    let rows = sql::rows_in(conn, vals![run], keys, |list| {
+        format!("SELECT key, value FROM params WHERE run_id = $1 AND key IN ({list})")
+    });
+    let mut kept: HashMap<String, String> = HashMap::new();
+    for row in rows.await? {
+        kept.insert(row.text("key")?, row.text("value")?);
+    }
     for (key, value) in params {
-        let sql = "INSERT INTO params (run_id, key, value) VALUES ($1, $2, $3) ON CONFLICT (run_id, key) DO NOTHING";
-        if sql::exec(conn, sql, vals![run, key, value]).await? > 0 {
-            is_longer = true;
-            continue;
-        }
-        let row = sql::row(conn, "SELECT value FROM params WHERE run_id = $1 AND key = $2", vals![run, key]).await?;
-        let old = row.map(|it| it.text("value")).transpose()?.unwrap_or_default();
-        if old != *value {
+        let old = kept.get(key).map(String::as_str).unwrap_or_default();
+        if old != value {
             let text = format!(
                 "Changing param values is not allowed. Param with key='{key}' was already logged with value='{old}' \
                  for run ID='{run}'. Attempted logging new value '{value}'."
@@ -73,67 +92,70 @@ async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, Str
             return Err(Problem::invalid(text).into());
         }
     }
-    if is_longer {
-        let count = sql::number(conn, "SELECT COUNT(*) FROM params WHERE run_id = $1", vals![run]).await?;
-        sql::check_pairs("a run", "parameters", usize::try_from(count).unwrap_or(usize::MAX))?;
-    }
     Ok(())
 }
 
-/// Everything of one batch; the run as it was before.
-async fn put(conn: &mut AnyConnection, project: ProjectId, run: RunId, log: &RunLog) -> Result<RunRow> {
-    let row = sql::row(conn, "SELECT * FROM runs WHERE project_id = $1 AND id = $2", vals![project, run]).await?;
+/// The experiment, the name and the lifecycle of a run that takes something new. On PostgreSQL the run cannot be
+/// deleted before the transaction that asks ends.
+async fn taking(store: &Store, conn: &mut AnyConnection, project: ProjectId, run: RunId) -> Result<RunRow> {
+    let sql = match store.dialect {
+        Dialect::Sqlite => "SELECT * FROM runs WHERE project_id = $1 AND id = $2",
+        Dialect::Postgres => "SELECT * FROM runs WHERE project_id = $1 AND id = $2 FOR SHARE",
+    };
+    let row = sql::row(conn, sql, vals![project, run]).await?;
     let row = run_of(&row.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?)?;
+    if row.lifecycle != Lifecycle::Active {
+        let state = row.lifecycle.as_str();
+        let text = format!("The run {run} must be in the 'active' state. Current state is {state}.");
+        return Err(Problem::invalid(text).into());
+    }
+    Ok(row)
+}
+
+/// Everything of one batch, for a run that takes it.
+async fn put(conn: &mut AnyConnection, project: ProjectId, owner: &RunRow, log: &RunLog) -> Result<()> {
+    let run = owner.id;
     put_params(conn, run, &log.params).await?;
     put_tags(conn, run, &log.tags).await?;
     if !log.tags.is_empty() {
         let count = sql::number(conn, "SELECT COUNT(*) FROM tags WHERE run_id = $1", vals![run]).await?;
         sql::check_pairs("a run", "tags", usize::try_from(count).unwrap_or(usize::MAX))?;
     }
-    put_metrics(conn, run, &log.metrics).await?;
+    put_metrics(conn, owner, &log.metrics).await?;
     logged_metrics::put(conn, project, run, &log.model_metrics).await?;
-    Ok(row)
-}
-
-async fn put_metrics(conn: &mut AnyConnection, run: RunId, points: &[MetricPoint]) -> Result<()> {
-    let mut ordered: Vec<&MetricPoint> = points.iter().collect();
-    ordered.sort_by(|a, b| (&a.key, a.step, a.timestamp_ms).cmp(&(&b.key, b.step, b.timestamp_ms)));
-    for batch in ordered.chunks(ROWS_AT_ONCE) {
-        let rows: Vec<String> = (0..batch.len()).map(|it| format!("({})", places(it * 6 + 1, 6))).collect();
-        let sql = format!(
-            "INSERT INTO metrics (run_id, key, at, step, value, is_nan) VALUES {} ON CONFLICT DO NOTHING",
-            rows.join(", ")
-        );
-        let mut values = Vec::with_capacity(batch.len() * 6);
-        for it in batch {
-            let (value, is_nan) = stored(it.value);
-            values.extend(vals![run, &it.key, it.timestamp_ms, it.step, value, is_nan]);
-        }
-        sql::rows_of(conn, sql, values).await?;
-    }
-    let newest: Vec<&MetricPoint> = newest_by_key(points).into_values().collect();
-    for batch in newest.chunks(ROWS_AT_ONCE) {
-        put_newest(conn, run, batch).await?;
-    }
     Ok(())
 }
 
-/// MLflow's rule: the higher step is newer, then the later time, then the larger value, where NaN counts as 0.
-async fn put_newest(conn: &mut AnyConnection, run: RunId, batch: &[&MetricPoint]) -> Result<()> {
-    let rows: Vec<String> = (0..batch.len()).map(|it| format!("({})", places(it * 6 + 1, 6))).collect();
-    let sql = format!(
-        "INSERT INTO latest_metrics (run_id, key, at, step, value, is_nan) VALUES {} \
-         ON CONFLICT (run_id, key) DO UPDATE SET at = excluded.at, step = excluded.step, value = excluded.value, is_nan = excluded.is_nan \
-         WHERE excluded.step > latest_metrics.step OR (excluded.step = latest_metrics.step AND (excluded.at > latest_metrics.at \
-         OR (excluded.at = latest_metrics.at AND excluded.value > latest_metrics.value)))",
-        rows.join(", ")
-    );
-    let mut values = Vec::with_capacity(batch.len() * 6);
-    for it in batch {
+async fn put_metrics(conn: &mut AnyConnection, owner: &RunRow, points: &[MetricPoint]) -> Result<()> {
+    let mut ordered: Vec<&MetricPoint> = points.iter().collect();
+    ordered.sort_by(|a, b| (&a.key, a.step, a.timestamp_ms).cmp(&(&b.key, b.step, b.timestamp_ms)));
+    let row = |it: &MetricPoint| {
         let (value, is_nan) = stored(it.value);
-        values.extend(vals![run, &it.key, it.timestamp_ms, it.step, value, is_nan]);
-    }
-    sql::rows_of(conn, sql, values).await?;
+        vals![owner.id, &it.key, it.timestamp_ms, it.step, value, is_nan]
+    };
+    sql::put_rows(conn, ordered.into_iter().map(row).collect(), |list| {
+        format!("INSERT INTO metrics (run_id, key, at, step, value, is_nan) VALUES {list} ON CONFLICT DO NOTHING")
+    })
+    .await?;
+    put_newest(conn, owner, newest_by_key(points).into_values().collect()).await
+}
+
+/// MLflow's rule: the higher step is newer, then the later time, then the larger value, where NaN counts as 0.
+async fn put_newest(conn: &mut AnyConnection, owner: &RunRow, newest: Vec<&MetricPoint>) -> Result<()> {
+    let row = |it: &MetricPoint| {
+        let (value, is_nan) = stored(it.value);
+        vals![owner.id, owner.experiment_id, &it.key, it.timestamp_ms, it.step, value, is_nan]
+    };
+    sql::put_rows(conn, newest.into_iter().map(row).collect(), |list| {
+        format!(
+            "INSERT INTO latest_metrics (run_id, experiment_id, key, at, step, value, is_nan) VALUES {list} \
+             ON CONFLICT (run_id, key) DO UPDATE SET at = excluded.at, step = excluded.step, value = excluded.value, \
+             is_nan = excluded.is_nan WHERE excluded.step > latest_metrics.step OR (excluded.step = latest_metrics.step \
+             AND (excluded.at > latest_metrics.at OR (excluded.at = latest_metrics.at \
+             AND excluded.value > latest_metrics.value)))"
+        )
+    })
+    .await?;
     Ok(())
 }
 
@@ -167,23 +189,27 @@ pub(crate) async fn fill(conn: &mut AnyConnection, rows: Vec<RunRow>) -> Result<
         .collect();
     let place: HashMap<RunId, usize> = full.iter().enumerate().map(|(at, it)| (it.row.id, at)).collect();
     let runs: Vec<RunId> = full.iter().map(|it| it.row.id).collect();
-    let ids = sql::ids(&runs);
-    let params = |list: &str| format!("SELECT * FROM params WHERE run_id IN ({list})");
-    for row in sql::rows_in(conn, vec![], ids.clone(), params).await? {
-        if let Some(at) = place.get(&row.parse("run_id", "a run id")?) {
-            full[*at].params.insert(row.text("key")?, row.text("value")?);
-        }
+    let rows = sql::rows_in(conn, vec![], sql::ids(&runs), |list| {
+        format!(
+            "SELECT 0 AS kind, run_id, key, value AS text, CAST(NULL AS BIGINT) AS at, CAST(NULL AS BIGINT) AS step, \
+             CAST(NULL AS DOUBLE PRECISION) AS value, CAST(NULL AS BIGINT) AS is_nan FROM params WHERE run_id IN ({list}) \
+             UNION ALL SELECT 1, run_id, key, value, NULL, NULL, NULL, NULL FROM tags WHERE run_id IN ({list}) \
+             UNION ALL SELECT 2, run_id, key, NULL, at, step, value, is_nan FROM latest_metrics WHERE run_id IN ({list})"
+        )
+    });
+    for row in rows.await? {
+        let Some(at) = place.get(&row.parse("run_id", "a run id")?) else { continue };
+        match row.int("kind")? {
+            0 => full[*at].params.insert(row.text("key")?, row.text("text")?),
+            1 => full[*at].tags.insert(row.text("key")?, row.text("text")?),
+            _ => {
+                full[*at].metrics.push(point(&row)?);
+                None
+            }
+        };
     }
-    let tags = |list: &str| format!("SELECT * FROM tags WHERE run_id IN ({list})");
-    for row in sql::rows_in(conn, vec![], ids, tags).await? {
-        if let Some(at) = place.get(&row.parse("run_id", "a run id")?) {
-            full[*at].tags.insert(row.text("key")?, row.text("value")?);
-        }
-    }
-    for (run, point) in newest_of(conn, &runs).await? {
-        if let Some(at) = place.get(&run) {
-            full[*at].metrics.push(point);
-        }
+    for it in &mut full {
+        it.metrics.sort_by(|one, other| one.key.cmp(&other.key));
     }
     Ok(full)
 }
@@ -192,7 +218,8 @@ impl Store {
     /// Logs parameters, tags and metrics of a run, all or nothing. The same again changes nothing.
     ///
     /// # Errors
-    /// `NotFound` when the project has no such run or logged model, `Invalid` when a parameter would change.
+    /// `NotFound` when the project has no such run or logged model, `Invalid` when the run is deleted or a parameter
+    /// would change.
     pub async fn log_batch(
         &self,
         project: ProjectId,
@@ -204,12 +231,14 @@ impl Store {
         // A measurement waits for nobody; another name is a change of state, with its event.
         if let Some(name) = log.tags.get(RUN_NAME_TAG) {
             let mut tx = self.change().await?;
-            let before = put(&mut tx, project, run, log).await?;
+            let before = taking(self, &mut tx, project, run).await?;
+            put(&mut tx, project, &before, log).await?;
             rename(&mut tx, project, &before, name, actor, now).await?;
             return Ok(tx.commit().await?);
         }
         let mut tx = self.measure().await?;
-        put(&mut tx, project, run, log).await?;
+        let owner = taking(self, &mut tx, project, run).await?;
+        put(&mut tx, project, &owner, log).await?;
         Ok(tx.commit().await.map_err(crate::StoreError::from)?)
     }
 

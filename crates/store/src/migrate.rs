@@ -2,6 +2,7 @@
 
 use crate::{
     Dialect, StoreError,
+    snapshot::vacuum_into,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::Problem;
@@ -13,6 +14,9 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (1, "start", include_str!("../migrations/0001_start.sql")),
     (2, "review", include_str!("../migrations/0002_review.sql")),
     (3, "pages", include_str!("../migrations/0003_pages.sql")),
+    (4, "cost", include_str!("../migrations/0004_cost.sql")),
+    (7, "status_message", include_str!("../migrations/0007_status_message.sql")),
+    (10, "isolation", include_str!("../migrations/0010_isolation.sql")),
 ];
 
 /// Any number that no other program on the server uses.
@@ -73,7 +77,7 @@ async fn apply(conn: &mut AnyConnection, dialect: Dialect, version: i64, name: &
     if sql::number(&mut tx, sql, vals![version]).await? > 0 {
         return Ok(());
     }
-    for statement in statements(text) {
+    for statement in statements(dialect, text) {
         tx.execute(sql::own_sql(statement)).await?;
     }
     let sql = "INSERT INTO schema_migrations (version, name, hash) VALUES ($1, $2, $3)";
@@ -82,10 +86,17 @@ async fn apply(conn: &mut AnyConnection, dialect: Dialect, version: i64, name: &
     Ok(())
 }
 
-/// The statements of a migration: our own text, with no semicolon inside a value.
-fn statements(text: &str) -> Vec<String> {
+/// The statements of a migration for a database: our own text, with no semicolon inside a value. One that begins with
+/// the name of a database in a comment is for that one alone.
+fn statements(dialect: Dialect, text: &str) -> Vec<String> {
+    let (own, foreign) = match dialect {
+        Dialect::Sqlite => ("/* sqlite */", "/* postgres */"),
+        Dialect::Postgres => ("/* postgres */", "/* sqlite */"),
+    };
     let code: Vec<&str> = text.lines().filter(|it| !it.trim_start().starts_with("--")).collect();
-    code.join("\n").split(';').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    let code = code.join("\n");
+    let all = code.split(';').map(str::trim).filter(|it| !it.is_empty() && !it.starts_with(foreign));
+    all.map(|it| it.trim_start_matches(own).trim().to_owned()).collect()
 }
 
 fn hash_of(text: &str) -> String {
@@ -108,8 +119,7 @@ async fn snapshot(conn: &mut AnyConnection, file: &Path, before: i64) -> Result<
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(told(Box::new(cause))),
         _ => {}
     }
-    let sql = format!("VACUUM INTO '{}'", part.replace('\'', "''"));
-    conn.execute(sql::own_sql(sql)).await.map_err(|cause| told(Box::new(cause)))?;
+    vacuum_into(conn, Path::new(&part)).await.map_err(|cause| told(Box::new(cause)))?;
     let keep = || {
         let file = std::fs::File::open(&part)?;
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

@@ -7,7 +7,7 @@ use crate::{
     sql::{self, Columns, Result, json_of, vals},
 };
 use kaogong_domain::{
-    Problem, Timestamp,
+    ErrorKind, Problem, Timestamp,
     ids::{LoggedModelId, ModelId, ModelVersionId, ProjectId, RunId},
     models::ModelVersionStatus,
 };
@@ -16,6 +16,9 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Versions in one list.
+const VERSIONS_MAX: u64 = 100_000;
 
 /// One version of a registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +39,8 @@ pub struct ModelVersionRow {
     pub run_link: Option<String>,
     /// Whether it can be used.
     pub status: ModelVersionStatus,
+    /// Why not, or why no endpoint can serve it.
+    pub status_message: Option<String>,
     /// MLflow's old stages: `None`, `Staging`, `Production`, `Archived`.
     pub stage: String,
     /// What it is.
@@ -65,6 +70,10 @@ pub struct NewModelVersionRow {
     pub logged_model_id: Option<LoggedModelId>,
     /// As the client says.
     pub run_link: Option<String>,
+    /// Whether it can be used.
+    pub status: ModelVersionStatus,
+    /// Why not, or why no endpoint can serve it.
+    pub status_message: Option<String>,
     /// BLAKE3 of the ONNX file.
     pub hash: Option<String>,
     /// Bytes of the ONNX file.
@@ -100,6 +109,7 @@ fn version(row: &AnyRow) -> Result<ModelVersionRow> {
         logged_model_id: row.opt_parse("logged_model_id", "a logged model id")?,
         run_link: row.opt_text("run_link")?,
         status: row.word("status", ModelVersionStatus::parse, "a status")?,
+        status_message: row.opt_text("status_message")?,
         stage: row.text("stage")?,
         description: row.text("description")?,
         tags: row.json("tags")?,
@@ -117,6 +127,8 @@ fn is_same(it: &ModelVersionRow, new: &NewModelVersionRow) -> bool {
         && it.run_id == new.run_id
         && it.logged_model_id == new.logged_model_id
         && it.run_link == new.run_link
+        && it.status == new.status
+        && it.status_message == new.status_message
         && it.hash == new.hash
         && it.size == new.size
         && it.user == new.user
@@ -226,9 +238,9 @@ impl Store {
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no model {model_id}")))?;
         let (number, name) = (row.int("last_number")?, row.text("name")?);
         let id = ModelVersionId::generate(now);
-        let sql = "INSERT INTO model_versions (id, model_id, number, source, run_id, logged_model_id, run_link, status, stage, description, \
-            tags, hash, size, request_key, user_name, created_at, updated_at) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'READY', 'None', $8, $9, $10, $11, $12, $13, $14, $14)";
+        let sql = "INSERT INTO model_versions (id, model_id, number, source, run_id, logged_model_id, run_link, status, status_message, stage, \
+            description, tags, hash, size, request_key, user_name, created_at, updated_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 'None', $10, $11, $12, $13, $14, $15, $16, $16)";
         let values = vals![
             id,
             model_id,
@@ -237,6 +249,8 @@ impl Store {
             new.run_id,
             new.logged_model_id,
             new.run_link.clone(),
+            new.status.as_str(),
+            new.status_message.clone(),
             &new.description,
             json_of(&new.tags)?,
             new.hash.clone(),
@@ -254,20 +268,39 @@ impl Store {
         Ok(made)
     }
 
-    /// The versions of a model, oldest first.
-    pub async fn list_model_versions(&self, id: ModelId) -> Told<Vec<ModelVersionRow>> {
-        let sql = "SELECT * FROM model_versions WHERE model_id = $1 ORDER BY number LIMIT 100000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![id]).await?;
-        Ok(rows.iter().map(version).collect::<Result<_>>()?)
+    /// The newest version of a model.
+    pub async fn newest_model_version(&self, id: ModelId) -> Told<Option<ModelVersionRow>> {
+        let sql = "SELECT * FROM model_versions WHERE model_id = $1 ORDER BY number DESC LIMIT 1";
+        let row = sql::row(&mut *self.read().await?, sql, vals![id]).await?;
+        Ok(row.as_ref().map(version).transpose()?)
     }
 
     /// The versions of several models, of each the oldest first.
+    ///
+    /// # Errors
+    /// `TooMany` above 100,000 together.
     pub async fn versions_of_models(&self, ids: &[ModelId]) -> Told<Vec<ModelVersionRow>> {
         let mut conn = self.read().await?;
-        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
-            format!("SELECT * FROM model_versions WHERE model_id IN ({list}) ORDER BY model_id, number LIMIT 100000")
+        let rows = sql::rows_in(&mut conn, vals![VERSIONS_MAX + 1], sql::ids(ids), |list| {
+            format!("SELECT * FROM model_versions WHERE model_id IN ({list}) ORDER BY model_id, number LIMIT $1")
         });
-        Ok(rows.await?.iter().map(version).collect::<Result<_>>()?)
+        let rows = rows.await?;
+        if rows.len() as u64 > VERSIONS_MAX {
+            let text =
+                format!("these models have more than {VERSIONS_MAX} versions, which is more than one list takes");
+            return Err(
+                Problem::new(ErrorKind::TooMany, text).hint("look at one model at a time, or delete old versions")
+            );
+        }
+        Ok(rows.iter().map(version).collect::<Result<_>>()?)
+    }
+
+    /// The versions registered from a run, oldest first.
+    pub async fn versions_of_run(&self, project: ProjectId, run: RunId) -> Told<Vec<ModelVersionRow>> {
+        let sql = "SELECT v.* FROM model_versions v JOIN models m ON m.id = v.model_id \
+            WHERE v.run_id = $1 AND m.project_id = $2 ORDER BY v.created_at, v.number";
+        let rows = sql::rows(&mut *self.read().await?, sql, vals![run, project]).await?;
+        Ok(rows.iter().map(version).collect::<Result<_>>()?)
     }
 
     /// Of several models the newest version in each stage.
@@ -275,9 +308,10 @@ impl Store {
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
             format!(
-                "SELECT v.* FROM model_versions v JOIN (SELECT model_id, stage, MAX(number) AS newest FROM model_versions \
-                 WHERE model_id IN ({list}) GROUP BY model_id, stage) AS n \
-                 ON n.model_id = v.model_id AND n.newest = v.number ORDER BY v.model_id, v.stage"
+                "SELECT v.* FROM model_versions v WHERE (v.model_id, v.number) IN (SELECT m.id, (SELECT MAX(n.number) \
+                 FROM model_versions n WHERE n.model_id = m.id AND n.stage = s.stage) FROM models m CROSS JOIN \
+                 (SELECT 'None' AS stage UNION ALL SELECT 'Staging' UNION ALL SELECT 'Production' \
+                 UNION ALL SELECT 'Archived') AS s WHERE m.id IN ({list})) ORDER BY v.model_id, v.stage"
             )
         });
         Ok(rows.await?.iter().map(version).collect::<Result<_>>()?)
@@ -370,7 +404,7 @@ impl Store {
             format!(
                 "SELECT v.run_id AS run_id, m.name AS name, v.number AS number FROM model_versions v \
                  JOIN models m ON m.id = v.model_id WHERE m.project_id = $1 AND v.run_id IN ({list}) \
-                 ORDER BY m.name, v.number LIMIT 100000"
+                 ORDER BY m.name, v.number"
             )
         });
         let mut all: BTreeMap<RunId, Vec<String>> = BTreeMap::new();

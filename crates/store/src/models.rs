@@ -1,7 +1,7 @@
 //! Registered models and their aliases.
 
 use crate::{
-    Actor, Store,
+    Actor, Store, counters,
     events::Change,
     sql::{self, Columns, Result, json_of, vals},
 };
@@ -14,6 +14,9 @@ use sqlx::any::AnyRow;
 use std::collections::BTreeMap;
 
 type Told<T> = std::result::Result<T, Problem>;
+
+/// Registered models of one project.
+const MODELS_MAX: u64 = 10_000;
 
 /// A registered model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,8 @@ async fn insert_model(
     actor: &Actor,
     now: Timestamp,
 ) -> Result<ModelRow> {
+    counters::check(tx, project, ("models", MODELS_MAX)).await?;
+    tx.count(project, "models", 1);
     let id = ModelId::generate(now);
     let sql = "INSERT INTO models (id, project_id, name, description, tags, created_at, updated_at, last_number) \
         VALUES ($1, $2, $3, $4, $5, $6, $6, 0)";
@@ -120,8 +125,9 @@ impl Store {
 
     /// All models of a project, by name.
     pub async fn list_models(&self, project: ProjectId) -> Told<Vec<ModelRow>> {
-        let sql = "SELECT * FROM models WHERE project_id = $1 ORDER BY name LIMIT 10000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![project]).await?;
+        let sql = "SELECT * FROM models WHERE project_id = $1 ORDER BY name LIMIT $2";
+        let most = ("models", usize::try_from(MODELS_MAX).unwrap_or(usize::MAX));
+        let rows = sql::whole(&mut *self.read().await?, sql, vals![project], most).await?;
         Ok(rows.iter().map(model).collect::<Result<_>>()?)
     }
 
@@ -176,6 +182,7 @@ impl Store {
         sql::exec(&mut tx, "DELETE FROM model_aliases WHERE model_id = $1", vals![id]).await?;
         sql::exec(&mut tx, "DELETE FROM model_versions WHERE model_id = $1", vals![id]).await?;
         sql::exec(&mut tx, "DELETE FROM models WHERE id = $1", vals![id]).await?;
+        tx.count(project, "models", -1);
         tx.event(actor, now, Change::new(project, "models", "model.deleted", id).name(name)).await?;
         Ok(tx.commit().await?)
     }

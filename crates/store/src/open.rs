@@ -2,13 +2,14 @@
 
 use crate::{
     Actor, StoreError,
+    counters::{self, ALL_PROJECTS, Deltas},
     events::{self, Change},
     migrate,
     sql::{self, Columns, Result, vals},
 };
-use kaogong_domain::{Problem, Secret, Timestamp, ids::ProjectId};
+use kaogong_domain::{Problem, Secret, Timestamp};
 use sqlx::{
-    Any, AnyConnection, AnyPool, Executor, Transaction,
+    Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 use std::{path::PathBuf, str::FromStr, time::Duration};
@@ -44,22 +45,8 @@ pub struct Store {
     pub(crate) readers: AnyPool,
     pub(crate) writer: AnyPool,
     pub(crate) dialect: Dialect,
+    pub(crate) url: StoreUrl,
     news: watch::Sender<i64>,
-}
-
-/// How many things a project has.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Live datasets.
-    pub datasets: u64,
-    /// Jobs.
-    pub jobs: u64,
-    /// Active runs.
-    pub runs: u64,
-    /// Registered models.
-    pub models: u64,
-    /// Live endpoints.
-    pub endpoints: u64,
 }
 
 impl Store {
@@ -75,7 +62,7 @@ impl Store {
     async fn open_inner(url: &StoreUrl) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let (dialect, text, file) = match url {
-            StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path), Some(path.clone())),
+            StoreUrl::Sqlite(path) => (Dialect::Sqlite, sqlite_url(path, "rwc"), Some(path.clone())),
             StoreUrl::Postgres(url) => (Dialect::Postgres, url.expose().to_owned(), None),
         };
         let options = AnyConnectOptions::from_str(&text).map_err(|_| {
@@ -92,7 +79,7 @@ impl Store {
         migrate::run(&writer, dialect, file.as_deref()).await?;
         let readers = if readers == 0 { writer.clone() } else { pool(dialect, readers).connect_with(options).await? };
         let newest = sql::number(&mut *readers.acquire().await?, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
-        Ok(Self { readers, writer, dialect, news: watch::Sender::new(newest) })
+        Ok(Self { readers, writer, dialect, url: url.clone(), news: watch::Sender::new(newest) })
     }
 
     /// Which database answers.
@@ -105,41 +92,22 @@ impl Store {
         self.news.subscribe()
     }
 
-    /// Whether the database answers now.
+    /// Whether the database takes a change now: it writes one row and waits until that is durable.
     ///
     /// # Errors
-    /// `Unavailable` when it does not.
-    pub async fn ping(&self) -> std::result::Result<(), Problem> {
-        let mut conn = self.read().await?;
-        sql::number(&mut conn, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
-        Ok(())
+    /// `Unavailable` when it does not answer, or when its disk is full.
+    pub async fn try_write(&self, now: Timestamp) -> std::result::Result<(), Problem> {
+        let mut tx = self.measure().await?;
+        let sql = "INSERT INTO settings (key, value) VALUES ('written_at', $1) \
+            ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+        sql::exec(&mut tx, sql, vals![now.as_ms().to_string()]).await?;
+        Ok(tx.commit().await.map_err(StoreError::from)?)
     }
 
     /// Closes all connections; SQLite folds its write-ahead log into the file.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
-    }
-
-    /// How many things a project has.
-    pub async fn count_things(&self, project: ProjectId) -> std::result::Result<Counts, Problem> {
-        let mut conn = self.read().await?;
-        let sql = concat!(
-            "SELECT (SELECT COUNT(*) FROM datasets WHERE project_id = $1 AND ",
-            crate::datasets::seen!(),
-            ") AS datasets, (SELECT COUNT(*) FROM jobs WHERE project_id = $1) AS jobs, \
-            (SELECT COUNT(*) FROM runs WHERE project_id = $1 AND lifecycle = 'active') AS runs, \
-            (SELECT COUNT(*) FROM models WHERE project_id = $1) AS models, \
-            (SELECT COUNT(*) FROM endpoints WHERE project_id = $1 AND deleted_at IS NULL) AS endpoints"
-        );
-        let Some(row) = sql::row(&mut conn, sql, vals![project]).await? else { return Ok(Counts::default()) };
-        Ok(Counts {
-            datasets: row.size("datasets")?,
-            jobs: row.size("jobs")?,
-            runs: row.size("runs")?,
-            models: row.size("models")?,
-            endpoints: row.size("endpoints")?,
-        })
     }
 
     /// A connection to read with.
@@ -160,7 +128,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let end = sql::row(&mut tx, "UPDATE chain SET seq = seq WHERE id = 1 RETURNING seq, hash", vec![]).await?;
         let end = end.ok_or_else(|| Problem::conflict("the event chain has no end"))?;
-        Ok(Tx { seq: end.int("seq")?, hash: end.text("hash")?, tx, news: &self.news, has_news: false })
+        let (seq, hash) = (end.int("seq")?, end.text("hash")?);
+        Ok(Tx { seq, hash, tx, news: &self.news, has_news: false, deltas: Deltas::new() })
     }
 
     /// A transaction for measurements, which are no change of state: it does not wait for others on PostgreSQL.
@@ -175,6 +144,7 @@ pub(crate) struct Tx<'a> {
     seq: i64,
     hash: String,
     has_news: bool,
+    deltas: Deltas,
     news: &'a watch::Sender<i64>,
 }
 
@@ -182,13 +152,25 @@ impl Tx<'_> {
     /// Appends one line to the event log.
     pub(crate) async fn event(&mut self, actor: &Actor, now: Timestamp, change: Change<'_>) -> Result<()> {
         self.seq += 1;
+        let what = format!("events.{}", change.noun);
+        if let Some(project) = change.project {
+            self.count(project, "events", 1);
+            self.count(project, &what, 1);
+        }
+        self.count(ALL_PROJECTS, what, 1);
         self.hash = events::append(&mut self.tx, self.seq, &self.hash, actor, now, change).await?;
         self.has_news = true;
         Ok(())
     }
 
+    /// Notes that there are `delta` more of something, or fewer.
+    pub(crate) fn count(&mut self, owner: impl ToString, what: impl Into<String>, delta: i64) {
+        *self.deltas.entry((owner.to_string(), what.into())).or_default() += delta;
+    }
+
     /// Makes everything durable and tells who listens.
     pub(crate) async fn commit(mut self) -> Result<()> {
+        counters::add(&mut self.tx, std::mem::take(&mut self.deltas)).await?;
         if self.has_news {
             let sql = "UPDATE chain SET seq = $1, hash = $2 WHERE id = 1";
             sql::exec(&mut self.tx, sql, vals![self.seq, &self.hash]).await?;
@@ -234,7 +216,7 @@ fn make_private(file: &std::path::Path) -> std::result::Result<(), Problem> {
     })
 }
 
-fn unreachable_database(cause: sqlx::Error) -> StoreError {
+pub(crate) fn unreachable_database(cause: sqlx::Error) -> StoreError {
     Problem::unavailable("the database cannot be opened")
         .hint("check that it runs, its address, the password, and that the folder can be written")
         .because(cause)
@@ -242,11 +224,16 @@ fn unreachable_database(cause: sqlx::Error) -> StoreError {
 }
 
 fn pool(dialect: Dialect, connections: u32) -> AnyPoolOptions {
-    let options =
-        AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX).test_before_acquire(false);
+    let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(WAIT_MAX);
+    // After a failed COMMIT, or a statement that found the disk full, SQLite may have rolled back by itself. The
+    // rollback that follows then fails, and the connection is taken for one inside a transaction for ever: every
+    // later beginning on it would be refused. Such a connection is closed, and another one takes its place.
+    let options = options
+        .test_before_acquire(false)
+        .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }));
     match dialect {
         Dialect::Postgres => options.test_before_acquire(true),
-        // The one writer must never be closed and opened again under way.
+        // The one writer is closed for no other reason.
         Dialect::Sqlite => options.idle_timeout(None).max_lifetime(None).after_connect(|conn, _| {
             Box::pin(async move {
                 conn.execute(
@@ -260,8 +247,8 @@ fn pool(dialect: Dialect, connections: u32) -> AnyPoolOptions {
     }
 }
 
-/// The path as a URL: what a URL would read as something else is written by number.
-fn sqlite_url(path: &std::path::Path) -> String {
+/// The path as a URL: what a URL would read as something else is written by number. `mode` is SQLite's: `ro`, `rwc`.
+pub(crate) fn sqlite_url(path: &std::path::Path, mode: &str) -> String {
     let mut text = String::from("sqlite://");
     for byte in path.to_string_lossy().bytes() {
         if byte.is_ascii_alphanumeric() || b"/._-~".contains(&byte) {
@@ -270,5 +257,5 @@ fn sqlite_url(path: &std::path::Path) -> String {
             text.push_str(&format!("%{byte:02X}"));
         }
     }
-    text + "?mode=rwc"
+    text + "?mode=" + mode
 }

@@ -1,7 +1,7 @@
 //! Runs, in the shape of the MLflow protocol.
 
 use crate::{
-    Actor, Lifecycle, Store,
+    Actor, Lifecycle, Store, counters,
     events::Change,
     metrics,
     sql::{self, Columns, Result, json_of, vals},
@@ -13,7 +13,7 @@ use kaogong_domain::{
 };
 use serde_json::json;
 use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 type Told<T> = std::result::Result<T, Problem>;
 
@@ -163,10 +163,29 @@ impl Store {
         ];
         sql::exec(&mut tx, sql, values).await?;
         metrics::put_tags(&mut tx, id, &new.tags).await?;
+        tx.count(project, counters::runs_in(Lifecycle::Active), 1);
+        tx.count(new.experiment_id, counters::runs_in(Lifecycle::Active), 1);
         tx.event(actor, now, Change::new(project, "runs", "run.created", id).name(&new.name)).await?;
         tx.commit().await?;
         let found = self.find_run(project, id).await?;
         found.ok_or_else(|| Problem::not_found("the run is gone"))
+    }
+
+    /// A run without what it logged, deleted ones too: what most calls need of it, and costs the same however much
+    /// the run logged.
+    pub async fn find_run_head(&self, project: ProjectId, id: RunId) -> Told<Option<RunRow>> {
+        let sql = "SELECT * FROM runs WHERE project_id = $1 AND id = $2";
+        let row = sql::row(&mut *self.read().await?, sql, vals![project, id]).await?;
+        Ok(row.as_ref().map(run).transpose()?)
+    }
+
+    /// Those of some ids that are runs of a project.
+    pub async fn known_runs(&self, project: ProjectId, ids: &[RunId]) -> Told<BTreeSet<RunId>> {
+        let mut conn = self.read().await?;
+        let rows = sql::rows_in(&mut conn, vals![project], sql::ids(ids), |list| {
+            format!("SELECT id FROM runs WHERE id IN ({list}) AND project_id || '' = $1")
+        });
+        Ok(rows.await?.iter().map(|it| it.parse("id", "a run id")).collect::<Result<_>>()?)
     }
 
     /// A run with everything it logged, deleted ones too.
@@ -233,11 +252,16 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE runs SET lifecycle = $3 WHERE project_id = $1 AND id = $2 RETURNING name";
-        let row = sql::row(&mut tx, sql, vals![project, id, lifecycle.as_str()]).await?;
+        let row = sql::row(&mut tx, "SELECT * FROM runs WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no run {id}")))?;
+        let before = run(&row)?;
+        sql::exec(&mut tx, "UPDATE runs SET lifecycle = $2 WHERE id = $1", vals![id, lifecycle.as_str()]).await?;
+        for owner in [project.to_string(), before.experiment_id.to_string()] {
+            tx.count(&owner, counters::runs_in(before.lifecycle), -1);
+            tx.count(&owner, counters::runs_in(lifecycle), 1);
+        }
         let action = if lifecycle == Lifecycle::Active { "run.restored" } else { "run.deleted" };
-        tx.event(actor, now, Change::new(project, "runs", action, id).name(row.text("name")?)).await?;
+        tx.event(actor, now, Change::new(project, "runs", action, id).name(&before.name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -245,7 +269,7 @@ impl Store {
     pub async fn run_outcomes(&self, project: ProjectId, ids: &[RunId]) -> Told<BTreeMap<RunId, RunOutcome>> {
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vals![project], sql::ids(ids), |list| {
-            format!("SELECT id, dataset_versions FROM runs WHERE project_id = $1 AND id IN ({list})")
+            format!("SELECT id, dataset_versions FROM runs WHERE id IN ({list}) AND project_id || '' = $1")
         });
         let mut found: BTreeMap<RunId, RunOutcome> = BTreeMap::new();
         for row in rows.await? {

@@ -1,14 +1,12 @@
-//! Searching runs: a parsed filter becomes one statement.
+//! Searching runs: a parsed filter becomes the conditions and the order of a statement.
 
 use crate::{
-    Dialect, RunFull, Store, metrics,
-    runs::run,
-    sql::{self, Columns, Result, Val, places},
+    Dialect,
+    sql::{self, Val, places},
 };
 use kaogong_domain::{
     Problem,
     ids::{ExperimentId, ProjectId},
-    runs::limits::SEARCH_RUNS_MAX,
 };
 
 type Told<T> = std::result::Result<T, Problem>;
@@ -161,13 +159,27 @@ pub(crate) fn sign_of(comparator: Comparator) -> Option<&'static str> {
     })
 }
 
-struct Builder {
-    dialect: Dialect,
-    values: Vec<Val>,
+/// The text of a statement under construction, and its values.
+pub(crate) struct Builder<'a> {
+    pub dialect: Dialect,
+    pub values: Vec<Val>,
+    /// A condition on a metric that few runs of `experiment` fulfil: those runs are looked up by value.
+    pub few: Option<&'a RunFilter>,
+    /// The one experiment that is searched, if it is one.
+    pub experiment: Option<ExperimentId>,
 }
 
-impl Builder {
-    fn bind(&mut self, value: impl Into<Val>) -> String {
+impl Builder<'_> {
+    /// The newest values of a metric in the one experiment that is searched, as `name`, that fulfil a condition.
+    pub(crate) fn metric_values(&mut self, name: &str, filter: &RunFilter) -> Told<String> {
+        let Field::Metric(key) = &filter.field else { return Err(Problem::invalid("this is no metric")) };
+        let experiment = self.bind(self.experiment);
+        let key = self.bind(key);
+        let compared = self.compare(&format!("{name}.value"), filter)?;
+        Ok(format!("{name}.experiment_id = {experiment} AND {name}.key = {key} AND {name}.is_nan = 0 AND {compared}"))
+    }
+
+    pub(crate) fn bind(&mut self, value: impl Into<Val>) -> String {
         self.values.push(value.into());
         format!("${}", self.values.len())
     }
@@ -250,6 +262,17 @@ impl Builder {
             ))
         };
         match &filter.field {
+            // The statement begins with those that fulfil it.
+            Field::Metric(_) if self.few == Some(filter) => Ok("1 = 1".to_owned()),
+            // NaN is a value: no number is equal to it, and none compares with it in another way.
+            Field::Metric(key) if filter.comparator == Comparator::NotEqual => {
+                let place = self.bind(key);
+                let compared = self.compare("x.value", filter)?;
+                Ok(format!(
+                    "EXISTS (SELECT 1 FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} \
+                     AND (x.is_nan = 1 OR {compared}))"
+                ))
+            }
             Field::Metric(key) => value("latest_metrics", key, self, " AND x.is_nan = 0"),
             Field::Param(key) => value("params", key, self, ""),
             Field::Tag(key) => value("tags", key, self, ""),
@@ -257,13 +280,13 @@ impl Builder {
         }
     }
 
-    fn order(&mut self, order: &RunOrder) -> String {
+    pub(crate) fn order(&mut self, order: &RunOrder) -> String {
         let expression = match &order.field {
             Field::Metric(key) => {
                 let place = self.bind(key);
-                format!(
-                    "(SELECT x.value FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place} AND x.is_nan = 0)"
-                )
+                let of = format!("FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {place}");
+                // Numbers, then NaN, then the runs without the metric, in both directions.
+                format!("COALESCE((SELECT x.is_nan {of}), 2), (SELECT x.value {of} AND x.is_nan = 0)")
             }
             Field::Param(key) => {
                 format!("(SELECT x.value FROM params x WHERE x.run_id = r.id AND x.key = {})", self.bind(key))
@@ -278,9 +301,10 @@ impl Builder {
         format!("{expression}{order_of_text} {direction} NULLS LAST")
     }
 
-    fn condition(&mut self, project: ProjectId, search: &RunSearch) -> Told<String> {
+    pub(crate) fn condition(&mut self, project: ProjectId, search: &RunSearch) -> Told<String> {
         let mut parts = vec![format!("r.project_id = {}", self.bind(project))];
         match search.experiments.as_deref() {
+            Some([one]) => parts.push(format!("r.experiment_id = {}", self.bind(*one))),
             None => {}
             Some([]) => parts.push("1 = 0".to_owned()),
             Some(some) if some.len() > LIST_MAX => {
@@ -340,35 +364,5 @@ fn column_of(field: &Field) -> &'static str {
         Field::StartTime => "r.started_at",
         Field::EndTime => "r.ended_at",
         Field::Id | Field::Metric(_) | Field::Param(_) | Field::Tag(_) => "r.id",
-    }
-}
-
-impl Store {
-    /// One page of the runs that a search finds, with everything they logged.
-    pub async fn search_runs(&self, project: ProjectId, search: &RunSearch) -> Told<Vec<RunFull>> {
-        let mut builder = Builder { dialect: self.dialect, values: vec![] };
-        let condition = builder.condition(project, search)?;
-        let mut order: Vec<String> = search.order.iter().map(|it| builder.order(it)).collect();
-        order.extend(["r.started_at DESC".to_owned(), "r.id DESC".to_owned()]);
-        // One more than a page, which tells the caller whether there is another.
-        let limit = u64::from(search.limit).min(SEARCH_RUNS_MAX as u64 + 1);
-        let (limit, offset) = (builder.bind(limit), builder.bind(search.offset));
-        let sql = format!(
-            "SELECT r.* FROM runs r WHERE {condition} ORDER BY {} LIMIT {limit} OFFSET {offset}",
-            order.join(", ")
-        );
-        let mut conn = self.read().await?;
-        let rows = sql::rows_of(&mut conn, sql, builder.values).await?;
-        let rows = rows.iter().map(run).collect::<Result<Vec<_>>>()?;
-        Ok(metrics::fill(&mut conn, rows).await?)
-    }
-
-    /// How many runs a search finds on all pages.
-    pub async fn count_runs(&self, project: ProjectId, search: &RunSearch) -> Told<u64> {
-        let mut builder = Builder { dialect: self.dialect, values: vec![] };
-        let condition = builder.condition(project, search)?;
-        let sql = format!("SELECT COUNT(*) AS total FROM runs r WHERE {condition}");
-        let rows = sql::rows_of(&mut *self.read().await?, sql, builder.values).await?;
-        Ok(rows.first().map_or(Ok(0), |it| it.size("total"))?)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::{
-    Problem, Timestamp,
+    ErrorKind, Problem, Timestamp,
     access::Scopes,
     ids::{AttemptId, JobId, ProjectId, SessionId, TokenId, UserId},
 };
@@ -16,6 +16,8 @@ use sqlx::{AnyConnection, any::AnyRow};
 
 type Told<T> = std::result::Result<T, Problem>;
 
+/// Living tokens of one user, besides those of jobs.
+const TOKENS_MAX: i64 = 1_000;
 /// Wrong passwords are remembered for a day.
 const WRONG_PASSWORDS_KEPT_MS: i64 = 24 * 3600 * 1000;
 /// No more of them than this; then the oldest are forgotten early.
@@ -122,6 +124,14 @@ impl Store {
     /// A new token.
     pub async fn create_token(&self, new: NewTokenRow, actor: &Actor, now: Timestamp) -> Told<TokenRow> {
         let mut tx = self.change().await?;
+        if new.job_id.is_none() {
+            let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM tokens WHERE user_id = $1 AND revoked_at IS NULL AND job_id IS NULL \
+                AND (expires_at IS NULL OR expires_at > $2) LIMIT $3) AS own";
+            if sql::number(&mut tx, sql, vals![new.user_id, now, TOKENS_MAX]).await? >= TOKENS_MAX {
+                let text = format!("a user has at most {TOKENS_MAX} tokens");
+                return Err(Problem::new(ErrorKind::TooMany, text).hint("revoke some first"));
+            }
+        }
         let id = TokenId::generate(now);
         let sql = "INSERT INTO tokens (id, user_id, project_id, name, scopes, hash, job_id, attempt_id, expires_at, created_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
@@ -182,7 +192,7 @@ impl Store {
     /// A user's own living tokens, newest first; those of jobs are left out.
     pub async fn list_tokens(&self, user: UserId, now: Timestamp) -> Told<Vec<TokenRow>> {
         let sql = "SELECT * FROM tokens WHERE user_id = $1 AND revoked_at IS NULL AND job_id IS NULL \
-            AND (expires_at IS NULL OR expires_at > $2) ORDER BY created_at DESC LIMIT 1000";
+            AND (expires_at IS NULL OR expires_at > $2) ORDER BY created_at DESC";
         let rows = sql::rows(&mut *self.read().await?, sql, vals![user, now]).await?;
         Ok(rows.iter().map(token).collect::<Result<_>>()?)
     }
@@ -326,7 +336,8 @@ async fn is_first_in_a_while(conn: &mut AnyConnection, address: &str, now: Times
     if sql::number(conn, sql, vals![address, since]).await? > 0 {
         return Ok(false);
     }
-    Ok(sql::number(conn, "SELECT COUNT(*) FROM wrong_passwords WHERE at > $1", vals![since]).await? < LOUD_MAX)
+    let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM wrong_passwords WHERE at > $1 LIMIT $2) AS recent";
+    Ok(sql::number(conn, sql, vals![since, LOUD_MAX]).await? < LOUD_MAX)
 }
 
 async fn remember(conn: &mut AnyConnection, name: &str, address: &str, now: Timestamp) -> Result<()> {

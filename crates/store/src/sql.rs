@@ -1,18 +1,18 @@
 //! Small tools for portable queries: values to bind, columns to read.
 
-use crate::{Dialect, StoreError};
+use crate::{Dialect, StoreError, watch};
 use kaogong_domain::{
-    Problem, Timestamp,
+    ErrorKind, Problem, Timestamp,
     ids::{Id, Kind},
     names::Name,
 };
 use serde::de::DeserializeOwned;
 use sqlx::{
-    Any, AnyConnection, Row,
+    Any, AnyConnection, Row, SqlSafeStr,
     any::{AnyArguments, AnyRow},
     query::Query,
 };
-use std::str::FromStr;
+use std::{future::Future, panic::Location, str::FromStr};
 
 pub(crate) type Result<T> = std::result::Result<T, StoreError>;
 
@@ -72,7 +72,12 @@ macro_rules! vals {
 }
 pub(crate) use vals;
 
-fn bound<'q>(sql: sqlx::SqlStr, vals: Vec<Val>) -> Result<Query<'q, Any, AnyArguments>> {
+fn bound<'q>(
+    sql: sqlx::SqlStr,
+    vals: Vec<Val>,
+    at: &'static Location<'static>,
+) -> Result<Query<'q, Any, AnyArguments>> {
+    watch::note(sql.as_str(), &vals, at);
     let mut query = sqlx::query(sql);
     for val in vals {
         query = match val {
@@ -121,22 +126,31 @@ pub(crate) fn check_pairs(owner: &str, what: &str, count: usize) -> std::result:
 
 /// Ids in one statement.
 const IDS_AT_ONCE: usize = 500;
+/// Rows written by one statement: SQLite takes at most 32,766 values, PostgreSQL 65,535.
+const ROWS_AT_ONCE: usize = 400;
+/// Up to so many rows a statement that writes them stays prepared.
+const ROWS_USUAL: usize = 32;
 
-/// Rows of a query for many ids, some hundred ids at a time. The values of `first` are bound before the ids; `sql`
+/// Rows of a query for many ids, some hundred ids at a time. A condition on the project beside them is written
+/// `project_id || '' = $1`: SQLite would else go through all of the project instead of looking up the ids. The values of `first` are bound before the ids; `sql`
 /// is given the places of the ids, separated by commas.
-pub(crate) async fn rows_in(
+#[track_caller]
+pub(crate) fn rows_in(
     conn: &mut AnyConnection,
     first: Vec<Val>,
     ids: Vec<Val>,
     sql: impl Fn(&str) -> String + Send,
-) -> Result<Vec<AnyRow>> {
-    let mut all = vec![];
-    for batch in ids.chunks(IDS_AT_ONCE) {
-        let values = [first.as_slice(), batch].concat();
-        let text = sql(&places(first.len() + 1, batch.len()));
-        all.extend(rows_of(conn, text, values).await?);
+) -> impl Future<Output = Result<Vec<AnyRow>>> + Send {
+    let at = Location::caller();
+    async move {
+        let mut all = vec![];
+        for batch in ids.chunks(IDS_AT_ONCE) {
+            let values = [first.as_slice(), batch].concat();
+            let text = sql(&places(first.len() + 1, batch.len()));
+            all.extend(bound(own_sql(text), values, at)?.persistent(false).fetch_all(&mut *conn).await?);
+        }
+        Ok(all)
     }
-    Ok(all)
 }
 
 /// Ids as values.
@@ -146,38 +160,113 @@ pub(crate) fn ids<K: Kind>(ids: &[Id<K>]) -> Vec<Val> {
 
 /// Text that this crate wrote: constants, and constants joined by numbers of placeholders.
 pub(crate) fn own_sql(text: impl Into<String>) -> sqlx::SqlStr {
-    use sqlx::SqlSafeStr;
     sqlx::AssertSqlSafe(text.into()).into_sql_str()
 }
 
 /// Runs a statement; how many rows it touched.
-pub(crate) async fn exec(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<u64> {
-    use sqlx::SqlSafeStr;
-    Ok(bound(sql.into_sql_str(), vals)?.execute(conn).await?.rows_affected())
+#[track_caller]
+pub(crate) fn exec(
+    conn: &mut AnyConnection,
+    sql: &'static str,
+    vals: Vec<Val>,
+) -> impl Future<Output = Result<u64>> + Send {
+    let at = Location::caller();
+    async move { Ok(bound(sql.into_sql_str(), vals, at)?.execute(conn).await?.rows_affected()) }
+}
+
+/// Writes many rows of `columns` values each with one statement after the other: `sql` is given
+/// `($1, $2), ($3, $4), …` for a batch of rows.
+#[track_caller]
+pub(crate) fn put_rows(
+    conn: &mut AnyConnection,
+    rows: Vec<Vec<Val>>,
+    sql: impl Fn(&str) -> String + Send,
+) -> impl Future<Output = Result<u64>> + Send {
+    let at = Location::caller();
+    async move {
+        let mut touched = 0;
+        for batch in rows.chunks(ROWS_AT_ONCE) {
+            let columns = batch.first().map_or(0, Vec::len);
+            let list: Vec<String> =
+                (0..batch.len()).map(|it| format!("({})", places(it * columns + 1, columns))).collect();
+            let query = bound(own_sql(sql(&list.join(", "))), batch.concat(), at)?;
+            // A loop logs the same number of rows again and again: these texts are worth being kept prepared.
+            let is_usual = batch.len() <= ROWS_USUAL || batch.len() == ROWS_AT_ONCE;
+            touched += query.persistent(is_usual).execute(&mut *conn).await?.rows_affected();
+        }
+        Ok(touched)
+    }
 }
 
 /// All rows of a query.
-pub(crate) async fn rows(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<Vec<AnyRow>> {
-    use sqlx::SqlSafeStr;
-    Ok(bound(sql.into_sql_str(), vals)?.fetch_all(conn).await?)
+#[track_caller]
+pub(crate) fn rows(
+    conn: &mut AnyConnection,
+    sql: &'static str,
+    vals: Vec<Val>,
+) -> impl Future<Output = Result<Vec<AnyRow>>> + Send {
+    let at = Location::caller();
+    async move { Ok(bound(sql.into_sql_str(), vals, at)?.fetch_all(conn).await?) }
 }
 
 /// All rows of a query whose text was put together here.
-pub(crate) async fn rows_of(conn: &mut AnyConnection, sql: String, vals: Vec<Val>) -> Result<Vec<AnyRow>> {
-    Ok(bound(own_sql(sql), vals)?.persistent(false).fetch_all(conn).await?)
+#[track_caller]
+pub(crate) fn rows_of(
+    conn: &mut AnyConnection,
+    sql: String,
+    vals: Vec<Val>,
+) -> impl Future<Output = Result<Vec<AnyRow>>> + Send {
+    let at = Location::caller();
+    async move { Ok(bound(own_sql(sql), vals, at)?.persistent(false).fetch_all(conn).await?) }
 }
 
 /// The first row of a query, if there is one.
-pub(crate) async fn row(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<Option<AnyRow>> {
-    use sqlx::SqlSafeStr;
-    Ok(bound(sql.into_sql_str(), vals)?.fetch_optional(conn).await?)
+#[track_caller]
+pub(crate) fn row(
+    conn: &mut AnyConnection,
+    sql: &'static str,
+    vals: Vec<Val>,
+) -> impl Future<Output = Result<Option<AnyRow>>> + Send {
+    let at = Location::caller();
+    async move { Ok(bound(sql.into_sql_str(), vals, at)?.fetch_optional(conn).await?) }
 }
 
 /// The single number that a query returns.
-pub(crate) async fn number(conn: &mut AnyConnection, sql: &'static str, vals: Vec<Val>) -> Result<i64> {
-    match row(conn, sql, vals).await? {
-        Some(it) => Ok(it.try_get::<i64, _>(0)?),
-        None => Ok(0),
+#[track_caller]
+pub(crate) fn number(
+    conn: &mut AnyConnection,
+    sql: &'static str,
+    vals: Vec<Val>,
+) -> impl Future<Output = Result<i64>> + Send {
+    let at = Location::caller();
+    async move {
+        match bound(sql.into_sql_str(), vals, at)?.fetch_optional(conn).await? {
+            Some(it) => Ok(it.try_get::<i64, _>(0)?),
+            None => Ok(0),
+        }
+    }
+}
+
+/// All rows of a list that is sent as one: `sql` ends with the place of its limit, which is bound after `vals`.
+///
+/// # Errors
+/// `TooMany` above `most`: a list that ends early looks whole.
+#[track_caller]
+pub(crate) fn whole(
+    conn: &mut AnyConnection,
+    sql: &'static str,
+    mut vals: Vec<Val>,
+    (what, most): (&'static str, usize),
+) -> impl Future<Output = Result<Vec<AnyRow>>> + Send {
+    let at = Location::caller();
+    async move {
+        vals.push(Val::from(most as u64 + 1));
+        let found = bound(sql.into_sql_str(), vals, at)?.fetch_all(conn).await?;
+        if found.len() > most {
+            let text = format!("there are more than {most} {what}, which is more than one list takes");
+            return Err(Problem::new(ErrorKind::TooMany, text).hint("delete some of them").into());
+        }
+        Ok(found)
     }
 }
 

@@ -54,13 +54,26 @@ def test_ranges_of_an_artifact(client, run_id):
 def test_artifact_paths_that_climb_are_refused(client, run_id):
     experiment = client.get_run(run_id).info.experiment_id
     base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run_id}/artifacts"
-    for path in ["/%2e%2e/x", "/a/%2e%2e/%2e%2e/x", "/a%2f%2e%2e%2fx", "/a%00b", "/a%5cb"]:
+    for path in ["/%2e%2e/x", "/a/%2e%2e/%2e%2e/x", "/a%2f%2e%2e%2fx", "/a%00b", "/%5ca", "/..%5cb", "/a%5c..%5c..%5cb", "/c:%5ca", "/C:/a", "/a%23b"]:
         status, _, body = ask("PUT", base + path, raw=b"x")
         assert status in (400, 404), (path, status, body)
     status, _, body = ask("GET", base + "/absent")
     assert status == 404 and json.loads(body)["error_code"] == "RESOURCE_DOES_NOT_EXIST"
     status, _, _ = ask("PUT", f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/run_00000000000000000000000000/artifacts/x", raw=b"x")
     assert status == 404
+
+
+def test_names_with_odd_letters_are_names(client, run_id, tmp_path):
+    names = ["back\\slash.txt", "a\\b\\c.txt", "sp ace.txt", "colon:.txt", "semi;colon.txt", "数据 é.txt"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+        client.log_artifact(run_id, str(tmp_path / name))
+    client.log_artifact(run_id, str(tmp_path / names[0]), "folder\\with")
+    assert {it.path for it in client.list_artifacts(run_id)} == {*names, "folder\\with"}
+    got = tmp_path / "got"
+    got.mkdir()
+    for name in [*names, f"folder\\with/{names[0]}"]:
+        assert open(client.download_artifacts(run_id, name, str(got))).read() == name.rsplit("/", 1)[-1]
 
 
 def test_artifacts_can_be_removed(client, run_id):

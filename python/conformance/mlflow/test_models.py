@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 
 import mlflow
+import numpy as np
 from mlflow.entities import Metric
 from mlflow_kit import ask, refused, unique
+
+
+def kaogong(*arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    return subprocess.run([os.environ["KAOGONG_PROGRAM"], *arguments], check=check, capture_output=True, text=True)
 
 
 def tiny_onnx():
@@ -45,6 +52,101 @@ def test_an_onnx_model_is_logged_registered_and_loaded(client):
     assert (str(model.status), model.source_run_id, model.name) == ("READY", run.info.run_id, "model")
     paths = {it.path for it in client.list_logged_model_artifacts(info.model_id)}
     assert {"MLmodel", "model.onnx"} <= paths
+
+
+def wide_onnx(name="wide"):
+    """y = x · w + b with more than a KiB of weights: MLflow writes them into a file of their own."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    random = np.random.default_rng(3)
+    w, b = random.normal(size=(40, 50)).astype(np.float32), random.normal(size=(50,)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Add", ["m", "b"], ["y"])],
+        name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 40])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 50])],
+        [numpy_helper.from_array(w, "w"), numpy_helper.from_array(b, "b")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), lambda x: x @ w + b
+
+
+def answer_of(endpoint, x):
+    body = {"inputs": [{"name": "x", "shape": list(x.shape), "datatype": "FP32", "data": x.flatten().tolist()}]}
+    status, _, body = ask("POST", f"/v2/models/{endpoint}/infer", body)
+    assert status == 200, body
+    output = json.loads(body)["outputs"][0]
+    return np.array(output["data"], dtype=np.float32).reshape(output["shape"])
+
+
+def test_a_model_with_its_weights_in_another_file_is_one_model(client, tmp_path):
+    model, reference = wide_onnx()
+    x = np.random.default_rng(1).normal(size=(2, 40)).astype(np.float32)
+    name = unique("wide")
+    mlflow.set_experiment(unique("onnx"))
+    with mlflow.start_run() as run:
+        info = mlflow.onnx.log_model(model, name="model", registered_model_name=name)
+    paths = {it.path for it in client.list_logged_model_artifacts(info.model_id)}
+    assert any(it.endswith(".data") for it in paths), "MLflow wrote one file, and this test tests nothing"
+    assert client.get_model_version(name, "1").status == "READY"
+    assert int(mlflow.register_model(info.model_uri, name).version) == 2
+    kaogong("models", "register", name, "--run", run.info.run_id)
+    import onnx
+
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.weights", size_threshold=100)
+    assert (tmp_path / "m.weights").stat().st_size > 8000
+    kaogong("models", "register", name, str(tmp_path / "m.onnx"))
+    for number in range(1, 5):
+        endpoint = unique("wide")
+        kaogong("endpoints", "create", endpoint, "--model", f"{name}@{number}")
+        np.testing.assert_allclose(answer_of(endpoint, x), reference(x), rtol=1e-4, atol=1e-4)
+    client.copy_model_version(f"models:/{name}/1", f"{name}-copy")
+    endpoint = unique("wide")
+    kaogong("endpoints", "create", endpoint, "--model", f"{name}-copy@1")
+    np.testing.assert_allclose(answer_of(endpoint, x), reference(x), rtol=1e-4, atol=1e-4)
+    # The files stay what MLflow loads.
+    assert mlflow.onnx.load_model(f"models:/{name}/1").graph.name == "wide"
+
+
+def test_ready_means_that_endpoints_can_serve_it(client, run_id, tmp_path):
+    name = unique("broken")
+    client.create_registered_model(name)
+    model, _ = wide_onnx()
+    import onnx
+
+    onnx.save(model, tmp_path / "model.onnx", save_as_external_data=True, location="away.data", size_threshold=100)
+    client.log_artifact(run_id, str(tmp_path / "model.onnx"), "model")
+    problem = refused(client.create_model_version, name, f"runs:/{run_id}/model", run_id)
+    assert "FAILED_REGISTRATION" in str(problem) and "`away.data`, which is not beside it" in str(problem)
+    version = client.get_model_version(name, "1")
+    assert version.status == "FAILED_REGISTRATION" and "away.data" in version.status_message
+    told = kaogong("endpoints", "create", unique("e"), "--model", f"{name}@1", check=False)
+    assert told.returncode != 0 and "away.data" in told.stderr
+    client.log_artifact(run_id, str(tmp_path / "away.data"), "model")
+    assert client.create_model_version(name, f"runs:/{run_id}/model", run_id).status == "READY"
+    client.log_text(run_id, "no model", "noise/model.onnx")
+    assert "FAILED_REGISTRATION" in str(refused(client.create_model_version, name, f"runs:/{run_id}/noise", run_id))
+    # The registry keeps models of other kinds, and says that no endpoint serves them.
+    client.log_text(run_id, "a pickle", "sklearn/model.pkl")
+    other = client.create_model_version(name, f"runs:/{run_id}/sklearn", run_id)
+    assert other.status == "READY" and "without an ONNX file" in other.status_message
+    told = kaogong("endpoints", "create", unique("e"), "--model", f"{name}@{other.version}", check=False)
+    assert told.returncode != 0 and "without an ONNX file" in told.stderr
+
+
+def test_files_of_logged_models_are_files_of_their_run(client, tmp_path):
+    mlflow.set_experiment(unique("files"))
+    with mlflow.start_run() as run:
+        first = mlflow.onnx.log_model(tiny_onnx(), name="model", save_as_external_data=False)
+        mlflow.onnx.log_model(tiny_onnx(), name="model", save_as_external_data=False)
+        mlflow.log_text("x", "note.txt")
+    listed = json.loads(kaogong("runs", "artifacts", run.info.run_id, "--output", "json").stdout)
+    paths = {it["path"] for it in listed["items"]}
+    assert {"note.txt", "model/model.onnx", "model/MLmodel", f"{first.model_id}/model.onnx"} <= paths
+    for path in ["model/model.onnx", f"{first.model_id}/model.onnx"]:
+        kaogong("runs", "artifacts", run.info.run_id, "--get", path, "--to", str(tmp_path / "got"))
+        assert b"tiny" in (tmp_path / "got").read_bytes()
+        (tmp_path / "got").unlink()
 
 
 def test_logged_models(client):
@@ -158,16 +260,18 @@ def test_a_repeated_registration_makes_no_second_version(client, run_id):
     assert numbers == {"1"}
 
 
-def test_other_bytes_under_the_same_source_are_another_version(client, run_id):
+def test_other_bytes_under_the_same_source_are_another_version(client, run_id, tmp_path):
     name = unique("bytes")
     client.create_registered_model(name)
     body = {"name": name, "source": f"runs:/{run_id}/model", "run_id": run_id}
     register = lambda: json.loads(ask("POST", "/api/2.0/mlflow/model-versions/create", body)[2])["model_version"]["version"]  # noqa: E731
     assert register() == "1"
-    client.log_text(run_id, "one", "model/model.onnx")
-    assert register() == "2"
-    client.log_text(run_id, "two", "model/model.onnx")
-    assert [register(), register()] == ["3", "3"]
+    for number, producer in [("2", "one"), ("3", "two")]:
+        model = tiny_onnx()
+        model.producer_name = producer
+        (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+        client.log_artifact(run_id, str(tmp_path / "model.onnx"), "model")
+        assert [register(), register()] == [number, number]
 
 
 def test_sources_that_this_project_does_not_have_are_refused(client):

@@ -132,13 +132,28 @@ def test_long_values(client, run_id):
     assert (data.params["p"], data.tags["t"]) == (noise[:6000], noise)
 
 
+def test_longer_values_are_cut_and_nothing_else_is_lost(client, experiment, run_id):
+    client.log_batch(run_id, metrics=[Metric("m", 1.0, 1, 0)], params=[Param("p", "数" * 7000), Param("q", "1")], tags=[RunTag("t", "é" * 9000)])
+    client.log_param(run_id, "single", "x" * 6001)
+    client.log_param(run_id, "single", "x" * 6500)
+    client.set_tag(run_id, "single", "x" * 8001)
+    data = client.get_run(run_id).data
+    assert (data.params["p"], data.params["q"], data.params["single"]) == ("数" * 6000, "1", "x" * 6000)
+    assert (data.tags["t"], data.tags["single"], data.metrics) == ("é" * 8000, "x" * 8000, {"m": 1.0})
+    run = client.create_run(experiment, tags={"t": "x" * 9000}, run_name="n" * 9000)
+    assert (len(run.data.tags["t"]), len(run.info.run_name)) == (8000, 8000)
+    model = client.create_logged_model(experiment, name="m", params={"p": "x" * 7000}, source_run_id=run_id)
+    assert len(client.get_logged_model(model.model_id).params["p"]) == 6000
+    assert "maximum length of 20000" in str(refused(client.set_experiment_tag, experiment, "k", "x" * 20_001))
+
+
 def test_limits_are_told_in_mlflows_words(client, run_id):
     send = lambda body: json.loads(ask("POST", "/api/2.0/mlflow/runs/log-batch", body)[2])  # noqa: E731
     metrics = [{"key": "m", "value": it, "timestamp": 1, "step": it} for it in range(1001)]
     assert "at most 1000 metrics. Got 1001" in send({"run_id": run_id, "metrics": metrics})["message"]
     assert "'params[0].key'" in send({"run_id": run_id, "params": [{"key": "a/../b", "value": "1"}]})["message"]
     assert "Missing value for required parameter 'run_id'" in send({"metrics": []})["message"]
-    assert "'Param value' exceeds the maximum length of 6000" in send({"run_id": run_id, "params": [{"key": "a", "value": "x" * 6001}]})["message"]
+    assert "'Param key' exceeds the maximum length of 250" in send({"run_id": run_id, "params": [{"key": "a" * 251, "value": "x"}]})["message"]
     assert "Invalid value" in send({"run_id": run_id, "metrics": "many"})["message"]
     status, _, body = ask("POST", "/api/2.0/mlflow/runs/log-batch", raw=b"{broken")
     assert status == 400 and json.loads(body)["error_code"] == "INVALID_PARAMETER_VALUE"
@@ -209,6 +224,36 @@ def test_search_runs(client, experiment):
     ids = [it.info.run_id for it in client.search_runs([experiment])]
     assert names(f"run_id IN ('{ids[0]}', '{ids[2]}')") == ["5", "3"]
     assert names(f"attributes.run_id NOT IN ('{ids[0]}')") == ["4", "3", "2", "1", "0"]
+
+
+def test_nan_is_a_value_in_searches(client, experiment):
+    values = {"a": 1.0, "b": math.nan, "c": None, "d": math.inf, "e": -1.0, "f": 0.0, "g": -math.inf}
+    for at, (name, value) in enumerate(values.items()):
+        run_id = client.create_run(experiment, run_name=name, start_time=1000 + at).info.run_id
+        if value is not None:
+            client.log_metric(run_id, "loss", value)
+    names = lambda filter_string="", **more: "".join(it.info.run_name for it in client.search_runs([experiment], filter_string, **more))  # noqa: E731
+    # What MLflow's own server answers.
+    assert names("metrics.loss != 0") == "gedba"
+    assert names("metrics.loss = 0") == "f"
+    assert names("metrics.loss >= 0") == "fda"
+    assert names("metrics.loss < 100") == "gfea"
+    assert names("metrics.loss > 1e308") == "d"
+    assert names(order_by=["metrics.loss"]) == "gefadbc"
+    assert names(order_by=["metrics.loss DESC"]) == "dafegbc"
+
+
+@pytest.mark.parametrize("count", [2_500, 10_000])
+def test_long_lists_of_runs(client, experiment, count):
+    ids = [client.create_run(experiment).info.run_id for _ in range(3)]
+    many = [f"run_{it:026d}" for it in range(count - len(ids))] + ids
+    listed = ",".join(f"'{it}'" for it in many)
+    for key in ["run_id", "attributes.run_id", "attribute.run_id"]:
+        assert {it.info.run_id for it in client.search_runs([experiment], f"{key} IN ({listed})")} == set(ids)
+    other = client.create_run(experiment).info.run_id
+    assert [it.info.run_id for it in client.search_runs([experiment], f"run_id NOT IN ({listed})")] == [other]
+    too_many = ",".join(f"'{it}'" for it in range(10_001))
+    assert "more than 10000 values" in str(refused(client.search_runs, [experiment], f"run_id IN ({too_many})"))
 
 
 def test_search_runs_pages(client, experiment):

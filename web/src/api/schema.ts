@@ -651,7 +651,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The files of a run. */
+        /** The files of a run and of its logged models. */
         get: operations["run_artifact_list"];
         put?: never;
         post?: never;
@@ -668,7 +668,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One file of a run. */
+        /** One file of a run or of its logged models. */
         get: operations["run_artifact"];
         put?: never;
         post?: never;
@@ -774,6 +774,23 @@ export interface paths {
         };
         /** What this server is and has. */
         get: operations["system_view"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/system/backup": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Everything that the server keeps, as one archive that `kaogong restore` reads. */
+        get: operations["system_backup"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1381,6 +1398,8 @@ export interface components {
             source: string;
             /** @description `READY PENDING_REGISTRATION FAILED_REGISTRATION` */
             status: string;
+            /** @description Why it is not ready, or why a version that is ready cannot be served. */
+            status_message?: string | null;
             /** @description Tags. */
             tags: {
                 [key: string]: string;
@@ -3441,6 +3460,27 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SystemView"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    system_backup: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zstd": unknown;
                 };
             };
             default: components["responses"]["Error"];

@@ -7,7 +7,7 @@ import { ApiError } from "../api/client";
 import { useMe } from "../api/hooks";
 import { useLive } from "../api/live";
 import { useWords } from "../i18n";
-import { pages } from "../paths";
+import { icon, pages } from "../paths";
 import { Fault } from "../ui/basics";
 import { LAST_PROJECT, NotFound } from "./Gates";
 import { Palette } from "./Palette";
@@ -20,7 +20,7 @@ export function Frame() {
   const project = useProject();
   const here = useLocation();
   if (me.error instanceof ApiError && me.error.kind === "unauthenticated")
-    return <Navigate to={pages.signIn(here.pathname + here.search)} replace />;
+    return <Navigate to={pages.signIn(here.pathname + here.search + here.hash)} replace />;
   if (me.error && !me.data)
     return (
       <div className="page">
@@ -52,7 +52,7 @@ function Inside({ project }: { project: string }) {
     <div className="frame">
       <nav className="rail" aria-label={t("nav")}>
         <div className="brand">
-          <img src="/favicon.svg" alt="" />
+          <img src={icon} alt="" />
           {t("brand")}
         </div>
         <Select

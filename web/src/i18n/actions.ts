@@ -2,7 +2,7 @@
 export const ACTIONS = [
   "session.opened", "session.closed", "sign_in.refused", "sign_in_link.created", "sign_in_link.used", "token.created",
   "token.revoked", "user.created", "user.disabled", "user.password_changed", "organisation.created", "project.created",
-  "member.set", "member.removed",
+  "member.set", "member.removed", "backup.taken",
   "dataset.created", "dataset.version_created", "dataset.deleted",
   "job.submitted", "job.cancel_asked", "job.queued", "job.admitted", "job.starting", "job.running", "job.succeeded",
   "job.failed", "job.cancelled", "job.lost",

@@ -6,6 +6,7 @@ import { inProject } from "../lib/command";
 import { isForRow } from "../ui/rows";
 import { snippets } from "./endpoints/snippets";
 import { rowOf } from "./endpoints/TryRow";
+import { basePathOf, underBasePath } from "../paths";
 import { fromMlflow } from "./home/HomePage";
 import { append, fit } from "./jobs/useLog";
 import { cpuPercent } from "./jobs/UsageTab";
@@ -48,7 +49,18 @@ describe("addresses that the MLflow client prints", () => {
   it("lead to runs", () => {
     expect(fromMlflow("p", "#/experiments/exp_1/runs/run_2")).toBe("/p/p/runs/run_2");
     expect(fromMlflow("p", "#/experiments/exp_1")).toBe("/p/p/runs?experiment=exp_1");
+    expect(fromMlflow("p", "#/experiments/0/runs/run_2/artifacts?x=1")).toBe("/p/p/runs/run_2");
+    expect(fromMlflow("p", "#/experiments/0/models/m-1")).toBe("/p/p/runs?experiment=0");
+    expect(fromMlflow("p", "#/experiments")).toBe("/p/p/runs");
     expect(fromMlflow("p", "#other")).toBeNull();
+    expect(fromMlflow("p", "")).toBeNull();
+  });
+  it("lead to models and comparisons", () => {
+    expect(fromMlflow("p", "#/models/a%20b/versions/3")).toBe("/p/p/models/a%20b?version=3");
+    expect(fromMlflow("p", "#/models/100%")).toBe("/p/p/models/100%25");
+    expect(fromMlflow("p", "#/models")).toBe("/p/p/models");
+    expect(fromMlflow("p", '#/compare-runs?runs=%5B%22run_1%22,%22run_2%22%5D&experiments=%5B%220%22%5D')).toBe("/p/p/runs/compare?run=run_1&run=run_2");
+    expect(fromMlflow("p", "#/compare-runs?runs=x")).toBe("/p/p/runs/compare");
   });
 });
 
@@ -116,5 +128,19 @@ describe("trying an endpoint", () => {
   it("takes from a row what the model asks for", () => {
     const item = { values: { a: "2", b: null, extra: 1 } } as unknown as ItemView;
     expect(rowOf(item, [{ name: "a", kind: "number", fill: 0 }, { name: "b", kind: "category", values: [] }])).toEqual({ a: 2, b: null });
+  });
+});
+
+describe("base path", () => {
+  it("is read from the page's own base", () => {
+    expect(["http://h:1/", "https://h/kaogong/", "https://h/a/b/"].map(basePathOf)).toEqual(["", "/kaogong", "/a/b"]);
+  });
+  it("is put before an address that lacks it, and only then", () => {
+    const at = (pathname: string) => ({ pathname, search: "?q=1", hash: "#h" });
+    expect(underBasePath("/kaogong", at("/p/x"))).toBe("/kaogong/p/x?q=1#h");
+    expect(underBasePath("/kaogong", at("/kaogongs"))).toBe("/kaogong/kaogongs?q=1#h");
+    expect(underBasePath("/kaogong", at("/kaogong/p/x"))).toBeNull();
+    expect(underBasePath("/kaogong", at("/kaogong"))).toBeNull();
+    expect(underBasePath("", at("/p/x"))).toBeNull();
   });
 });

@@ -1,7 +1,6 @@
 //! `kaogong completion`.
 
 use crate::{args::Cli, context::Context};
-use clap::CommandFactory;
 use kaogong_domain::Problem;
 use std::process::ExitCode;
 
@@ -15,7 +14,7 @@ pub struct CompletionArgs {
 /// Prints the script.
 pub fn run(context: &Context, args: &CompletionArgs) -> Result<ExitCode, Problem> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "kaogong", &mut script);
+    clap_complete::generate(args.shell, &mut Cli::parser(), "kaogong", &mut script);
     context.out.bytes(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -83,18 +83,38 @@ pub struct EndpointArgs {
     /// The engine; ONNX Runtime when its library was found, else tract.
     #[arg(long, value_parser = ["onnxruntime", "tract"])]
     pub engine: Option<String>,
+    /// Run the model in the server's process, where a fault in it ends the server; for the platform's administrator.
+    #[arg(long, conflicts_with = "own_process")]
+    pub in_process: bool,
+    /// Run the model in a process of its own, which is usual.
+    #[arg(long)]
+    pub own_process: bool,
+}
+
+impl EndpointArgs {
+    fn isolation(&self) -> Option<String> {
+        match (self.in_process, self.own_process) {
+            (true, _) => Some("none".to_owned()),
+            (_, true) => Some("process".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 /// Carries a verb out.
 pub async fn run(context: &Context, command: EndpointsCommand) -> Result<(), Problem> {
     let out = &context.out;
     match command {
-        EndpointsCommand::Create(EndpointArgs { name, model, engine }) => {
-            let made = context.client()?.new_endpoint(&NewEndpoint { name, model, engine }).await?;
+        EndpointsCommand::Create(args) => {
+            let isolation = args.isolation();
+            let new = NewEndpoint { name: args.name, model: args.model, engine: args.engine, isolation };
+            let made = context.client()?.new_endpoint(&new).await?;
             show_loaded(context, &made)
         }
-        EndpointsCommand::Update(EndpointArgs { name, model, engine }) => {
-            let changed = context.client()?.update_endpoint(&name, &EndpointChange { model, engine }).await?;
+        EndpointsCommand::Update(args) => {
+            let isolation = args.isolation();
+            let change = EndpointChange { model: args.model, engine: args.engine, isolation };
+            let changed = context.client()?.update_endpoint(&args.name, &change).await?;
             show_loaded(context, &changed)
         }
         EndpointsCommand::List => {
@@ -153,6 +173,8 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("reason", it.reason.clone().unwrap_or_default()),
             ("model", format!("{}@{}", it.model, it.version)),
             ("engine", it.engine.clone()),
+            ("isolation", it.isolation.clone()),
+            ("process", it.process.map(|it| it.to_string()).unwrap_or_default()),
             ("task", task.to_owned()),
             ("inputs", tensors(&it.inputs)),
             ("outputs", tensors(&it.outputs)),

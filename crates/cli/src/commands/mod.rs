@@ -2,10 +2,12 @@
 
 pub mod access;
 pub mod audit;
+pub mod backup;
 pub mod completion;
 pub mod datasets;
 pub mod doctor;
 pub mod endpoints;
+pub mod engine_zygote;
 pub mod jobs;
 pub mod login;
 pub mod models;

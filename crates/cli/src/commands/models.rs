@@ -4,13 +4,16 @@ use crate::{context::Context, data_in::cannot_read, exit::usage, output::words};
 use clap::Subcommand;
 use kaogong_api::models::*;
 use kaogong_client::{Client, file_body};
+use kaogong_data::onnx;
 use kaogong_domain::{Problem, names::VersionRef};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
+use tempfile::NamedTempFile;
 
 /// Verbs of `kaogong models`.
 #[derive(Debug, Subcommand)]
@@ -66,7 +69,7 @@ pub enum ModelsCommand {
 pub struct RegisterArgs {
     /// The model; it is made when it is new.
     pub name: String,
-    /// An ONNX file.
+    /// An ONNX file; weights in files beside it are taken along.
     #[arg(required_unless_present = "run", conflicts_with = "run")]
     pub path: Option<PathBuf>,
     /// The run whose ONNX model is taken.
@@ -102,7 +105,7 @@ pub async fn run(context: &Context, command: ModelsCommand) -> Result<(), Proble
             context.out.list(
                 &model,
                 &model.versions,
-                &["VERSION", "STATUS", "ALIASES", "METRICS", "DATASETS", "ENDPOINTS", "CREATED"],
+                &["VERSION", "STATUS", "ALIASES", "METRICS", "DATASETS", "ENDPOINTS", "CREATED", "REMARK"],
                 |it| {
                     let own: Vec<&str> =
                         model.aliases.iter().filter(|(_, at)| **at == it.number).map(|it| it.0.as_str()).collect();
@@ -115,6 +118,7 @@ pub async fn run(context: &Context, command: ModelsCommand) -> Result<(), Proble
                         it.datasets.join(","),
                         it.endpoints.join(","),
                         created,
+                        it.status_message.clone().unwrap_or_default(),
                     ]
                 },
             )
@@ -163,6 +167,13 @@ async fn register(context: &Context, args: RegisterArgs) -> Result<(), Problem> 
     let client = context.client()?;
     let upload = match args.path {
         Some(path) => {
+            // Kept until it is sent.
+            let whole = tokio::task::spawn_blocking({
+                let path = path.clone();
+                move || whole_model(&path)
+            });
+            let whole = whole.await.map_err(|it| Problem::bug("reading a model did not end", it))??;
+            let path = whole.as_ref().map_or(path, |it| it.path().to_owned());
             let body = file_body(path, "application/octet-stream", Arc::new(AtomicU64::new(0)));
             Some(client.upload(body).await?.hash)
         }
@@ -181,11 +192,36 @@ async fn register(context: &Context, args: RegisterArgs) -> Result<(), Problem> 
         &[
             ("model", format!("{}@{}", made.model, made.number)),
             ("status", made.status.clone()),
+            ("remark", made.status_message.clone().unwrap_or_default()),
             ("run", made.run_id.clone().unwrap_or_default()),
             ("bytes", made.size.map(words::bytes).unwrap_or_default()),
             ("hash", made.hash.clone().unwrap_or_default()),
         ],
     )
+}
+
+/// One file of a model whose weights lie in files beside it; `None` for a model that is one file already.
+fn whole_model(path: &Path) -> Result<Option<NamedTempFile>, Problem> {
+    let names = onnx::outside(path)?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut files = BTreeMap::new();
+    for name in names {
+        let file = folder.join(&name);
+        if !file.is_file() {
+            return Err(onnx::missing(&name));
+        }
+        files.insert(name, file);
+    }
+    let unwritable = |it| Problem::unavailable("a temporary file cannot be written").because(it);
+    let whole = NamedTempFile::new().map_err(unwritable)?;
+    let mut out = BufWriter::new(whole.as_file());
+    onnx::merge(path, &files, |it| out.write_all(it).map_err(unwritable))?;
+    out.flush().map_err(unwritable)?;
+    drop(out);
+    Ok(Some(whole))
 }
 
 fn check_model_file(path: &Path) -> Result<(), Problem> {

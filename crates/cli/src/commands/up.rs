@@ -4,11 +4,16 @@ mod belong;
 pub mod find;
 mod first_start;
 
-use crate::{commands::probe::ask::ProcessProbe, profile};
+use crate::{
+    commands::{engine_zygote, probe::ask::ProcessProbe},
+    context::Context,
+    profile,
+};
 use kaogong_data::{Blobs, DecodeBudget, TableEngine, budget::IMPORT_BYTES_MIN};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, listen, loops};
+use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops};
+use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::{Decoder, Imports, LanceTables};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -29,6 +34,12 @@ use tokio::{
 
 /// Files and connections that the server asks to have open at once.
 const OPEN_FILES: u64 = 65_536;
+/// Compute threads of a model at most.
+const COMPUTE_THREADS_MAX: usize = 64;
+/// Memory of a model's process beside what its file asks for, where the machine has it.
+const MODEL_BYTES: u64 = 4 << 30;
+/// Less is too little for the program and an engine.
+const MODEL_BYTES_MIN: u64 = 256 << 20;
 /// How often recorded metrics are folded together.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -44,6 +55,9 @@ pub struct UpArgs {
     /// Keep metadata in PostgreSQL instead of the data folder: postgres://user:password@host/database.
     #[arg(long, value_name = "URL", env = "KAOGONG_DATABASE", hide_env_values = true)]
     pub database: Option<String>,
+    /// The path under which a reverse proxy shows the server, such as /kaogong [default: none].
+    #[arg(long, value_name = "PATH", env = "KAOGONG_BASE_PATH")]
+    pub base_path: Option<String>,
     /// Let programs on this machine in without a token, as the administrator.
     #[arg(long)]
     pub trust_loopback: bool,
@@ -65,9 +79,13 @@ pub struct UpArgs {
     /// Memory for unpacking what is imported and looked at, all together, in MiB.
     #[arg(long, value_name = "MIB", alias = "import-memory", default_value_t = 512, env = "KAOGONG_IMPORT_MEMORY_MIB")]
     pub import_memory_mib: u64,
-    /// Compute threads of each model [default: half the cores].
+    /// Compute threads of each model [default: as many as there are cores].
     #[arg(long, value_name = "NUMBER")]
     pub compute_threads: Option<usize>,
+    /// Memory that each model's process may take beside eight times its file, in MiB [default: 4096, or half the
+    /// machine's where that is less].
+    #[arg(long, value_name = "MIB", env = "KAOGONG_MODEL_MEMORY_MIB")]
+    pub model_memory_mib: Option<u64>,
 }
 
 /// Arguments that were found good, all together.
@@ -75,17 +93,21 @@ struct Settings {
     data_dir: PathBuf,
     listen: SocketAddr,
     store: StoreUrl,
+    base_path: BasePath,
     trust_loopback: bool,
     trusted_proxies: Vec<IpAddr>,
     job_cpus: f64,
     job_memory_bytes: u64,
     compute_threads: usize,
     import_bytes: u64,
+    model_bytes: u64,
     machine_bytes: u64,
 }
 
 /// The server says that it is ready after this, whether or not all models are loaded: one of them may take minutes.
 const FIRST_LOOK_MAX: Duration = Duration::from_secs(60);
+/// A first look that failed is tried again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Loops that have not ended after this are left: whatever they do is picked up at the next start.
 const LOOPS_END_MAX: Duration = Duration::from_secs(10);
 
@@ -100,6 +122,10 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     }
     if args.trust_loopback && listen.as_ref().is_ok_and(|it| !it.ip().is_loopback()) {
         wrong.push("--trust-loopback needs a loopback address to listen on".to_owned());
+    }
+    let base_path = args.base_path.as_deref().unwrap_or_default().parse::<BasePath>();
+    if let Err(it) = &base_path {
+        wrong.push(format!("--base-path {}", it.text));
     }
     let mut trusted_proxies = vec![];
     for text in &args.trusted_proxy {
@@ -121,20 +147,23 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
         let least = IMPORT_BYTES_MIN >> 20;
         wrong.push(format!("--import-memory-mib {} is less than {least}", args.import_memory_mib));
     }
-    let compute_threads = args.compute_threads.unwrap_or((cores / 2).max(1));
-    if compute_threads == 0 || compute_threads > 64 {
-        wrong.push(format!("--compute-threads {compute_threads} is not 1 to 64"));
+    let compute_threads = args.compute_threads.unwrap_or(cores.min(COMPUTE_THREADS_MAX));
+    if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
+        wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
     }
-    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|it| it.is_absolute());
-    let data_dir = args.data_dir.clone().or_else(|| home.map(|it| it.join(".local/share/kaogong")));
+    let model_bytes = args.model_memory_mib.map_or(MODEL_BYTES.min(memory_bytes / 2), |it| it.saturating_mul(1 << 20));
+    if model_bytes < MODEL_BYTES_MIN {
+        wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
+    }
+    let data_dir = usual_data_dir(args.data_dir.as_deref());
     if data_dir.is_none() {
         wrong.push("--data-dir is needed, because there is no HOME".to_owned());
     }
     if args.database.as_ref().is_some_and(|it| !it.starts_with("postgres://") && !it.starts_with("postgresql://")) {
         wrong.push("--database is not postgres://user:password@host/database".to_owned());
     }
-    match (wrong.is_empty(), listen, data_dir) {
-        (true, Ok(listen), Some(data_dir)) => {
+    match (wrong.is_empty(), listen, data_dir, base_path) {
+        (true, Ok(listen), Some(data_dir), Ok(base_path)) => {
             let data_dir = std::path::absolute(&data_dir).map_err(|it| cannot_use(&data_dir, &it))?;
             let store = match &args.database {
                 Some(url) => StoreUrl::Postgres(Secret::new(url)),
@@ -145,17 +174,25 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 data_dir,
                 listen,
                 store,
+                base_path,
                 trust_loopback,
                 trusted_proxies,
                 job_cpus,
                 job_memory_bytes,
                 compute_threads,
                 import_bytes,
+                model_bytes,
                 machine_bytes: memory_bytes,
             })
         }
         _ => Err(crate::exit::usage(wrong.join("; "))),
     }
+}
+
+/// The data folder that was named, or the usual one; `None` when there is no home to put it in.
+pub fn usual_data_dir(named: Option<&Path>) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|it| it.is_absolute());
+    named.map(Path::to_owned).or_else(|| home.map(|it| it.join(".local/share/kaogong")))
 }
 
 fn cannot_use(folder: &Path, cause: &std::io::Error) -> Problem {
@@ -164,7 +201,7 @@ fn cannot_use(folder: &Path, cause: &std::io::Error) -> Problem {
 }
 
 /// Runs the server until SIGTERM or SIGINT.
-pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
+pub async fn run(context: &Context, args: UpArgs) -> Result<ExitCode, Problem> {
     start_logging();
     let settings = check(&args)?;
     raise_file_limit();
@@ -174,21 +211,23 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     let app = wire(&args, &settings).await?;
     app.set_address(address);
     let url = app.own_address();
-    first_start::welcome(&app, &settings.data_dir, &url).await?;
+    first_start::welcome(&app, &settings.data_dir, &url, context.profile_path().ok().as_deref()).await?;
     let router = http::router(&app);
-    first_look(&app).await?;
-    let mut loops = loops::start(&app);
-    app.set_ready();
+    app.serving.start_blank();
     // Whoever reads the address may ask the server to stop at once.
     let stop = stop_signal()?;
-    announce(&url)?;
+    tracing::info!("listening at {url}; the models are being loaded");
+    // What lives answers while models load; `/readyz` and the line on standard output say when they are.
+    let starting = tokio::spawn(become_ready(app.clone(), url));
+    let mut loops = loops::start(&app);
     let serving = app.clone();
-    listen::listen(listener, router, async move {
+    listen::listen(listener, router, settings.base_path.clone(), async move {
         stop.await;
         tracing::info!("stopping: open calls may end, jobs go on by themselves");
         serving.stop();
     })
     .await;
+    starting.abort();
     let ends = async { while loops.join_next().await.is_some() {} };
     if tokio::time::timeout(LOOPS_END_MAX, ends).await.is_err() {
         tracing::warn!("a loop did not end in time and is left");
@@ -199,10 +238,20 @@ pub async fn run(args: UpArgs) -> Result<ExitCode, Problem> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits until all wanted models answer or have failed, then says that the server is ready.
+async fn become_ready(app: Arc<App>, url: String) {
+    while let Err(problem) = first_look(&app).await {
+        tracing::warn!("the endpoints cannot be read: {problem}");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    app.set_ready();
+    announce(&url);
+}
+
 /// Waits until all wanted models answer or have failed, for a minute at most; what is still being loaded then goes on.
 async fn first_look(app: &Arc<App>) -> Result<(), Problem> {
     let look = app.clone();
-    let round = tokio::spawn(async move { loops::endpoints::round(&look).await });
+    let round = tokio::spawn(async move { loops::endpoints::first_round(&look).await });
     match tokio::time::timeout(FIRST_LOOK_MAX, round).await {
         Ok(looked) => looked.map_err(|it| Problem::bug("the first look at the endpoints did not end", it))?,
         Err(_) => {
@@ -311,18 +360,27 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         blobs,
         tables,
         runner: Arc::new(runner),
+        workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
+        data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
         machine_bytes: settings.machine_bytes,
         limits,
+        base_path: settings.base_path.clone(),
         trust_loopback: settings.trust_loopback,
         trusted_proxies: settings.trusted_proxies.clone(),
         compute_threads: settings.compute_threads,
         decode,
         metrics: Arc::new(move || recorder.render()),
     }))
+}
+
+/// What starts processes for models, as copies of one of this program.
+fn workers(program: &Path, library: Option<PathBuf>, memory_bytes: u64) -> Arc<Host> {
+    let program = program.to_owned();
+    Host::new(move || engine_zygote::command(&program, library.as_deref()), Limits { memory_bytes })
 }
 
 /// Records metrics from now on. What was recorded is folded together every few seconds: otherwise it would pile up
@@ -333,6 +391,10 @@ fn record_metrics() -> Result<PrometheusHandle, Problem> {
             Matcher::Suffix("_seconds".to_owned()),
             &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
         )
+        .and_then(|it| {
+            let buckets = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0];
+            it.set_buckets_for_metric(Matcher::Suffix("_statements".to_owned()), &buckets)
+        })
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|it| Problem::bug("metrics cannot be recorded", it))?;
     let kept = recorder.clone();
@@ -360,7 +422,7 @@ fn words_for(it: &kaogong_runners::Capabilities) -> String {
 }
 
 /// The one line on standard output: scripts wait for it.
-fn announce(url: &str) -> Result<(), Problem> {
+fn announce(url: &str) {
     tracing::info!("ready at {url}");
     let line = serde_json::json!({"address": url});
     let mut out = std::io::stdout().lock();
@@ -369,7 +431,6 @@ fn announce(url: &str) -> Result<(), Problem> {
     if let Err(it) = written {
         tracing::debug!("cannot write the address to standard output: {it}");
     }
-    Ok(())
 }
 
 fn stop_signal() -> Result<impl Future<Output = ()>, Problem> {

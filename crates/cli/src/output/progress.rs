@@ -82,6 +82,14 @@ impl Progress {
         }
     }
 
+    /// How far the work is, and how much there is by now.
+    pub fn set_of(&self, position: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(total.max(position));
+            bar.set_position(position);
+        }
+    }
+
     /// What is going on, in words. Without a terminal it is written when it is new and not too often.
     pub fn say(&self, text: &str) {
         let text = super::table::clean(text);

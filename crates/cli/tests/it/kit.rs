@@ -34,7 +34,16 @@ impl Server {
 
     /// Starts a server with more arguments.
     pub(crate) fn start_with(extra: &[&str]) -> Self {
-        let folder = TempDir::new().expect("a folder");
+        Self::start_on_with(TempDir::new().expect("a folder"), extra)
+    }
+
+    /// Starts a server on a folder that holds something.
+    pub(crate) fn start_on(folder: TempDir) -> Self {
+        Self::start_on_with(folder, &[])
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_on_with(folder: TempDir, extra: &[&str]) -> Self {
         let extra: Vec<String> = extra.iter().map(|it| (*it).to_owned()).collect();
         let (child, address) = launch(program(), folder.path(), folder.path(), 0, &extra);
         let port = address.rsplit_once(':').and_then(|it| it.1.parse().ok()).expect("a port");
@@ -57,6 +66,13 @@ impl Server {
         Self { folder, address, port: 0, child, extra: vec![] }
     }
 
+    /// The folder of the server's small disk, as seen from outside the mount of its process.
+    pub(crate) fn small_disk(&self) -> PathBuf {
+        let inside = self.folder.path().join("disk");
+        let below = inside.strip_prefix("/").expect("an absolute path");
+        Path::new("/proc").join(self.child.id().to_string()).join("root").join(below)
+    }
+
     /// Kills the process without a word, as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a process to kill");
@@ -76,6 +92,20 @@ impl Server {
             rustix::process::Pid::from_raw(i32::try_from(self.child.id()).expect("a process id")).expect("a process");
         rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a signal");
         self.child.wait().expect("an end").code()
+    }
+
+    /// The processes that have models.
+    pub(crate) fn workers(&self) -> Vec<i32> {
+        let all = descendants(&parents(), i32::try_from(self.child.id()).expect("a process id"));
+        all.into_iter().filter(|it| name_of(*it) == "kaogong-model").collect()
+    }
+
+    /// The process that those are copies of.
+    pub(crate) fn zygote(&self) -> Option<i32> {
+        let own = i32::try_from(self.child.id()).expect("a process id");
+        let words = |it: i32| text(&std::fs::read(format!("/proc/{it}/cmdline")).unwrap_or_default());
+        let is_one = |(it, parent): &(i32, i32)| *parent == own && words(*it).contains("engine-zygote");
+        parents().into_iter().find(is_one).map(|it| it.0)
     }
 
     /// The local administrator's token.
@@ -141,6 +171,10 @@ fn is_supervisor(process: i32, folder: &Path) -> bool {
     let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     let words: Vec<String> = words.split(|it| *it == 0).map(text).collect();
     words.get(1).is_some_and(|it| it == "supervise") && words.get(2).is_some_and(|it| Path::new(it).starts_with(folder))
+}
+
+fn name_of(process: i32) -> String {
+    std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 /// Every process that is alive, with its parent.
@@ -252,8 +286,23 @@ pub(crate) fn http(
     let end = answer.windows(4).position(|it| it == b"\r\n\r\n").unwrap_or(answer.len());
     let head = text(&answer[..end]);
     let status = head.split(' ').nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
-    let body = answer.get(end + 4..).unwrap_or_default().to_vec();
-    Ok(Reply { status, head, body })
+    let body = answer.get(end + 4..).unwrap_or_default();
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    Ok(Reply { status, head, body: if is_chunked { joined(body) } else { body.to_vec() } })
+}
+
+/// The chunks of a body that has no length; one that breaks off is no body.
+fn joined(mut chunks: &[u8]) -> Vec<u8> {
+    let mut all = vec![];
+    loop {
+        let end = chunks.windows(2).position(|it| it == b"\r\n").expect("a chunk");
+        let size = usize::from_str_radix(&text(&chunks[..end]), 16).expect("a size");
+        if size == 0 {
+            return all;
+        }
+        all.extend_from_slice(&chunks[end + 2..end + 2 + size]);
+        chunks = &chunks[end + 2 + size + 2..];
+    }
 }
 
 /// One gRPC call on its own connection: the status and its message.

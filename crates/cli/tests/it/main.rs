@@ -1,10 +1,15 @@
 //! The built program end to end: real server, real store, real engines, real clients.
 
 mod access;
+mod backup;
+mod cost;
 mod faults;
+mod full_disk;
 mod jobs;
 mod kit;
 mod life;
 mod main_loop;
 mod postgres;
 mod strangers;
+mod wire;
+mod workers;

@@ -34,7 +34,7 @@ fn a_stranger_s_body_is_short() {
     let server = Server::start();
     assert_eq!(sign_in(&server, "nobody", &"x".repeat(15 << 10), &[]).status, 401);
     let long = sign_in(&server, "nobody", &"x".repeat(17 << 10), &[]);
-    assert_eq!(long.status, 400, "{}", text(&long.body));
+    assert_eq!(long.status, 413, "{}", text(&long.body));
     assert!(text(&long.body).contains("larger than this call takes"), "{}", text(&long.body));
 }
 

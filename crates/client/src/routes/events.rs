@@ -1,6 +1,6 @@
 //! What changed, the home page, and the server itself.
 
-use crate::{Client, call::Call};
+use crate::{Answer, Client, call::Call};
 use kaogong_api::{Page, events::*, system::SystemView};
 use kaogong_domain::Problem;
 
@@ -18,6 +18,11 @@ impl Client {
     /// `GET …/overview`
     pub async fn overview(&self) -> Result<OverviewView, Problem> {
         self.json(Call::get(self.project_route(&["overview"]))).await
+    }
+
+    /// Everything that the server keeps, as a stream. `GET /system/backup`
+    pub async fn backup(&self) -> Result<Answer, Problem> {
+        self.send(&Call::get(self.route(&["system", "backup"])).streaming()).await
     }
 
     /// What the server is. `GET /system`

@@ -68,7 +68,7 @@ impl Route {
         Self { method, path: path.into(), rule, pace: Pace::Prompt, operation: None, schemas: vec![], handler }
     }
 
-    fn on<H, T>(method: Method, path: &'static str, rule: Rule, handler: H) -> Self
+    fn on<H, T>(method: Method, path: impl Into<String>, rule: Rule, handler: H) -> Self
     where
         H: Handler<T, Arc<App>>,
         T: 'static,
@@ -78,7 +78,7 @@ impl Route {
     }
 
     /// A GET route.
-    pub fn get<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+    pub fn get<H: Handler<T, Arc<App>>, T: 'static>(path: impl Into<String>, rule: Rule, handler: H) -> Self {
         Self::on(Method::GET, path, rule, handler)
     }
 

@@ -6,16 +6,13 @@ mod views;
 
 use super::{
     error::Answer,
-    extract::{Json, Params, created},
+    extract::{BodyLimit, Json, Params, created},
 };
 use crate::{
     access::{Caller, InProject, Route, Rule, credentials::make_secret, passwords},
     app::App,
 };
-use axum::{
-    extract::{DefaultBodyLimit, State},
-    response::Response,
-};
+use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
 use kaogong_api::{
     Page,
@@ -43,7 +40,7 @@ const SIGN_IN_BYTES_MAX: usize = 16 << 10;
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
     let own = Rule::Project(Permission::Own);
-    let small = |it: Route| Route { handler: it.handler.layer(DefaultBodyLimit::max(SIGN_IN_BYTES_MAX)), ..it };
+    let small = |it: Route| Route { handler: it.handler.layer(Extension(BodyLimit(SIGN_IN_BYTES_MAX))), ..it };
     vec![
         small(Route::post("/api/v1/session", Rule::Public, sign_in))
             .doc("session_create", "Sign in with a password; sets the session cookie.")

@@ -24,9 +24,15 @@ use kaogong_api::{
 use kaogong_data::{
     folder::{FolderLevel, FolderReport},
     images::{PictureFormat, ThumbnailFormat, thumbnail},
-    tables::{BrowseQuery, ColumnKind, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
+    tables::{BrowseQuery, ColumnKind, Histogram, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
 };
-use kaogong_domain::{Problem, access::Permission, datasets::Split, ids::ItemId, names::Name};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    datasets::Split,
+    ids::{DatasetId, ItemId},
+    names::Name,
+};
 use kaogong_store::{DatasetRow, VersionRow};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -82,16 +88,22 @@ async fn list(
     Query(page): Query<PageQuery>,
 ) -> Answer<Json<Page<DatasetView>>> {
     let (rows, total) = app.store.list_datasets(inside.project.id, page.offset, page.limit()).await?;
+    let ids: Vec<DatasetId> = rows.iter().map(|it| it.id).collect();
+    let mut newest = app.store.latest_versions(&ids).await?;
+    let people = rows.iter().map(|it| it.created_by).chain(newest.values().map(|it| it.created_by));
+    app.user_names(people.flatten().collect::<Vec<_>>().into_iter()).await?;
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
-        items.push(dataset_view(&app, row).await?);
+        let newest = newest.remove(&row.id);
+        items.push(dataset_view(&app, row, newest).await?);
     }
     Ok(Json(Page { items, total }))
 }
 
 async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<DatasetView>> {
     let row = find_dataset(&app, &inside, &params).await?;
-    Ok(Json(dataset_view(&app, row).await?))
+    let newest = app.store.latest_version(row.id).await?;
+    Ok(Json(dataset_view(&app, row, newest).await?))
 }
 
 async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
@@ -108,6 +120,7 @@ async fn versions(
 ) -> Answer<Json<Page<VersionView>>> {
     let row = find_dataset(&app, &inside, &params).await?;
     let (versions, total) = app.store.list_versions(row.id, page.offset, page.limit()).await?;
+    app.user_names(versions.iter().filter_map(|it| it.created_by)).await?;
     let mut items = Vec::with_capacity(versions.len());
     for it in versions {
         items.extend(view_if_possible(&app, &row, it).await);
@@ -256,9 +269,10 @@ pub(super) fn parse_split(word: &str) -> Result<Split, Problem> {
     })
 }
 
-async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem> {
-    let (newest, versions) = app.store.list_versions(row.id, 0, 1).await?;
-    let latest = match newest.into_iter().next() {
+/// A dataset with its newest version, whose number says how many there are.
+async fn dataset_view(app: &App, row: DatasetRow, newest: Option<VersionRow>) -> Result<DatasetView, Problem> {
+    let versions = newest.as_ref().map_or(0, |it| it.number);
+    let latest = match newest {
         Some(it) => view_if_possible(app, &row, it).await,
         None => None,
     };
@@ -270,7 +284,7 @@ async fn dataset_view(app: &App, row: DatasetRow) -> Result<DatasetView, Problem
         created_at: row.created_at.as_ms(),
         created_by: app.user_name(row.created_by).await?,
         latest,
-        versions: u32::try_from(versions).unwrap_or(u32::MAX),
+        versions,
     })
 }
 
@@ -299,8 +313,17 @@ pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRo
 /// Items by class, then by split.
 type Classes = BTreeMap<String, BTreeMap<String, u64>>;
 
+/// Items by class and split, as the catalogue has them. In a version of an older program they are counted once.
 async fn counted_classes(app: &App, dataset: &DatasetRow, row: &VersionRow) -> Result<Classes, Problem> {
-    let histogram = app.histogram(row.id, &at(dataset, row)?).await?;
+    let histogram: Histogram = match &row.histogram {
+        Some(text) => serde_json::from_str(text)
+            .map_err(|it| Problem::bug(format!("version {} has unreadable counts", row.id), it))?,
+        None => {
+            let counted = app.tables.histogram(&at(dataset, row)?).await?;
+            app.store.set_version_histogram(row.id, &histogram_text(&counted)?).await?;
+            counted
+        }
+    };
     let mut classes = BTreeMap::new();
     for it in &histogram.rows {
         let counts: BTreeMap<String, u64> =
@@ -314,6 +337,11 @@ async fn counted_classes(app: &App, dataset: &DatasetRow, row: &VersionRow) -> R
         }
     }
     Ok(classes)
+}
+
+/// Counts as the catalogue keeps them.
+pub(super) fn histogram_text(it: &Histogram) -> Result<String, Problem> {
+    serde_json::to_string(it).map_err(|it| Problem::bug("the counts of a version cannot be written", it))
 }
 
 async fn view_with(app: &App, dataset: &DatasetRow, row: VersionRow, classes: Classes) -> Result<VersionView, Problem> {

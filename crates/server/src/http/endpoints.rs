@@ -3,7 +3,7 @@
 use super::{
     access::whole,
     error::Answer,
-    extract::{JSON_BYTES_MAX, Json, Params, created},
+    extract::{JSON_BYTES_MAX, Json, Params, body_problem, created},
 };
 use crate::{
     access::{InProject, Route, Rule},
@@ -12,7 +12,7 @@ use crate::{
 };
 use axum::{
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     response::Response,
 };
 use http::{HeaderMap, StatusCode, header};
@@ -23,8 +23,17 @@ use kaogong_api::{
     },
 };
 use kaogong_data::images;
-use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
-use kaogong_serving::{TensorSpec, oip::arrange, task::TaskSpec};
+use kaogong_domain::{
+    ErrorKind, Problem,
+    access::Permission,
+    endpoints::{EngineName, Isolation},
+    names::Name,
+};
+use kaogong_serving::{
+    TensorSpec,
+    oip::{arrange, without_bare_words},
+    task::TaskSpec,
+};
 use kaogong_store::{EndpointRow, ModelVersionRow, NewEndpointRow};
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -72,8 +81,11 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<EndpointView>>> {
-    let mut items = vec![];
-    for row in app.store.list_endpoints(inside.project.id).await? {
+    let rows = app.store.list_endpoints(inside.project.id).await?;
+    // Read together here, and known to each view below.
+    app.user_names(rows.iter().filter_map(|it| it.created_by)).await?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
         items.push(endpoint_view(&app, row).await?);
     }
     Ok(Json(whole(items)))
@@ -94,7 +106,8 @@ async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 
 async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewEndpoint>) -> Answer<Response> {
     let name: Name = ask.name.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
-    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref()).await?;
+    let isolation = isolation_of(&inside, ask.isolation.as_deref(), Isolation::Process)?;
+    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref(), isolation).await?;
     let row = app.store.create_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
     // A model that cannot be loaded is the caller's to know now, and stays visible as failed.
     app.serving.load(&row).await?;
@@ -109,10 +122,27 @@ async fn change(
 ) -> Answer<Json<EndpointView>> {
     let before = find_endpoint(&app, &inside, &params).await?;
     let engine = ask.engine.as_deref().unwrap_or(before.engine.as_str());
-    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine)).await?;
+    let isolation = isolation_of(&inside, ask.isolation.as_deref(), before.isolation)?;
+    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine), isolation).await?;
     let row = app.store.update_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
     app.serving.load(&row).await?;
     Ok(Json(endpoint_view(&app, row).await?))
+}
+
+/// Where a model is to run. In the server's process it can end the server, which serves other projects too.
+fn isolation_of(inside: &InProject, word: Option<&str>, usual: Isolation) -> Result<Isolation, Problem> {
+    let isolation = match word {
+        None => usual,
+        Some(word) => Isolation::parse(word).ok_or_else(|| {
+            let shown: String = word.chars().take(32).collect();
+            Problem::invalid(format!("`{shown}` is not an isolation")).hint("process or none")
+        })?,
+    };
+    if isolation == Isolation::None && !inside.caller.is_unlimited_admin() {
+        let text = "only the platform's administrator may run a model in the server's own process";
+        return Err(Problem::new(ErrorKind::Forbidden, text).hint("leave it in a process of its own"));
+    }
+    Ok(isolation)
 }
 
 async fn wanted(
@@ -121,6 +151,7 @@ async fn wanted(
     name: Name,
     model: &str,
     engine: Option<&str>,
+    isolation: Isolation,
 ) -> Result<NewEndpointRow, Problem> {
     let engine = match engine {
         None => None,
@@ -131,7 +162,14 @@ async fn wanted(
     };
     let engine = app.serving.engine(engine)?.name();
     let version = resolve(app, inside, model).await?;
-    Ok(NewEndpointRow { name, model_version_id: version.id, engine })
+    if version.hash.is_none() {
+        let name = model.split_once('@').map_or(model, |it| it.0);
+        let why = version.status_message.unwrap_or_else(|| "it has no ONNX file".to_owned());
+        return Err(Problem::invalid(format!("{name}@{} cannot be served: {why}", version.number)).hint(
+            "register an ONNX model: `kaogong models register`, or mlflow.onnx.log_model and mlflow.register_model",
+        ));
+    }
+    Ok(NewEndpointRow { name, model_version_id: version.id, engine, isolation })
 }
 
 /// `MODEL`, `MODEL@3` or `MODEL@champion`.
@@ -143,7 +181,7 @@ async fn resolve(app: &App, inside: &InProject, text: &str) -> Result<ModelVersi
             .hint("`kaogong models list` shows what there is")
     })?;
     let found = match version {
-        None | Some("latest") => app.store.list_model_versions(model.id).await?.into_iter().next_back(),
+        None | Some("latest") => app.store.newest_model_version(model.id).await?,
         Some(word) => {
             let aliases = app.store.model_aliases(model.id).await?;
             let number = aliases.get(word).copied().or_else(|| word.trim_start_matches('v').parse().ok());
@@ -171,13 +209,16 @@ async fn predict(
     inside: InProject,
     params: Params,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<Json<PredictionView>> {
     let began = Instant::now();
+    let body = body.map_err(|it| body_problem(&it, PICTURE_BYTES_MAX))?;
     let name = params.get::<Name>("endpoint")?;
     let live = app.serving.find(inside.project.id, &name).ok_or_else(|| {
-        Problem::not_found(format!("endpoint `{name}` does not answer"))
-            .hint("is it loaded? see `kaogong endpoints show`")
+        app.serving.absent(inside.project.id, &name).unwrap_or_else(|| {
+            Problem::not_found(format!("project `{}` has no endpoint `{name}`", inside.project.name))
+                .hint("`kaogong endpoints list` shows what there is")
+        })
     })?;
     let task = live.task.clone().ok_or_else(|| {
         Problem::invalid("this model does not say what it is for")
@@ -189,7 +230,8 @@ async fn predict(
         if body.len() > JSON_BYTES_MAX {
             return Err(Problem::invalid(format!("a row has at most {} MiB", JSON_BYTES_MAX >> 20)).into());
         }
-        let row: PredictRow = serde_json::from_slice(&body)
+        // Python writes a missing number as `NaN`, which JSON does not know.
+        let row: PredictRow = serde_json::from_slice(&without_bare_words(&body))
             .map_err(|it| Problem::invalid(format!("the body is not {{\"row\": {{…}}}}: {it}")))?;
         task.row(&row.row)?
     } else {
@@ -250,6 +292,8 @@ async fn endpoint_view(app: &App, row: EndpointRow) -> Result<EndpointView, Prob
         model: row.model,
         version: row.version,
         engine: row.engine.as_str().to_owned(),
+        isolation: row.isolation.as_str().to_owned(),
+        process: live.as_deref().and_then(|it| it.pool.model().process()),
         inputs: specs(|it| it.pool.model().inputs()),
         outputs: specs(|it| it.pool.model().outputs()),
         task,

@@ -29,16 +29,16 @@ pub struct Failed(pub Arc<Problem>);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = status_of(self.0.kind);
+        let status = status_of(&self.0);
         let mut response = status.into_response();
         response.extensions_mut().insert(Failed(Arc::new(self.0)));
         response
     }
 }
 
-/// The HTTP status of a kind.
-pub fn status_of(kind: ErrorKind) -> StatusCode {
-    StatusCode::from_u16(kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+/// The HTTP status of a failure.
+pub fn status_of(problem: &Problem) -> StatusCode {
+    StatusCode::from_u16(problem.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// What the caller may read: text and hint. The text of a bug stays in the log.
@@ -81,7 +81,8 @@ pub fn status_of_grpc(problem: &Problem, request_id: &str) -> Status {
         Some(hint) => format!("{message} ({hint})"),
         None => message,
     };
-    Status::new(code_of(problem.kind), message.chars().take(STATUS_CHARS_MAX).collect::<String>())
+    let code = if problem.is_too_large() { Code::ResourceExhausted } else { code_of(problem.kind) };
+    Status::new(code, message.chars().take(STATUS_CHARS_MAX).collect::<String>())
 }
 
 /// A failed gRPC call: headers alone, since a client of the protocol reads no other body.

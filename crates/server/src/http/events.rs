@@ -3,7 +3,7 @@
 use super::{
     error::Answer,
     extract::{Json, Query},
-    jobs::job_view,
+    jobs::job_views,
 };
 use crate::{
     access::{InProject, Route, Rule, recheck::Recheck},
@@ -29,7 +29,7 @@ use kaogong_domain::{
 use kaogong_store::{EventFilter, EventRow};
 use serde_json::json;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
@@ -142,36 +142,41 @@ async fn newest(app: &App, filter: &EventFilter, sight: Sight) -> Result<Vec<Eve
         let rows = app.store.list_events(&batch).await?;
         let is_end = rows.len() < batch.limit as usize;
         batch.before = rows.last().map(|it| it.seq);
-        for row in rows.into_iter().filter(|it| sight.shows(&it.noun)).take(wanted - items.len()) {
-            items.push(event_view(app, row, sight).await?);
-        }
+        let shown = rows.into_iter().filter(|it| sight.shows(&it.noun)).take(wanted - items.len());
+        items.append(&mut event_views(app, shown.collect(), sight).await?);
         if is_end || items.len() >= wanted {
             return Ok(items);
         }
     }
 }
 
+/// One event as it is sent.
 async fn event_view(app: &App, row: EventRow, sight: Sight) -> Result<EventView, Problem> {
-    let actor = match row.user_id {
-        Some(id) => app.user_name(Some(id)).await?.unwrap_or_else(|| id.to_string()),
-        None => "system".to_owned(),
-    };
-    let project = match row.project_id {
-        Some(id) => Some(app.store.project(id).await?.name.to_string()),
-        None => None,
-    };
-    Ok(EventView {
+    let gone = || Problem::not_found("the event is gone");
+    event_views(app, vec![row], sight).await?.pop().ok_or_else(gone)
+}
+
+/// Events as they are sent; the names in them are read together.
+async fn event_views(app: &App, rows: Vec<EventRow>, sight: Sight) -> Result<Vec<EventView>, Problem> {
+    let users = app.user_names(rows.iter().filter_map(|it| it.user_id)).await?;
+    let projects: BTreeSet<ProjectId> = rows.iter().filter_map(|it| it.project_id).collect();
+    let projects = app.store.project_names(&projects.into_iter().collect::<Vec<_>>()).await?;
+    let view = |row: EventRow| EventView {
         seq: row.seq,
         at: row.at.as_ms(),
-        project,
+        project: row.project_id.and_then(|it| projects.get(&it)).map(ToString::to_string),
         action: row.action,
         noun: row.noun,
         object_id: row.object_id,
         object_name: row.object_name,
-        actor,
+        actor: match row.user_id {
+            Some(id) => users.get(&id).cloned().unwrap_or_else(|| id.to_string()),
+            None => "system".to_owned(),
+        },
         address: row.address.filter(|_| sight == Sight::Whole),
         detail: serde_json::from_str(&row.detail).unwrap_or(serde_json::Value::Null),
-    })
+    };
+    Ok(rows.into_iter().map(view).collect())
 }
 
 async fn live(
@@ -301,13 +306,10 @@ impl Live {
 async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<OverviewView>> {
     let project = inside.project.id;
     let counts = app.store.count_things(project).await?;
-    let mut running = vec![];
-    for state in [JobState::Running, JobState::Starting, JobState::Admitted, JobState::Queued] {
-        let (rows, _) = app.store.list_jobs(project, Some(state), None, 0, 20).await?;
-        for row in rows.into_iter().take(20usize.saturating_sub(running.len())) {
-            running.push(job_view(&app, row).await?);
-        }
-    }
+    let unfinished = [JobState::Running, JobState::Starting, JobState::Admitted, JobState::Queued];
+    let mut running = app.store.jobs_by_state(project, &unfinished, 20).await?;
+    running.truncate(20);
+    let running = job_views(&app, running).await?;
     let attention = attention(&app, project).await?;
     let recent = EventFilter { project: Some(project), limit: 20, ..EventFilter::default() };
     let changes = newest(&app, &recent, Sight::of(&inside)).await?;
@@ -324,20 +326,17 @@ async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json
 async fn attention(app: &App, project: ProjectId) -> Result<Vec<AttentionView>, Problem> {
     let mut all = vec![];
     let since = app.now().plus_ms(-WEEK_MS);
-    for state in [JobState::Failed, JobState::Lost] {
-        let (rows, _) = app.store.list_jobs(project, Some(state), None, 0, 10).await?;
-        for row in rows {
-            let at = row.ended_at.unwrap_or(row.created_at);
-            if at >= since {
-                let text = row.life.reason.unwrap_or_else(|| row.life.state.as_str().to_owned());
-                all.push(AttentionView {
-                    noun: "jobs".into(),
-                    id: row.id.to_string(),
-                    name: row.name,
-                    text,
-                    at: at.as_ms(),
-                });
-            }
+    for row in app.store.jobs_by_state(project, &[JobState::Failed, JobState::Lost], 10).await? {
+        let at = row.ended_at.unwrap_or(row.created_at);
+        if at >= since {
+            let text = row.life.reason.unwrap_or_else(|| row.life.state.as_str().to_owned());
+            all.push(AttentionView {
+                noun: "jobs".into(),
+                id: row.id.to_string(),
+                name: row.name,
+                text,
+                at: at.as_ms(),
+            });
         }
     }
     for row in app.store.list_endpoints(project).await? {

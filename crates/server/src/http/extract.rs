@@ -3,17 +3,45 @@
 use super::error::ApiError;
 use crate::app::App;
 use axum::{
-    RequestExt,
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    body::{Body, Bytes},
+    extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, header, request::Parts};
+use http_body_util::LengthLimitError;
 use kaogong_domain::Problem;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{str::FromStr, sync::Arc};
 
 /// The largest JSON body of the native API, in bytes.
 pub const JSON_BYTES_MAX: usize = 2 << 20;
+
+/// The most bytes of a body, for a route that takes less than the others.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimit(pub usize);
+
+/// The whole body.
+///
+/// # Errors
+/// `Invalid` when it has more than `limit` bytes, or breaks off.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    axum::body::to_bytes(body, limit).await.map_err(|it| match is_over_limit(&it) {
+        true => Problem::too_large(limit as u64),
+        false => Problem::invalid("the body broke off").hint("send it again").because(it),
+    })
+}
+
+fn is_over_limit(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |it| it.source()).any(|it| it.is::<LengthLimitError>())
+}
+
+/// Why a body of a route with a limit of its own was not taken.
+pub fn body_problem(rejection: &BytesRejection, limit: usize) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::too_large(limit as u64),
+        _ => Problem::invalid(format!("the body was not taken: {}", rejection.body_text())).hint("send it again"),
+    }
+}
 
 /// A JSON body.
 pub struct Json<T>(pub T);
@@ -22,11 +50,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
-        // Some routes take less than the others: their own limit rides in the request.
-        let bytes = axum::body::to_bytes(request.into_limited_body(), JSON_BYTES_MAX).await.map_err(|_| {
-            Problem::invalid("the body broke off, or is larger than this call takes")
-                .hint(format!("a sign-in has at most 16 KiB, any other call at most {} MiB", JSON_BYTES_MAX >> 20))
-        })?;
+        // Some routes take less than the others.
+        let limit = request.extensions().get::<BodyLimit>().map_or(JSON_BYTES_MAX, |it| it.0);
+        let bytes = read_body(request.into_body(), limit).await?;
         let value = serde_json::from_slice(&bytes)
             .map_err(|it| Problem::invalid(format!("the body is not what this call takes: {it}")))?;
         Ok(Self(value))

@@ -4,7 +4,7 @@ pub(crate) mod archive;
 mod pictures;
 
 use super::{
-    datasets::{find_version_number, version_view},
+    datasets::{find_version_number, histogram_text, version_view},
     error::Answer,
     extract::{Params, Query, created},
     spool::{Spooled, spool},
@@ -23,7 +23,7 @@ use kaogong_data::{
     folder::{FolderPlan, LabelsFrom},
     tables::{
         BadFiles, Change, Committed, CsvOptions, ImageImportPlan, OriginalFile, Progress, SplitPlan, TableFormat,
-        TableImportPlan,
+        TableImportPlan, VersionAt,
     },
 };
 use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, names::Name};
@@ -146,10 +146,11 @@ impl Import {
             Content::Table(format, spooled) => self.table(&dataset, change, format, spooled).await?,
             Content::Images(folder, _held, spooled) => self.images(&dataset, change, folder, spooled).await?,
         };
-        let version = app
-            .store
-            .commit_version(new_version(&dataset, &committed, plan, query)?, &inside.actor(), app.now())
-            .await?;
+        // Counted now, while all of it is at hand, so that no list ever looks into the tables for it.
+        let at = VersionAt { dataset: dataset.id, pins: committed.pins.clone() };
+        let histogram = histogram_text(&app.tables.histogram(&at).await?)?;
+        let new = new_version(&dataset, &committed, histogram, (plan, query))?;
+        let version = app.store.commit_version(new, &inside.actor(), app.now()).await?;
         drop(turn);
         tracing::info!(dataset = %dataset.id, "dataset {} has version {} with {} items", dataset.name, version.number, version.items);
         Ok(created(version_view(app, &dataset, version).await?))
@@ -307,8 +308,8 @@ pub(super) fn check_request_key(key: Option<&str>) -> Result<(), Problem> {
 fn new_version(
     dataset: &DatasetRow,
     committed: &Committed,
-    plan: &Plan,
-    query: &ImportQuery,
+    histogram: String,
+    (plan, query): (&Plan, &ImportQuery),
 ) -> Result<NewVersion, Problem> {
     let unwritable = |it| Problem::bug("a version's facts cannot be written", it);
     let cut = |it: &Option<String>| it.as_deref().unwrap_or_default().chars().take(2000).collect::<String>();
@@ -316,6 +317,7 @@ fn new_version(
         dataset_id: dataset.id,
         pins: serde_json::to_string(&committed.pins).map_err(unwritable)?,
         summary: serde_json::to_string(&committed.summary).map_err(unwritable)?,
+        histogram: Some(histogram),
         message: cut(&query.message),
         source: cut(&query.source),
         items: committed.summary.items,

@@ -30,12 +30,12 @@ use kaogong_data::BlobHash;
 use kaogong_domain::{
     ErrorKind, Problem,
     access::Permission,
-    ids::{AttemptId, JobId},
+    ids::{AttemptId, JobId, RunId},
     jobs::{Effect, Event, State as JobState},
     names::VersionRef,
 };
 use kaogong_runners::EnvironmentSpec;
-use kaogong_store::{ArtifactOwner, AttemptRow, JobRow, NewJobInput, NewJobRow};
+use kaogong_store::{ArtifactOwner, AttemptRow, JobInputRow, JobRow, NewJobInput, NewJobRow};
 use log::{log, log_stream};
 use std::sync::Arc;
 
@@ -97,11 +97,7 @@ async fn list(
     let limit = query.limit.unwrap_or(100).clamp(1, PAGE_LIMIT_MAX);
     let text = query.text.as_deref().filter(|it| !it.is_empty());
     let (rows, total) = app.store.list_jobs(inside.project.id, state, text, query.offset, limit).await?;
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
-        items.push(job_view(&app, row).await?);
-    }
-    Ok(Json(Page { items, total }))
+    Ok(Json(Page { items: job_views(&app, rows).await?, total }))
 }
 
 async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewJob>) -> Answer<Response> {
@@ -206,10 +202,10 @@ async fn stop(app: &App, attempt: AttemptId) {
 
 /// The attempt that a query names, or the newest; `None` while there is none.
 async fn attempt_of(app: &App, job: &JobRow, number: Option<u32>) -> Result<Option<AttemptRow>, Problem> {
-    let mut attempts = app.store.attempts(job.id).await?;
-    let Some(number) = number else { return Ok(attempts.pop()) };
-    let found = attempts.into_iter().find(|it| it.number == number);
-    found.map(Some).ok_or_else(|| Problem::not_found(format!("job {} has no attempt {number}", job.id)))
+    match (app.store.find_attempt(job.id, number).await?, number) {
+        (None, Some(number)) => Err(Problem::not_found(format!("job {} has no attempt {number}", job.id))),
+        (found, _) => Ok(found),
+    }
 }
 
 async fn usage(
@@ -265,9 +261,40 @@ pub(super) async fn send_artifact(app: &App, inside: &InProject, owner: Artifact
 
 /// A job on the wire.
 pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem> {
+    let gone = || Problem::not_found("the job is gone");
+    job_views(app, vec![row]).await?.pop().ok_or_else(gone)
+}
+
+/// Jobs on the wire, with a few looks into the store for all of them.
+pub(super) async fn job_views(app: &App, rows: Vec<JobRow>) -> Result<Vec<JobView>, Problem> {
+    let ids: Vec<JobId> = rows.iter().map(|it| it.id).collect();
+    let mut attempts = app.store.attempts_of(&ids).await?;
+    let mut inputs = app.store.inputs_of_jobs(&ids).await?;
+    let mut runs = app.store.runs_of_jobs(&ids).await?;
+    let names = app.user_names(rows.iter().filter_map(|it| it.created_by)).await?;
+    let view = |row: JobRow| {
+        let (attempts, inputs) = (attempts.remove(&row.id), inputs.remove(&row.id));
+        let around = Around {
+            attempts: attempts.unwrap_or_default(),
+            inputs: inputs.unwrap_or_default(),
+            runs: runs.remove(&row.id).unwrap_or_default(),
+            created_by: row.created_by.and_then(|it| names.get(&it).cloned()),
+        };
+        view_of(row, around)
+    };
+    rows.into_iter().map(view).collect()
+}
+
+/// What belongs to a job and is kept elsewhere.
+struct Around {
+    attempts: Vec<AttemptRow>,
+    inputs: Vec<JobInputRow>,
+    runs: Vec<RunId>,
+    created_by: Option<String>,
+}
+
+fn view_of(row: JobRow, around: Around) -> Result<JobView, Problem> {
     let spec = spec_of(&row)?;
-    let attempts = app.store.attempts(row.id).await?;
-    let inputs = app.store.job_inputs(row.id).await?;
     // What the loop cannot get done now says more than why the job is where it is.
     let trouble = if row.life.state.is_final() { None } else { crate::loops::jobs::trouble_of(row.id) };
     Ok(JobView {
@@ -281,9 +308,10 @@ pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem>
         created_at: row.created_at.as_ms(),
         started_at: row.started_at.map(|it| it.as_ms()),
         ended_at: row.ended_at.map(|it| it.as_ms()),
-        created_by: app.user_name(row.created_by).await?,
+        created_by: around.created_by,
         spec,
-        inputs: inputs
+        inputs: around
+            .inputs
             .into_iter()
             .map(|it| JobInputView {
                 alias: it.alias,
@@ -292,7 +320,8 @@ pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem>
                 version_id: it.version_id.to_string(),
             })
             .collect(),
-        attempts: attempts
+        attempts: around
+            .attempts
             .into_iter()
             .map(|it| AttemptView {
                 id: it.id.to_string(),
@@ -304,6 +333,6 @@ pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem>
                 ended_at: it.ended_at.map(|it| it.as_ms()),
             })
             .collect(),
-        runs: app.store.runs_of_job(row.id).await?.into_iter().map(|it| it.to_string()).collect(),
+        runs: around.runs.into_iter().map(|it| it.to_string()).collect(),
     })
 }

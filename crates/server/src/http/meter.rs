@@ -18,6 +18,7 @@ pub struct Meter {
     route: String,
     counts: [OnceLock<Counter>; STATUSES.len()],
     seconds: OnceLock<Histogram>,
+    statements: OnceLock<Histogram>,
 }
 
 /// Calls that no route answers, all together.
@@ -40,11 +41,12 @@ impl Meter {
             route: route.to_owned(),
             counts: [const { OnceLock::new() }; STATUSES.len()],
             seconds: OnceLock::new(),
+            statements: OnceLock::new(),
         }
     }
 
-    /// Takes note of one call.
-    pub fn record(&self, status: StatusCode, took: Duration) {
+    /// Takes note of one call, and of the statements that the database ran for it.
+    pub fn record(&self, status: StatusCode, took: Duration, statements: u64) {
         let make = || {
             metrics::counter!("kaogong_http_requests_total", "method" => self.method.clone(),
                 "route" => self.route.clone(), "status" => status.as_str().to_owned())
@@ -55,5 +57,12 @@ impl Meter {
         }
         let seconds = || metrics::histogram!("kaogong_http_request_seconds", "route" => self.route.clone());
         self.seconds.get_or_init(seconds).record(took.as_secs_f64());
+        if statements > 0 {
+            let make = || {
+                metrics::histogram!("kaogong_http_request_statements", "method" => self.method.clone(),
+                "route" => self.route.clone())
+            };
+            self.statements.get_or_init(make).record(statements as f64);
+        }
     }
 }

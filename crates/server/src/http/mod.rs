@@ -1,6 +1,8 @@
 //! The native API, and how all routes become one router.
 
 pub mod access;
+pub mod backup;
+pub mod base_path;
 pub mod datasets;
 pub mod endpoints;
 pub mod error;
@@ -15,6 +17,7 @@ pub mod models;
 pub mod openapi;
 pub mod outer;
 pub mod packed;
+pub mod ready;
 pub mod room;
 pub mod runs;
 pub mod spool;
@@ -34,6 +37,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub fn native_routes() -> Vec<Route> {
     let parts = [
         system::routes(),
+        backup::routes(),
         access::routes(),
         datasets::routes(),
         imports::routes(),

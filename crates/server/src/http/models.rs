@@ -9,6 +9,7 @@ use super::{
 use crate::{
     access::{InProject, Route, Rule},
     app::App,
+    models::{Servable, servable, servable_upload},
     protocols::mlflow,
 };
 use axum::{
@@ -102,26 +103,29 @@ async fn register(
     let name: Name =
         params.text("model").parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
     super::imports::check_request_key(ask.request_key.as_deref())?;
-    let (source, run_id, hash) = match (&ask.upload, &ask.run) {
-        (Some(upload), None) => (format!("upload:{upload}"), None, upload.clone()),
+    let project = inside.project.id;
+    let (source, run_id, file) = match (&ask.upload, &ask.run) {
+        (Some(upload), None) => {
+            let size = app.store.blob_size_in_project(project, upload).await?.ok_or_else(|| {
+                Problem::not_found(format!("there is no upload `{upload}` in project `{}`", inside.project.name))
+            })?;
+            servable_upload(&app, upload).await?;
+            (format!("upload:{upload}"), None, Servable { hash: upload.clone(), size })
+        }
         (None, Some(run)) => {
             let run: RunId =
                 run.parse().map_err(|it: kaogong_domain::ids::BadId| Problem::not_found(it.to_string()))?;
-            let (source, hash) = mlflow::onnx_of_run(&app, inside.project.id, run).await?;
-            (source, Some(run), hash)
+            let (source, owner, file) = mlflow::onnx_of_run(&app, project, run).await?;
+            (source, Some(run), servable(&app, project, owner, &file, &inside.actor()).await?)
         }
         _ => return Err(Problem::invalid("a model version comes from either an upload or a run").into()),
     };
-    let size = app.store.blob_size_in_project(inside.project.id, &hash).await?.ok_or_else(|| {
-        Problem::not_found(format!("there is no upload `{hash}` in project `{}`", inside.project.name))
-    })?;
-    check_onnx(&app, &hash).await?;
     let model = app.store.ensure_model(inside.project.id, name.as_str(), &inside.actor(), app.now()).await?;
     let row = NewModelVersionRow {
         source,
         run_id,
-        hash: Some(hash),
-        size: Some(size),
+        hash: Some(file.hash),
+        size: Some(file.size),
         description: ask.description.unwrap_or_default(),
         tags: ask.tags,
         request_key: ask.request_key,
@@ -131,13 +135,6 @@ async fn register(
     let version = app.store.create_model_version(inside.project.id, model.id, row, &inside.actor(), app.now()).await?;
     let around = Around::of(&app, inside.project.id, std::slice::from_ref(&version)).await?;
     Ok(created(version_view(&model.name, version, &around)))
-}
-
-/// Loading proves that a file is a model; a registry full of what cannot be served helps nobody.
-async fn check_onnx(app: &Arc<App>, hash: &str) -> Result<(), Problem> {
-    let hash: BlobHash =
-        hash.parse().map_err(|_| Problem::invalid(format!("`{hash}` is not the hash of an upload")))?;
-    app.serving.check_file(app.blobs.local_path(&hash)).await
 }
 
 async fn file(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
@@ -249,6 +246,7 @@ fn version_view(model: &str, row: ModelVersionRow, around: &Around) -> ModelVers
         model: model.to_owned(),
         number: row.number,
         status: row.status.as_str().to_owned(),
+        status_message: row.status_message,
         source: row.source,
         run_id: row.run_id.map(|it| it.to_string()),
         hash: row.hash,

@@ -1,12 +1,15 @@
 //! The description of the native API, made from the route table.
 
+use super::base_path::BasePath;
 use crate::access::{Route, Rule};
+use bytes::Bytes;
 use kaogong_api::ErrorBody;
 use std::sync::LazyLock;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         ComponentsBuilder, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, PathItem, PathsBuilder, Ref, RefOr,
+        Server,
         path::HttpMethod,
         response::ResponseBuilder,
         security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
@@ -22,6 +25,16 @@ static TEXT: LazyLock<String> = LazyLock::new(|| {
 /// The document as JSON text.
 pub fn document_text() -> &'static str {
     &TEXT
+}
+
+/// The document of a server that lies under a path: it says where.
+pub fn text_under(base: &BasePath) -> Bytes {
+    if base.as_str().is_empty() {
+        return Bytes::from_static(document_text().as_bytes());
+    }
+    let mut document = document();
+    document.servers = Some(vec![Server::new(base.as_str())]);
+    document.to_pretty_json().unwrap_or_default().into()
 }
 
 /// The document.

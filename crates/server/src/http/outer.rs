@@ -17,6 +17,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, header};
 use kaogong_domain::{ErrorKind, Problem, Timestamp, ids::EventId};
+use kaogong_store::Watch;
 use std::{
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
@@ -52,7 +53,11 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(RequestId(id.clone()));
     name_host(&mut request);
     name_client(&mut request, &app);
-    let mut response = next.run(request).await;
+    let watch = Watch::counting();
+    let mut response = watch.around(next.run(request)).await;
+    if is_grpc {
+        name_limit(&mut response);
+    }
     let matched = response.extensions_mut().remove::<Matched>();
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
         response = if is_grpc {
@@ -68,7 +73,7 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let status = response.status();
     let elapsed = began.elapsed();
-    matched.as_ref().map_or(Meter::of_unmatched(), |it| &it.0.meter).record(status, elapsed);
+    matched.as_ref().map_or(Meter::of_unmatched(), |it| &it.0.meter).record(status, elapsed, watch.count());
     tracing::debug!(request_id = &*id, "{method} {} answered {status} in {} ms", uri.path(), elapsed.as_millis());
     seal(&mut response, &id);
     response
@@ -78,6 +83,15 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
 /// error already.
 pub fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     ApiError(Problem::new(ErrorKind::Bug, "the handler panicked")).into_response()
+}
+
+/// A message over its limit is `OUT_OF_RANGE` to the library that reads it, and `RESOURCE_EXHAUSTED` to everybody else.
+/// No call of ours has a range.
+fn name_limit(response: &mut Response) {
+    let status = response.headers_mut().get_mut("grpc-status");
+    if let Some(status) = status.filter(|it| *it == "11") {
+        *status = HeaderValue::from_static("8");
+    }
 }
 
 /// HTTP/2 names the host in the request's target; whoever decides by host finds it in one place. A target with a

@@ -21,11 +21,12 @@ use kaogong_api::{
 use kaogong_domain::{
     Problem,
     access::Permission,
-    ids::{ProjectId, RunId, VersionId},
+    ids::{ExperimentId, LoggedModelId, ProjectId, RunId, VersionId},
+    runs::MetricPoint,
 };
-use kaogong_store::{ArtifactOwner, Lifecycle, RunFull, RunSearch};
+use kaogong_store::{ArtifactOwner, ArtifactRow, Lifecycle, RunFull, RunRow, RunSearch};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -50,10 +51,10 @@ pub fn routes() -> Vec<Route> {
             .doc("run_metrics", "Metrics over time; repeat `key` to choose, none means all.")
             .answers_list::<CurveView>(),
         Route::get("/api/v1/projects/{project}/runs/{run}/artifacts", read, artifacts)
-            .doc("run_artifact_list", "The files of a run.")
+            .doc("run_artifact_list", "The files of a run and of its logged models.")
             .answers_page::<ArtifactView>(),
         Route::get("/api/v1/projects/{project}/runs/{run}/artifacts/{*path}", read, artifact)
-            .doc("run_artifact", "One file of a run.")
+            .doc("run_artifact", "One file of a run or of its logged models.")
             .answers_bytes("application/octet-stream")
             .unhurried(),
     ]
@@ -76,14 +77,9 @@ async fn list(
     inside: InProject,
     Query(query): Query<RunQuery>,
 ) -> Answer<Json<Page<RunView>>> {
-    let all = app.store.list_experiments(inside.project.id).await?;
     let experiments = match query.experiment.as_deref().filter(|it| !it.is_empty()) {
         None => None,
-        Some(text) => {
-            let found = all.iter().find(|(it, _)| it.name == text || it.id.to_string() == text);
-            let found = found.ok_or_else(|| Problem::not_found(format!("there is no experiment `{text}`")))?;
-            Some(vec![found.0.id])
-        }
+        Some(text) => Some(vec![find_experiment(&app, &inside, text).await?]),
     };
     let search = RunSearch {
         experiments,
@@ -96,20 +92,47 @@ async fn list(
     let total = app.store.count_runs(inside.project.id, &search).await?;
     let found = app.store.search_runs(inside.project.id, &search).await?;
     let around = Around::of(&app, inside.project.id, &found).await?;
-    let names: BTreeMap<_, _> = all.iter().map(|(it, _)| (it.id, it.name.as_str())).collect();
+    let ids: BTreeSet<_> = found.iter().map(|it| it.row.experiment_id).collect();
+    let ids: Vec<_> = ids.into_iter().collect();
+    let names = app.store.experiment_names(inside.project.id, &ids).await?;
     let view = |run: RunFull| {
-        let experiment = names.get(&run.row.experiment_id).copied().unwrap_or_default().to_owned();
+        let experiment = names.get(&run.row.experiment_id).cloned().unwrap_or_default();
         run_view(run, experiment, &around)
     };
     Ok(Json(Page { items: found.into_iter().map(view).collect(), total }))
 }
 
+/// An active experiment by its name or its id.
+async fn find_experiment(app: &App, inside: &InProject, text: &str) -> Result<ExperimentId, Problem> {
+    let project = inside.project.id;
+    let mut found = match text.parse::<ExperimentId>() {
+        Ok(id) => app.store.find_experiment(project, id).await?,
+        Err(_) => None,
+    };
+    if found.is_none() {
+        found = app.store.find_experiment_by_name(project, text).await?;
+    }
+    if found.is_none() && text == "0" {
+        // What MLflow calls the one that is always there.
+        return Ok(app.store.default_experiment(project).await?.id);
+    }
+    let active = found.filter(|it| it.lifecycle == Lifecycle::Active);
+    active.map(|it| it.id).ok_or_else(|| Problem::not_found(format!("there is no experiment `{text}`")))
+}
+
+fn no_run(inside: &InProject, id: RunId) -> Problem {
+    Problem::not_found(format!("project `{}` has no run {id}", inside.project.name))
+}
+
 async fn find_run(app: &App, inside: &InProject, params: &Params) -> Result<RunFull, Problem> {
     let id = params.get::<RunId>("run")?;
-    app.store
-        .find_run(inside.project.id, id)
-        .await?
-        .ok_or_else(|| Problem::not_found(format!("project `{}` has no run {id}", inside.project.name)))
+    app.store.find_run(inside.project.id, id).await?.ok_or_else(|| no_run(inside, id))
+}
+
+/// The run without what it logged.
+async fn find_run_head(app: &App, inside: &InProject, params: &Params) -> Result<RunRow, Problem> {
+    let id = params.get::<RunId>("run")?;
+    app.store.find_run_head(inside.project.id, id).await?.ok_or_else(|| no_run(inside, id))
 }
 
 async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<RunView>> {
@@ -164,16 +187,18 @@ async fn curves(
     params: Params,
     axum::extract::RawQuery(raw): axum::extract::RawQuery,
 ) -> Answer<Json<Vec<CurveView>>> {
-    let run = find_run(&app, &inside, &params).await?;
     let mut keys = keys_of(raw.as_deref().unwrap_or_default());
-    if keys.is_empty() {
+    let id = if keys.is_empty() {
+        let run = find_run(&app, &inside, &params).await?;
         keys = run.metrics.iter().map(|it| it.key.clone()).take(100).collect();
-    }
-    let mut all = vec![];
-    for key in keys {
-        all.push(curve(&app, run.row.id, key).await?);
-    }
-    Ok(Json(all))
+        run.row.id
+    } else {
+        find_run_head(&app, &inside, &params).await?.id
+    };
+    let steps = (i64::MIN, i64::MAX);
+    let curves = app.store.metric_curves(&[id], &keys, steps, CURVE_POINTS_MAX).await?;
+    let drawn = keys.into_iter().map(|key| curve(key.clone(), curves.get(&(id, key)).cloned().unwrap_or_default()));
+    Ok(Json(drawn.collect()))
 }
 
 /// The values of repeated `key=`.
@@ -189,24 +214,45 @@ fn keys_of(query: &str) -> Vec<String> {
     query.split('&').filter_map(|it| it.strip_prefix("key=")).filter_map(decode).take(100).collect()
 }
 
-async fn curve(app: &App, run: RunId, key: String) -> Result<CurveView, Problem> {
-    let points = app.store.metric_curve(run, &key, (i64::MIN, i64::MAX), CURVE_POINTS_MAX).await?;
+fn curve(key: String, points: Vec<MetricPoint>) -> CurveView {
     let mut view = CurveView { key, steps: vec![], at: vec![], values: vec![] };
     for point in points {
         view.steps.push(point.step);
         view.at.push(point.timestamp_ms);
         view.values.push(point.value.is_finite().then_some(point.value));
     }
-    Ok(view)
+    view
 }
 
+/// The files of a run, then those of its logged models: below the model's name, as `runs:/RUN/NAME` finds them, or below
+/// its id where something newer has the name.
 async fn artifacts(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<Page<ArtifactView>>> {
-    let run = find_run(&app, &inside, &params).await?;
-    let rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Run(run.row.id)).await?;
+    let run = find_run_head(&app, &inside, &params).await?;
+    let mut rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Run(run.id)).await?;
+    let top = |it: &ArtifactRow| it.path.split('/').next().unwrap_or_default().to_owned();
+    let taken: HashSet<String> = rows.iter().map(top).collect();
+    let mut holders: HashMap<String, LoggedModelId> = HashMap::new();
+    for (id, name, mut row) in app.store.artifacts_of_logged_models(inside.project.id, run.id).await? {
+        let is_free = !taken.contains(&name) && *holders.entry(name.clone()).or_insert(id) == id;
+        let folder = if is_free { name } else { mlflow::model_id_text(id) };
+        row.path = format!("{folder}/{}", row.path);
+        rows.push(row);
+    }
     Ok(Json(whole(rows.into_iter().map(artifact_view).collect())))
 }
 
 async fn artifact(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
-    let run = find_run(&app, &inside, &params).await?;
-    send_artifact(&app, &inside, ArtifactOwner::Run(run.row.id), params.text("path")).await
+    let (run, path) = (find_run_head(&app, &inside, &params).await?.id, params.text("path"));
+    let project = inside.project.id;
+    let own = ArtifactOwner::Run(run);
+    if let (Some((folder, below)), None) = (path.split_once('/'), app.store.find_artifact(project, own, path).await?) {
+        for model in app.store.logged_models_of_run(project, run).await? {
+            let owner = ArtifactOwner::LoggedModel(model.id);
+            let is_named = model.name == folder || mlflow::model_id_text(model.id) == folder;
+            if is_named && app.store.find_artifact(project, owner, below).await?.is_some() {
+                return send_artifact(&app, &inside, owner, below).await;
+            }
+        }
+    }
+    send_artifact(&app, &inside, own, path).await
 }

@@ -1,7 +1,7 @@
 //! Bodies on their way in: written to a temporary file below the data folder, bounded, gone when dropped.
 
 use crate::app::App;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use futures::StreamExt;
 use kaogong_data::BlobHash;
 use kaogong_domain::{ErrorKind, Problem};
@@ -90,6 +90,9 @@ pub async fn spool(app: &Arc<App>, body: Body, limit: u64) -> Result<Spooled, Pr
 }
 
 async fn pump(body: Body, sender: mpsc::Sender<bytes::Bytes>, limit: u64) -> Result<(), Problem> {
+    if body.size_hint().lower() > limit {
+        return Err(Problem::too_large(limit));
+    }
     let mut stream = body.into_data_stream();
     let mut size = 0u64;
     loop {
@@ -103,7 +106,7 @@ async fn pump(body: Body, sender: mpsc::Sender<bytes::Bytes>, limit: u64) -> Res
         };
         size += piece.len() as u64;
         if size > limit {
-            return Err(Problem::invalid(format!("the body is larger than {limit} bytes")));
+            return Err(Problem::too_large(limit));
         }
         if sender.send(piece).await.is_err() {
             return Ok(());

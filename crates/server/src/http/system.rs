@@ -7,7 +7,6 @@ use crate::{
     ui,
 };
 use axum::{
-    body::Bytes,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -49,6 +48,10 @@ pub fn routes() -> Vec<Route> {
     ];
     for path in PAGES.into_iter().chain(PROJECT_PAGES) {
         all.push(Route::get(path, Rule::Public, ui::page));
+        // The MLflow client prints `/p/{project}/#/…`, and people and proxies add slashes.
+        if !path.ends_with('/') && !path.ends_with("{*rest}") {
+            all.push(Route::get(format!("{path}/"), Rule::Public, ui::page));
+        }
     }
     all
 }
@@ -58,10 +61,12 @@ async fn alive() -> &'static str {
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    match (app.is_ready(), app.store.ping().await) {
-        (true, Ok(())) => "ready\n".into_response(),
-        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response(),
-        (_, Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response(),
+    if !app.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response();
+    }
+    match app.readiness().check(&app).await {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
@@ -69,9 +74,9 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics_text()).into_response()
 }
 
-async fn description(headers: HeaderMap) -> Response {
+async fn description(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     static PACKED: OnceCell<Packed> = OnceCell::const_new();
-    let text = || Packed::of(Bytes::from_static(openapi::document_text().as_bytes()));
+    let text = || Packed::of(openapi::text_under(app.base_path()));
     let mut response = PACKED.get_or_init(text).await.answer(&headers);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response

@@ -1,10 +1,13 @@
-//! The first bytes of a connection, which tell its protocol, and how long they may take. What comes after them is
-//! watched by the protocol itself; before them nothing is, and a silent client would keep its place for ever.
+//! The bytes of a connection on their way in. The first ones tell its protocol, and how long they may take: what comes
+//! after them is watched by the protocol itself; before them nothing is, and a silent client would keep its place for
+//! ever. All of them are held against the strict reading of HTTP/1.
 
+use super::framing::Framing;
 use std::{
     io::{Error, ErrorKind, IoSlice, Result},
+    mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -15,6 +18,9 @@ use tokio::{
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a client may go on sending what nobody reads.
+const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// A connection that ends with an error while its client does not say what it speaks.
 pub(super) struct Preface<S> {
     stream: S,
@@ -22,11 +28,36 @@ pub(super) struct Preface<S> {
     matched: usize,
     /// Gone when the protocol is known.
     deadline: Option<Pin<Box<Sleep>>>,
+    framing: Framing,
+    /// How long what is still sent is taken in; there when the answer is over.
+    linger: Option<Pin<Box<Sleep>>>,
+    /// Something was refused: what comes now is the end.
+    is_poisoned: bool,
 }
 
 impl<S> Preface<S> {
     pub(super) fn new(stream: S, time_max: Duration) -> Self {
-        Self { stream, matched: 0, deadline: Some(Box::pin(sleep(time_max))) }
+        Self {
+            stream,
+            matched: 0,
+            deadline: Some(Box::pin(sleep(time_max))),
+            framing: Framing::new(),
+            linger: None,
+            is_poisoned: false,
+        }
+    }
+
+    /// Puts a byte that no request may have in the place of the first one that is refused, and ends there: the parser
+    /// answers 400 to it, and whatever was smuggled in behind is never read.
+    fn hold_to_rules(&mut self, before: usize, out: &mut ReadBuf<'_>) {
+        if let Some(place) = self.framing.first_refused(&out.filled()[before..]) {
+            let end = if self.is_poisoned { before } else { before + place + 1 };
+            out.set_filled(end);
+            if !self.is_poisoned {
+                out.filled_mut()[end - 1] = 0;
+            }
+            self.is_poisoned = true;
+        }
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -43,6 +74,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Preface<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         let before = out.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, out);
+        if matches!(polled, Poll::Ready(Ok(()))) {
+            self.hold_to_rules(before, out);
+        }
         let Some(deadline) = &mut self.deadline else { return polled };
         match polled {
             Poll::Pending => deadline
@@ -57,7 +91,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Preface<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Preface<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -66,8 +100,30 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Preface<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// Ends the answer, then takes in for a while what the client still sends. A connection that is closed over unread
+    /// bytes is reset, and the reset overtakes the answer: a client that sends too large a body would never learn why.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            if !self.framing.is_open() {
+                return Poll::Ready(Ok(()));
+            }
+            self.linger = Some(Box::pin(sleep(LINGER_TIME_MAX)));
+        }
+        let mut bytes = [MaybeUninit::uninit(); 16 << 10];
+        loop {
+            let mut out = ReadBuf::uninit(&mut bytes);
+            match Pin::new(&mut self.stream).poll_read(context, &mut out) {
+                Poll::Ready(Ok(())) if !out.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => break,
+            }
+            // A fast sender must not keep this from ending.
+            if self.linger.as_ref().is_some_and(|it| it.is_elapsed()) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        self.linger.as_mut().map_or(Poll::Ready(Ok(())), |it| it.as_mut().poll(context).map(Ok))
     }
 
     fn poll_write_vectored(

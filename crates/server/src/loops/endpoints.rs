@@ -35,10 +35,23 @@ pub async fn run(app: Arc<App>) {
 /// # Errors
 /// When the store cannot be read.
 pub async fn round(app: &Arc<App>) -> Result<(), Problem> {
+    look(app, |row| !app.serving.is_settled(row)).await
+}
+
+/// The first look of a server, which also waits for what another round loads already.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn first_round(app: &Arc<App>) -> Result<(), Problem> {
+    look(app, |row| !app.serving.is_decided(row)).await
+}
+
+async fn look(app: &Arc<App>, is_due: impl Fn(&EndpointRow) -> bool) -> Result<(), Problem> {
     let mark = app.serving.mark();
     let wanted = app.store.all_endpoints().await?;
+    app.serving.expect(&wanted);
     app.serving.keep_only(wanted.iter().map(|it| it.id), mark);
-    let due: Vec<EndpointRow> = wanted.into_iter().filter(|it| !app.serving.is_settled(it)).collect();
+    let due: Vec<EndpointRow> = wanted.into_iter().filter(is_due).collect();
     stream::iter(due).for_each_concurrent(LOADS_AT_ONCE, |row| load(app.clone(), row)).await;
     Ok(())
 }

@@ -33,8 +33,9 @@ pub async fn run(app: Arc<App>) {
 /// import that comes meanwhile waits for it and is not refused.
 ///
 /// # Errors
-/// `Conflict` while an import has the turn.
+/// `Conflict` while an import has the turn, or a backup is taken.
 pub async fn sweep(app: &App, dataset: DatasetId) -> Result<u64, Problem> {
+    let _right = app.may_remove()?;
     // Not waiting for the turn: one long import must not hold up the sweep of all others.
     let Some(_turn) = app.import_turn(dataset).now_or_never() else {
         return Err(Problem::conflict(format!("an import writes to dataset {dataset}")).hint("sweep it later"));

@@ -5,7 +5,7 @@ use crate::{
     app::App,
     http::{
         error::{ApiError, log, status_of, tell_what_next, words_of},
-        extract::Params,
+        extract::{Params, body_problem},
         room::Held,
     },
     serving::Live,
@@ -89,7 +89,7 @@ pub fn render(problem: &Problem, request_id: &str) -> Response {
         Some(hint) => format!("{message} ({hint})"),
         None => message,
     };
-    let mut response = (status_of(problem.kind), axum::Json(json!({"error": text}))).into_response();
+    let mut response = (status_of(problem), axum::Json(json!({"error": text}))).into_response();
     tell_what_next(problem.kind, response.headers_mut());
     response
 }
@@ -110,7 +110,8 @@ pub(super) fn find_model(app: &App, inside: &InProject, text: &str, version: &st
         Problem::not_found(format!("Request for unknown model: '{shown}' is not found"))
     };
     let name: Name = text.parse().map_err(|_| unknown())?;
-    let live = app.serving.find(inside.project.id, &name).ok_or_else(unknown)?;
+    let absent = || app.serving.absent(inside.project.id, &name).unwrap_or_else(unknown);
+    let live = app.serving.find(inside.project.id, &name).ok_or_else(absent)?;
     if !version.is_empty() && version != live.version_text {
         let shown: String = version.chars().take(64).collect();
         return Err(Problem::not_found(format!("Request for unknown model: '{name}' version {shown} is not found"))
@@ -212,11 +213,8 @@ async fn infer(
     held: Option<Extension<Arc<Held>>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer<Response> {
+    let body = body.map_err(|it| body_problem(&it, BODY_BYTES_MAX))?;
     let live = find(&app, &inside, &params)?;
-    let body = body.map_err(|it| {
-        Problem::invalid(format!("the body was not taken: {}", it.body_text()))
-            .hint(format!("a call has at most {} MiB", BODY_BYTES_MAX >> 20))
-    })?;
     // What takes long to read is read where it makes nobody else wait.
     let is_long = body.len() > READ_HERE_BYTES_MAX;
     let read = {

@@ -68,13 +68,22 @@ pub(super) struct Table<L> {
     step: u64,
     entries: HashMap<EndpointId, Entry>,
     names: HashMap<(ProjectId, Name), Named<L>>,
+    /// Names that endpoints have, whether or not they answer.
+    wanted: HashMap<(ProjectId, Name), EndpointId>,
     turns: HashMap<EndpointId, Turn>,
     gone: HashMap<EndpointId, u64>,
 }
 
 impl<L> Default for Table<L> {
     fn default() -> Self {
-        Self { step: 0, entries: HashMap::new(), names: HashMap::new(), turns: HashMap::new(), gone: HashMap::new() }
+        Self {
+            step: 0,
+            entries: HashMap::new(),
+            names: HashMap::new(),
+            wanted: HashMap::new(),
+            turns: HashMap::new(),
+            gone: HashMap::new(),
+        }
     }
 }
 
@@ -91,6 +100,23 @@ impl<L> Table<L> {
         let turn = self.turns.entry(id).or_insert_with(|| Turn { since, lock: Arc::default() });
         turn.since = since;
         (since, turn.lock.clone())
+    }
+
+    /// Notes that there is an endpoint of that name, unless it was deleted meanwhile.
+    pub(super) fn expect(&mut self, row: &EndpointRow) {
+        if !self.gone.contains_key(&row.id) {
+            self.wanted.insert((row.project_id, row.name.clone()), row.id);
+        }
+    }
+
+    /// The endpoint of that name, whether or not it answers.
+    pub(super) fn wanted(&self, project: ProjectId, name: &Name) -> Option<EndpointId> {
+        self.wanted.get(&(project, name.clone())).copied()
+    }
+
+    /// What answers for an endpoint.
+    pub(super) fn live_of(&self, id: EndpointId) -> Option<Arc<L>> {
+        self.names.values().find(|it| it.id == id).map(|it| it.live.clone())
     }
 
     /// Forgets lines that nobody stands in.
@@ -154,6 +180,9 @@ impl<L> Table<L> {
         self.bury(row.id);
         self.entries.remove(&row.id);
         let key = (row.project_id, row.name.clone());
+        if self.wanted.get(&key) == Some(&row.id) {
+            self.wanted.remove(&key);
+        }
         // The name may belong to a newer endpoint already.
         if self.names.get(&key).is_none_or(|it| it.id != row.id) {
             return None;
@@ -177,6 +206,9 @@ impl<L> Table<L> {
     pub(super) fn keep_only(&mut self, wanted: &HashSet<EndpointId>, mark: u64) -> Vec<Arc<L>> {
         let is_out = |id: &EndpointId, at: u64| at < mark && !wanted.contains(id);
         self.entries.retain(|id, it| !is_out(id, it.at));
+        let turns = &self.turns;
+        // One that is loaded just now may have been made after the list was read.
+        self.wanted.retain(|_, id| wanted.contains(id) || turns.get(id).is_some_and(|it| it.since >= mark));
         let loading: Vec<EndpointId> =
             self.turns.iter().filter(|(id, it)| is_out(id, it.since)).map(|it| *it.0).collect();
         loading.into_iter().for_each(|id| self.bury(id));
@@ -238,7 +270,7 @@ pub(super) mod tests {
     use super::*;
     use kaogong_domain::{
         Timestamp,
-        endpoints::EngineName,
+        endpoints::{EngineName, Isolation},
         ids::{EndpointId, ModelVersionId, ProjectId},
     };
 
@@ -254,6 +286,7 @@ pub(super) mod tests {
             version: 1,
             hash: None,
             engine: EngineName::Tract,
+            isolation: Isolation::Process,
             generation,
             created_at: at,
             created_by: None,

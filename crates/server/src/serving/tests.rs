@@ -107,7 +107,7 @@ impl Scene {
         let hash = blobs.put(b"a model").expect("a blob");
         let engine = Arc::<Gated>::default();
         let engines: Vec<Arc<dyn Engine>> = vec![engine.clone() as Arc<dyn Engine>];
-        let serving = Serving::new(engines, 1, blobs.clone(), Arc::new(Judge { refusal }));
+        let serving = Serving::new(engines, None, 1, blobs.clone(), Arc::new(Judge { refusal }));
         Self { serving, engine, blobs, hash, _folder: folder }
     }
 

@@ -26,6 +26,7 @@ const PUBLIC: &[&str] = &[
 /// Pages of the console: one static file, whatever the address.
 fn is_page(path: &str) -> bool {
     let nouns = ["datasets", "jobs", "runs", "models", "endpoints", "access"];
+    let path = if path == "/" { path } else { path.trim_end_matches('/') };
     let rest = path.trim_start_matches("/p/{project}").trim_end_matches("/{*rest}").trim_start_matches('/');
     matches!(path, "/" | "/sign-in" | "/p/{project}") || path.starts_with("/admin") || nouns.contains(&rest)
 }

@@ -97,8 +97,8 @@ fn truth(raw: Option<&RawValue>) -> Option<bool> {
 ///
 /// # Errors
 /// `Invalid` when it is too long to be carried back.
-pub(super) fn id_of(raw: Option<&RawValue>) -> Result<Option<String>, Problem> {
-    let Some(text) = raw.map(RawValue::get) else { return Ok(None) };
+pub(super) fn id_of(written: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(text) = written else { return Ok(None) };
     if text.len() > ID_BYTES_MAX {
         let text = format!("the id of the request has {} bytes, at most {ID_BYTES_MAX} are taken", text.len());
         return Err(Problem::invalid(text));

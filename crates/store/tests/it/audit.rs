@@ -3,7 +3,7 @@
 use crate::support::{NOW, World, name, on_both};
 use kaogong_domain::{
     access::{Role, Scopes},
-    endpoints::EngineName,
+    endpoints::{EngineName, Isolation},
     ids::{AttemptId, JobId, RunId},
     jobs::Event,
 };
@@ -146,7 +146,12 @@ async fn models(w: &World) {
         let moved = store.set_model_version_stage(w.project, id, "Production", OthersInStage::Archive, actor, NOW);
         moved.await.expect("moved");
     }
-    let new = |id| NewEndpointRow { name: name("ep"), model_version_id: id, engine: EngineName::Tract };
+    let new = |id| NewEndpointRow {
+        name: name("ep"),
+        model_version_id: id,
+        engine: EngineName::Tract,
+        isolation: Isolation::Process,
+    };
     let endpoint = store.create_endpoint(w.project, new(versions[0]), actor, NOW).await.expect("an endpoint").id;
     store.update_endpoint(w.project, new(versions[1]), actor, NOW).await.expect("changed");
     store.delete_endpoint(w.project, endpoint, actor, NOW).await.expect("deleted");

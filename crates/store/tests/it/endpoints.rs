@@ -1,14 +1,22 @@
 //! Endpoints: what is wanted.
 
 use crate::support::{NOW, name, on_both, refused};
-use kaogong_domain::{ErrorKind, endpoints::EngineName};
+use kaogong_domain::{
+    ErrorKind,
+    endpoints::{EngineName, Isolation},
+};
 use kaogong_store::NewEndpointRow;
 
 #[tokio::test]
 async fn an_endpoint_lives() {
     on_both("endpoints", async |w| {
         let (one, two) = (w.model_version(w.project, "m").await, w.model_version(w.project, "m").await);
-        let new = |id| NewEndpointRow { name: name("e"), model_version_id: id, engine: EngineName::Tract };
+        let new = |id| NewEndpointRow {
+            name: name("e"),
+            model_version_id: id,
+            engine: EngineName::Tract,
+            isolation: Isolation::Process,
+        };
         let made = w.store.create_endpoint(w.project, new(one), &w.actor, NOW).await.expect("an endpoint");
         assert_eq!((made.model.as_str(), made.version, made.generation), ("m", 1, 1));
         let again = w.store.create_endpoint(w.project, new(one), &w.actor, w.later(1)).await.expect("the same");
@@ -31,7 +39,12 @@ async fn an_endpoint_lives() {
 async fn an_endpoint_stays_in_its_project() {
     on_both("isolation of endpoints", async |w| {
         let model_version_id = w.model_version(w.project, "m").await;
-        let new = NewEndpointRow { name: name("e"), model_version_id, engine: EngineName::Tract };
+        let new = NewEndpointRow {
+            name: name("e"),
+            model_version_id,
+            engine: EngineName::Tract,
+            isolation: Isolation::Process,
+        };
         refused(w.store.create_endpoint(w.other, new.clone(), &w.actor, NOW).await, ErrorKind::NotFound);
         let made = w.store.create_endpoint(w.project, new.clone(), &w.actor, NOW).await.expect("an endpoint");
         assert_eq!(w.store.find_endpoint(w.other, &new.name).await.expect("it reads"), None);

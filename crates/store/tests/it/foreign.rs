@@ -3,7 +3,7 @@
 use crate::support::{NOW, name, on_both, refused};
 use kaogong_domain::{
     ErrorKind,
-    endpoints::EngineName,
+    endpoints::{EngineName, Isolation},
     ids::{ModelId, UserId},
     jobs::Event,
 };
@@ -63,7 +63,12 @@ async fn models_and_endpoints_of_another_project_cannot_be_touched() {
         store.set_model_alias(w.project, model.id, "best", 1, actor, NOW).await.expect("our own");
         store.delete_model_alias(w.other, model.id, "best", actor, NOW).await.expect("nothing to remove");
         assert_eq!(store.model_aliases(model.id).await.expect("it reads").len(), 1);
-        let new = NewEndpointRow { name: name("ep"), model_version_id: version, engine: EngineName::Tract };
+        let new = NewEndpointRow {
+            name: name("ep"),
+            model_version_id: version,
+            engine: EngineName::Tract,
+            isolation: Isolation::Process,
+        };
         refused(store.create_endpoint(w.other, new.clone(), actor, NOW).await, ErrorKind::NotFound);
         let theirs = w.model_version(w.other, "theirs").await;
         store.create_endpoint(w.project, new.clone(), actor, NOW).await.expect("our own");
@@ -79,7 +84,12 @@ async fn a_model_that_is_served_is_kept() {
         let (store, actor) = (&w.store, &w.actor);
         let version = w.model_version(w.project, "served").await;
         let model: ModelId = store.find_model(w.project, "served").await.expect("it reads").expect("a model").id;
-        let new = NewEndpointRow { name: name("ep"), model_version_id: version, engine: EngineName::Tract };
+        let new = NewEndpointRow {
+            name: name("ep"),
+            model_version_id: version,
+            engine: EngineName::Tract,
+            isolation: Isolation::Process,
+        };
         let endpoint = store.create_endpoint(w.project, new, actor, NOW).await.expect("an endpoint");
         let told = refused(store.delete_model(w.project, model, actor, NOW).await, ErrorKind::Conflict);
         assert!(told.text.contains("`ep` serves served@1") && told.hint.is_some(), "{told:?}");

@@ -3,6 +3,11 @@
 mod access;
 mod artifacts;
 mod audit;
+mod broken;
+mod cost;
+mod cost_seed;
+mod cost_walk;
+mod counters;
 mod curves;
 mod datasets;
 mod endpoints;
@@ -16,4 +21,5 @@ mod portable;
 mod runs;
 mod search;
 mod sessions;
+mod snapshots;
 mod support;

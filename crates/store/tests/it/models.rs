@@ -33,7 +33,7 @@ async fn numbers_of_deleted_versions_are_not_used_again() {
         assert_eq!((first.number, second.number, third.number), (1, 2, 3));
         assert_eq!(w.store.models_of_run(w.project, run).await.expect("names"), ["m@1", "m@3"]);
         assert!(w.store.models_of_run(w.other, run).await.expect("names").is_empty());
-        assert_eq!(w.store.list_model_versions(model.id).await.expect("versions"), [first, third]);
+        assert_eq!(w.store.versions_of_models(&[model.id]).await.expect("versions"), [first, third]);
         assert_eq!(w.store.find_model_version(model.id, 2).await.expect("it reads"), None);
     })
     .await;
@@ -135,7 +135,7 @@ async fn a_stage_is_entered_and_emptied_in_one_step() {
                 w.store.set_model_version_stage(w.project, id, "Production", others, &w.actor, w.later(1)).await;
             assert_eq!(moved.expect("moved").stage, "Production");
         }
-        let all = w.store.list_model_versions(model).await.expect("versions");
+        let all = w.store.versions_of_models(&[model]).await.expect("versions");
         assert_eq!(all.iter().map(|it| it.stage.as_str()).collect::<Vec<_>>(), ["Archived", "Production"]);
         let newest = w.store.newest_of_stages(&[model]).await.expect("versions");
         assert_eq!(newest.iter().map(|it| it.number).collect::<Vec<_>>(), [1, 2]);

@@ -45,8 +45,8 @@ async fn experiments_are_named_tagged_and_hidden() {
             w.store.find_experiment_by_name(w.project, "f").await.expect("it reads").expect("also deleted ones");
         assert_eq!(named.lifecycle, Lifecycle::Deleted);
         assert_eq!(w.store.list_experiments(w.project).await.expect("a list").len(), 1);
-        assert_eq!(w.store.all_experiments(w.project).await.expect("a list").len(), 2);
-        assert_eq!(w.store.all_experiments(w.other).await.expect("a list").len(), 1);
+        assert_eq!(w.store.page_experiments(w.project, None, None, 10).await.expect("a list").len(), 2);
+        assert_eq!(w.store.page_experiments(w.other, None, None, 10).await.expect("a list").len(), 1);
     })
     .await;
 }

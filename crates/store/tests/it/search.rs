@@ -72,7 +72,11 @@ fn cases() -> Vec<(Field, C, Operand, &'static str)> {
         (acc(), C::Less, Operand::Number(0.25), ""),
         (acc(), C::LessOrEqual, Operand::Number(0.25), "a"),
         (acc(), C::Equal, Operand::Number(0.25), "a"),
-        (acc(), C::NotEqual, Operand::Number(1.0), "a"),
+        (acc(), C::NotEqual, Operand::Number(1.0), "ba"),
+        (acc(), C::NotEqual, Operand::Number(0.25), "b"),
+        (acc(), C::GreaterOrEqual, Operand::Number(0.0), "a"),
+        (acc(), C::LessOrEqual, Operand::Number(0.0), ""),
+        (acc(), C::Equal, Operand::Number(0.0), ""),
         (Field::Tag("kind".to_owned()), C::Equal, text("bb"), "b"),
         (Field::Name, C::In, list(&["a", "c"]), "ca"),
         (Field::Name, C::Less, text("b"), "a"),
@@ -113,12 +117,12 @@ async fn every_condition_finds_the_same_runs() {
 }
 
 #[tokio::test]
-async fn runs_without_the_value_come_last() {
+async fn numbers_come_first_then_nan_then_runs_without_the_value() {
     on_both("orders", async |w| {
         three_runs(w).await;
         let cases = [
-            (Field::Metric("acc".to_owned()), Direction::Ascending, "acb"),
-            (Field::Metric("acc".to_owned()), Direction::Descending, "acb"),
+            (Field::Metric("acc".to_owned()), Direction::Ascending, "abc"),
+            (Field::Metric("acc".to_owned()), Direction::Descending, "abc"),
             (Field::Param("opt".to_owned()), Direction::Ascending, "abc"),
             (Field::Param("opt".to_owned()), Direction::Descending, "bac"),
             (Field::Tag("kind".to_owned()), Direction::Descending, "bac"),

@@ -64,7 +64,7 @@ pub(crate) async fn behind(url: &StoreUrl, statements: &[&str]) {
 }
 
 /// An empty database of the test server, and its name.
-async fn fresh_postgres() -> (StoreUrl, StoreUrl, String) {
+pub(crate) async fn fresh_postgres() -> (StoreUrl, StoreUrl, String) {
     let base = address();
     let id = ProjectId::generate(NOW).to_string().to_lowercase();
     let database: String = id.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -122,6 +122,7 @@ impl World {
             dataset_id,
             pins: "{}".to_owned(),
             summary: "{}".to_owned(),
+            histogram: None,
             message: String::new(),
             source: "upload".to_owned(),
             items: 3,

@@ -9,7 +9,7 @@ import { ModelLink, State, useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { count, microseconds } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
-import { api, pages } from "../../paths";
+import { api, pages, serverAddress } from "../../paths";
 import { Copy, Empty, Facts, Page, Snippet, Wait, When, Why } from "../../ui/basics";
 import { useConfirm } from "../../ui/confirm";
 import { useRunJob } from "../models/useRunJob";
@@ -91,7 +91,7 @@ function Body({ endpoint }: { endpoint: EndpointView }) {
                 label: t("tab.use"),
                 children: (
                   <div className="stack" style={{ maxWidth: 860 }}>
-                    {snippets(endpoint, project, location.origin).map(([title, text]) => (
+                    {snippets(endpoint, project, serverAddress()).map(([title, text]) => (
                       <section key={title}>
                         <h2>{title}</h2>
                         <Snippet text={text} label={title} />
@@ -107,6 +107,7 @@ function Body({ endpoint }: { endpoint: EndpointView }) {
           rows={[
             [t("model"), <ModelLink key="m" version={`${endpoint.model}@${endpoint.version}`} />],
             [t("engine"), endpoint.engine],
+            [t("isolation"), endpoint.isolation === "none" ? t("isolation.none") : t("isolation.process", { process: String(endpoint.process ?? "–") })],
             [t("latency.p50"), microseconds(endpoint.stats.p50_us)],
             [t("latency.p99"), microseconds(endpoint.stats.p99_us)],
             [t("perSecond"), endpoint.stats.per_second.toFixed(1)],

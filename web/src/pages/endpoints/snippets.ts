@@ -9,7 +9,7 @@ export function snippets(endpoint: EndpointView, project: string, origin: string
   const input = endpoint.inputs[0];
   const shape = (input?.shape ?? []).map((it) => (it < 0 ? 1 : it));
   const host = origin.replace(/^https?:\/\//, "");
-  const predict = `${origin}${api.predict(project, endpoint.name)}`;
+  const predict = `${new URL(origin).origin}${api.predict(project, endpoint.name)}`;
   const row = endpoint.task && "columns" in endpoint.task ? Object.fromEntries(endpoint.task.columns.map((it) => [it.name, it.kind === "number" ? it.fill : (it.values[0] ?? "")])) : null;
   const out: [string, string][] = [];
   if (row)

@@ -9,11 +9,31 @@ import { count, duration } from "../../lib/format";
 import { pageOf, pages } from "../../paths";
 import { Empty, Page, useNow, Wait, When } from "../../ui/basics";
 
+const plain = (part: string) => {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+};
+const listed = (json: string | null): string[] => {
+  try {
+    const found: unknown = JSON.parse(json ?? "");
+    return Array.isArray(found) ? found.filter((it) => typeof it === "string") : [];
+  } catch {
+    return [];
+  }
+};
+
 /** The MLflow client prints addresses of its own console; here they lead to ours. */
 export function fromMlflow(project: string, hash: string): string | null {
-  const found = /^#\/experiments\/([^/?]+)(?:\/runs\/([^/?]+))?/.exec(hash);
-  if (!found) return null;
-  return found[2] ? pages.run(project, found[2]) : pages.runs(project, { experiment: found[1] });
+  const [route = "", query = ""] = hash.replace(/^#\/?/, "").split("?");
+  const [noun, name, kind, id] = route.split("/").map(plain);
+  if (noun === "experiments" && name) return kind === "runs" && id ? pages.run(project, id) : pages.runs(project, { experiment: name });
+  if (noun === "experiments") return pages.runs(project);
+  if (noun === "models") return name ? pages.model(project, name, kind === "versions" ? { version: id } : {}) : pages.models(project);
+  if (noun === "compare-runs") return pages.compare(project, listed(new URLSearchParams(query).get("runs")));
+  return null;
 }
 
 export function HomePage() {

@@ -107,6 +107,7 @@ function Version({ version }: { version: ModelVersionView }) {
         ) : null}
       </div>
       <Lineage datasets={version.datasets} job={job} run={version.run_id ? { id: version.run_id } : null} models={[pin]} endpoints={version.endpoints} />
+      {version.status_message ? <p className="muted" style={{ margin: 0 }}>{version.status_message}</p> : null}
       {version.description ? <p style={{ margin: 0 }}>{version.description}</p> : null}
       <div className="grid-3">
         <div>

@@ -9,7 +9,7 @@ import { csv, saveText } from "../../lib/csv";
 import { weight } from "../../lib/headline";
 import { count, metric } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
-import { pages } from "../../paths";
+import { pages, serverAddress } from "../../paths";
 import { Empty, Fault, Page, Took, Wait, When, Why } from "../../ui/basics";
 import { onRow } from "../../ui/rows";
 import { differs } from "./ComparePage";
@@ -36,14 +36,14 @@ export function RunsPage() {
   return (
     <Page title={t("nav.runs")}>
       <div className="row" style={{ marginBottom: 12 }}>
-        <Select aria-label={t("experiment")} allowClear placeholder={t("experiment.all")} style={{ minWidth: 180 }} value={experiment} onChange={(it: string | undefined) => setUrl({ experiment: it ?? null, page: null })} options={(experiments.data?.items ?? []).map((it) => ({ value: it.name, label: `${it.name} (${it.runs})` }))} />
+        <Select aria-label={t("experiment")} allowClear placeholder={t("experiment.all")} style={{ minWidth: 180 }} value={(experiments.data?.items ?? []).find((it) => it.id === experiment)?.name ?? experiment} onChange={(it: string | undefined) => setUrl({ experiment: it ?? null, page: null })} options={(experiments.data?.items ?? []).map((it) => ({ value: it.name, label: `${it.name} (${it.runs})` }))} />
         <Input.Search allowClear className="mono" style={{ width: 520 }} aria-label={t("runs.filter")} placeholder="metrics.accuracy > 0.9 and params.model = 'mlp'" value={typed} onChange={(it) => setTyped(it.target.value)} onSearch={(it) => setUrl({ filter: it.trim(), page: null })} />
       </div>
       {runs.error && runs.data ? <Fault error={runs.error} retry={() => void runs.refetch()} /> : null}
       <Wait of={runs}>
         {(data) =>
           data.total === 0 ? (
-            filter || experiment ? <Empty title={t("runs.noneMatch")} /> : <Empty title={t("runs.empty")} text={t("runs.emptyText")} command={`MLFLOW_TRACKING_URI=${location.origin}/p/${project} python train.py`} />
+            filter || experiment ? <Empty title={t("runs.noneMatch")} /> : <Empty title={t("runs.empty")} text={t("runs.emptyText")} command={`MLFLOW_TRACKING_URI=${serverAddress()}/p/${project} python train.py`} />
           ) : (
             <RunsTable items={data.items} total={data.total} />
           )

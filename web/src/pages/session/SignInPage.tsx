@@ -6,7 +6,7 @@ import { read, rememberCsrf } from "../../api/client";
 import type { MeView } from "../../api/types";
 import { useWords } from "../../i18n";
 import type { Language } from "../../lib/format";
-import { api } from "../../paths";
+import { api, icon } from "../../paths";
 import { type Choice, useTheme } from "../../theme";
 import { Fault, useTitle } from "../../ui/basics";
 
@@ -51,7 +51,7 @@ export function SignInPage() {
     <main className="sign-in">
       <div className="card">
         <div className="row" style={{ marginBottom: 24, gap: 12 }}>
-          <img src="/favicon.svg" alt="" width={36} height={36} />
+          <img src={icon} alt="" width={36} height={36} />
           <div>
             <h1>{t("brand")}</h1>
             <span className="muted">{t("brand.line")}</span>

@@ -20,7 +20,8 @@ const TOKEN_DAYS: i64 = 366;
 const TOKEN_DAYS_LEFT_MIN: i64 = 30;
 
 /// Makes the administrator when there is nobody yet, and the local profile.
-pub async fn welcome(app: &App, folder: &Path, url: &str) -> Result<(), Problem> {
+/// `own` is where the user's profile lies, if there is a home for it.
+pub async fn welcome(app: &App, folder: &Path, url: &str, own: Option<&Path>) -> Result<(), Problem> {
     let password = make_secret("")?;
     let password =
         Secret::new(password.expose().chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>());
@@ -35,7 +36,7 @@ pub async fn welcome(app: &App, folder: &Path, url: &str) -> Result<(), Problem>
     let old = profile::read(&mine).ok().flatten();
     let local = local_profile(app, old.clone(), url).await?;
     profile::write(&mine, &local)?;
-    keep_own_profile(&local, old.as_ref())
+    own.map_or(Ok(()), |path| keep_own_profile(path, &local, old.as_ref()))
 }
 
 /// The password is shown, never logged or stored.
@@ -79,12 +80,10 @@ async fn local_profile(app: &App, old: Option<Profile>, url: &str) -> Result<Pro
 }
 
 /// The user's own profile is made when there is none, and kept true when it is this server's.
-fn keep_own_profile(local: &Profile, old: Option<&Profile>) -> Result<(), Problem> {
-    let home = std::env::var_os("KAOGONG_HOME").map(std::path::PathBuf::from);
-    let Ok(path) = profile::path(home.as_deref()) else { return Ok(()) };
-    let Ok(own) = profile::read(&path) else { return Ok(()) };
+fn keep_own_profile(path: &Path, local: &Profile, old: Option<&Profile>) -> Result<(), Problem> {
+    let Ok(own) = profile::read(path) else { return Ok(()) };
     if let Some(renewed) = renewed(own, local, old)
-        && let Err(problem) = profile::write(&path, &renewed)
+        && let Err(problem) = profile::write(path, &renewed)
     {
         // A server without a home folder serves all the same.
         tracing::warn!("the user's own profile was not written: {problem}");

@@ -118,7 +118,7 @@ async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, addres
     app.store.create_session(session, &actor, now).await?;
     let caller = app.standings().by_session(app, &secret).await?.caller;
     let answer = Json(me_of(app, &caller).await?).into_response();
-    Ok(with_cookie(answer, headers, secret.expose(), SESSION_MS / 1000))
+    Ok(with_cookie(app, answer, headers, secret.expose(), SESSION_MS / 1000))
 }
 
 /// Ends the session and takes the cookie away, also one whose session has ended already.
@@ -134,15 +134,17 @@ pub(super) async fn sign_out(
             app.standings().forget_all();
         }
     }
-    Ok(with_cookie(StatusCode::NO_CONTENT.into_response(), &headers, "", 0))
+    Ok(with_cookie(&app, StatusCode::NO_CONTENT.into_response(), &headers, "", 0))
 }
 
 /// Sets the session cookie. The server speaks plain HTTP itself; the page's own origin tells whether a browser came
-/// through TLS, and then the cookie never goes another way.
-fn with_cookie(mut answer: Response, headers: &HeaderMap, value: &str, max_age_s: i64) -> Response {
+/// through TLS, and then the cookie never goes another way. Under a base path it is for this server alone: others on the
+/// host do not get it.
+fn with_cookie(app: &App, mut answer: Response, headers: &HeaderMap, value: &str, max_age_s: i64) -> Response {
     let is_tls = headers.get(header::ORIGIN).is_some_and(|it| it.as_bytes().starts_with(b"https://"));
     let secure = if is_tls { "; Secure" } else { "" };
-    let cookie = format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
+    let path = Some(app.base_path().as_str()).filter(|it| !it.is_empty()).unwrap_or("/");
+    let cookie = format!("{SESSION_COOKIE}={value}; Path={path}; HttpOnly; SameSite=Lax; Max-Age={max_age_s}{secure}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         answer.headers_mut().insert(header::SET_COOKIE, cookie);
     }

@@ -21,18 +21,28 @@ use kaogong_api::{
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     access::{Scope, Scopes},
-    ids::TokenId,
+    ids::{ProjectId, TokenId},
+    names::Name,
 };
-use kaogong_store::NewTokenRow;
-use std::sync::Arc;
+use kaogong_store::{NewTokenRow, TokenRow};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 pub(super) async fn list_tokens(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<Page<TokenView>>> {
     refuse_limited(&caller, "list tokens")?;
     let tokens = app.store.list_tokens(caller.user.id, app.now()).await?;
-    let projects = app.store.list_projects().await?;
+    let projects = projects_of_tokens(&app, &tokens).await?;
     Ok(Json(whole(tokens.iter().map(|it| token_view(it, &projects)).collect())))
+}
+
+/// Names of the projects that tokens are bound to.
+async fn projects_of_tokens(app: &App, tokens: &[TokenRow]) -> Result<BTreeMap<ProjectId, Name>, Problem> {
+    let ids: BTreeSet<ProjectId> = tokens.iter().filter_map(|it| it.project_id).collect();
+    app.store.project_names(&ids.into_iter().collect::<Vec<_>>()).await
 }
 
 pub(super) async fn create_token(
@@ -78,7 +88,7 @@ pub(super) async fn create_token(
         expires_at: Some(no_longer_than(&caller, app.now().plus_ms(i64::from(days) * DAY_MS))),
     };
     let token = app.store.create_token(row, &caller.actor(), app.now()).await?;
-    let projects = app.store.list_projects().await?;
+    let projects = projects_of_tokens(&app, std::slice::from_ref(&token)).await?;
     Ok(created(NewTokenView { token: token_view(&token, &projects), secret: secret.expose().to_owned() }))
 }
 

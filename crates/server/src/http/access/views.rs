@@ -1,8 +1,9 @@
 //! Rows of users, projects, members and tokens on the wire.
 
 use kaogong_api::access::{MemberView, ProjectView, TokenView, UserView};
-use kaogong_domain::access::Role;
+use kaogong_domain::{access::Role, ids::ProjectId, names::Name};
 use kaogong_store::{MemberRow, ProjectRow, TokenRow, UserRow};
+use std::collections::BTreeMap;
 
 pub(super) fn user_view(it: &UserRow) -> UserView {
     UserView {
@@ -36,12 +37,12 @@ pub(super) fn member_view(it: &MemberRow) -> MemberView {
     }
 }
 
-pub(super) fn token_view(it: &TokenRow, projects: &[ProjectRow]) -> TokenView {
-    let project = it.project_id.and_then(|id| projects.iter().find(|project| project.id == id));
+pub(super) fn token_view(it: &TokenRow, projects: &BTreeMap<ProjectId, Name>) -> TokenView {
+    let project = it.project_id.and_then(|id| projects.get(&id));
     TokenView {
         id: it.id.to_string(),
         name: it.name.clone(),
-        project: project.map(|it| it.name.to_string()),
+        project: project.map(ToString::to_string),
         scopes: it.scopes.0.iter().map(|it| it.as_str().to_owned()).collect(),
         created_at: it.created_at.as_ms(),
         expires_at: it.expires_at.map(|it| it.as_ms()),

@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{access::InProject, app::App};
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     extract::{FromRequestParts, Path, Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
-use kaogong_data::BlobHash;
+use kaogong_data::{BlobError, BlobHash};
 use kaogong_domain::Problem;
 use kaogong_store::{ArtifactEntry, ArtifactOwner, Lifecycle, NewArtifact};
 use serde_json::{Value, json};
@@ -57,12 +57,22 @@ fn bad_path(path: &str) -> MlflowProblem {
     MlflowProblem::invalid(format!("Invalid path: '{shown}'"))
 }
 
-/// A path below an owner: plain names between single slashes.
+/// A path below an owner: plain names between single slashes. A backslash is a letter like any other here and in
+/// MLflow; but what would climb or begin at a root where it separates folders is refused, because clients on such
+/// systems write files under these names.
 pub(super) fn check_path(path: &str) -> Told<()> {
     let is_plain = |it: &str| !it.is_empty() && it != "." && it != "..";
+    let is_rooted = match path.as_bytes() {
+        [b'\\', ..] => true,
+        [drive, b':', b'/' | b'\\', ..] => drive.is_ascii_alphabetic(),
+        _ => false,
+    };
     let is_good = path.len() <= PATH_BYTES_MAX
-        && !path.contains(|it: char| it == '\\' || it.is_control())
-        && path.split('/').all(is_plain);
+        && !is_rooted
+        // Clients take no list in which a name has a `#`.
+        && !path.contains(|it: char| it == '#' || it.is_control())
+        && path.split('/').all(is_plain)
+        && path.split(['/', '\\']).all(|it| it != "..");
     if is_good { Ok(()) } else { Err(bad_path(path)) }
 }
 
@@ -100,7 +110,7 @@ async fn locate(call: &Call, path: &str) -> Told<Located> {
     let ids = call.experiment_ids().await?;
     let (owner, experiment, is_active) = match &place.owner {
         OwnerText::Run(id) => {
-            let run = call.run(id).await?.row;
+            let run = call.run(id).await?;
             (ArtifactOwner::Run(run.id), run.experiment_id, run.lifecycle == Lifecycle::Active)
         }
         OwnerText::Model(id) => {
@@ -135,8 +145,8 @@ pub(super) async fn list_of_run(call: Call) -> Reply {
     if !below.is_empty() {
         check_path(&below)?;
     }
-    let files = folder(&call, ArtifactOwner::Run(run.row.id), &below, &below).await?;
-    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run.row);
+    let files = folder(&call, ArtifactOwner::Run(run.id), &below, &below).await?;
+    let root = wire::run_artifact_uri(call.experiment_ids().await?, &run);
     Ok(Json(json!({"root_uri": root, "files": files})))
 }
 
@@ -194,6 +204,9 @@ pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<R
 
 /// Streams a body into the blob store.
 async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem> {
+    if body.size_hint().lower() > ARTIFACT_BYTES_MAX {
+        return Err(Problem::too_large(ARTIFACT_BYTES_MAX));
+    }
     let (sender, mut pieces) = tokio::sync::mpsc::channel::<Option<Bytes>>(PIECES);
     let blobs = app.blobs.clone();
     let place = app.upload_places().take()?;
@@ -202,7 +215,7 @@ async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem>
         let mut writer = blobs.begin(ARTIFACT_BYTES_MAX)?;
         while let Some(piece) = pieces.blocking_recv() {
             match piece {
-                Some(piece) => writer.write(&piece)?,
+                Some(piece) => writer.write(&piece).map_err(over_limit)?,
                 // Only a body that arrived whole is kept.
                 None => return Ok(Some(writer.finish()?)),
             }
@@ -215,6 +228,13 @@ async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem>
     let written = written?;
     sent?;
     written.ok_or_else(|| Problem::invalid("the body broke off").hint("send it again"))
+}
+
+fn over_limit(error: BlobError) -> Problem {
+    match error {
+        BlobError::TooLarge { limit } => Problem::too_large(limit),
+        other => other.into(),
+    }
 }
 
 async fn pump(body: Body, sender: tokio::sync::mpsc::Sender<Option<Bytes>>) -> Result<(), Problem> {
@@ -311,6 +331,9 @@ mod tests {
         let place = place_of("0/models/m-x/artifacts/模型/model.onnx").expect("a model");
         assert_eq!((place.owner, place.rest.as_str()), (OwnerText::Model("m-x".into()), "模型/model.onnx"));
         assert_eq!(place_of("0/run_x/artifacts").expect("a root").rest, "");
+        for odd in ["a\\b.txt", "a\\\\b", "a/b\\", "C:a", "..a\\b..", "a b%c?.txt"] {
+            assert_eq!(place_of(&format!("0/run_x/artifacts/{odd}")).expect("a name").rest, odd);
+        }
         assert_eq!(place_of("0/run_x/artifacts/a/b/c/d/e").expect("deep").rest, "a/b/c/d/e");
     }
 
@@ -323,8 +346,15 @@ mod tests {
             "0/run_x/artifacts/../a",
             "0/run_x/artifacts/a//b",
             "0/run_x/artifacts/./a",
-            "0/run_x/artifacts/a\\b",
+            "0/run_x/artifacts/\\a",
+            "0/run_x/artifacts/\\\\host\\a",
+            "0/run_x/artifacts/C:\\a",
+            "0/run_x/artifacts/c:/a",
+            "0/run_x/artifacts/..\\a",
+            "0/run_x/artifacts/a\\..\\..\\b",
+            "0/run_x/artifacts/a/b\\..",
             "0/run_x/artifacts/a\0",
+            "0/run_x/artifacts/a#b",
         ] {
             assert!(place_of(path).is_err(), "{path} was accepted");
         }

@@ -4,14 +4,14 @@ use super::{
     ask::Ask,
     problem::{MlflowProblem, Told},
 };
-use crate::{access::InProject, app::App};
+use crate::{access::InProject, app::App, http::extract::read_body};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::Method;
 use kaogong_domain::{
     Problem, Timestamp,
     ids::{ExperimentId, LoggedModelId, ProjectId, RunId},
 };
-use kaogong_store::{Actor, ExperimentRow, Lifecycle, LoggedModelRow, ModelRow, RunFull, Store};
+use kaogong_store::{Actor, ExperimentRow, Lifecycle, LoggedModelRow, ModelRow, RunFull, RunRow, Store};
 use std::sync::Arc;
 
 /// The largest JSON body, in bytes.
@@ -39,9 +39,7 @@ impl FromRequest<Arc<App>> for Call {
         let params = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
         let Path(params) =
             params.map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
-        let bytes = axum::body::to_bytes(body, JSON_BYTES_MAX).await.map_err(|_| {
-            MlflowProblem::invalid(format!("the body is larger than {JSON_BYTES_MAX} bytes or broke off"))
-        })?;
+        let bytes = read_body(body, JSON_BYTES_MAX).await?;
         let ask = if parts.method == Method::GET || bytes.is_empty() {
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
             Ask::from_pairs(
@@ -62,13 +60,17 @@ impl Call {
 }
 
 /// The logged model's id as MLflow spells it: `m-…`.
-pub(super) fn model_id_text(id: LoggedModelId) -> String {
+pub fn model_id_text(id: LoggedModelId) -> String {
     id.to_string().replacen('_', "-", 1)
 }
 
 /// The id of a logged model; also accepts our own spelling.
 pub(super) fn model_id_of(text: &str) -> Option<LoggedModelId> {
     text.replacen('-', "_", 1).parse().ok()
+}
+
+fn no_run(text: &str) -> MlflowProblem {
+    MlflowProblem::missing(format!("Run with id={} not found", shown(text)))
 }
 
 fn shown(text: &str) -> String {
@@ -138,24 +140,44 @@ impl Call {
         )))
     }
 
-    /// A run by the id that a client sent.
-    pub(super) async fn run(&self, text: &str) -> Told<RunFull> {
+    /// A run by the id that a client sent, without what it logged.
+    pub(super) async fn run(&self, text: &str) -> Told<RunRow> {
+        let found = match text.parse::<RunId>() {
+            Ok(id) => self.store().find_run_head(self.project(), id).await?,
+            Err(_) => None,
+        };
+        found.ok_or_else(|| no_run(text))
+    }
+
+    /// A run by the id that a client sent, with everything it logged.
+    pub(super) async fn full_run(&self, text: &str) -> Told<RunFull> {
         let found = match text.parse::<RunId>() {
             Ok(id) => self.store().find_run(self.project(), id).await?,
             Err(_) => None,
         };
-        found.ok_or_else(|| MlflowProblem::missing(format!("Run with id={} not found", shown(text))))
+        found.ok_or_else(|| no_run(text))
+    }
+
+    /// Runs by the ids that a client sent, in one look; all must be there.
+    pub(super) async fn known_runs(&self, texts: &[String]) -> Told<Vec<RunId>> {
+        let ids: Vec<RunId> =
+            texts.iter().map(|it| it.parse::<RunId>().map_err(|_| no_run(it))).collect::<Told<_>>()?;
+        let known = self.store().known_runs(self.project(), &ids).await?;
+        match ids.iter().find(|it| !known.contains(it)) {
+            Some(missing) => Err(no_run(&missing.to_string())),
+            None => Ok(ids),
+        }
     }
 
     /// A run that can be changed.
-    pub(super) async fn active_run(&self, text: &str) -> Told<RunFull> {
+    pub(super) async fn active_run(&self, text: &str) -> Told<RunRow> {
         let found = self.run(text).await?;
-        if found.row.lifecycle == Lifecycle::Active {
+        if found.lifecycle == Lifecycle::Active {
             return Ok(found);
         }
         Err(MlflowProblem::invalid(format!(
             "The run {text} must be in the 'active' state. Current state is {}.",
-            found.row.lifecycle.as_str()
+            found.lifecycle.as_str()
         )))
     }
 
@@ -183,7 +205,19 @@ pub(super) struct ExperimentIds {
 
 impl ExperimentIds {
     pub(super) async fn of(store: &Store, project: ProjectId) -> Result<Self, Problem> {
-        Ok(Self { default: store.default_experiment(project).await?.id })
+        Ok(Self { default: store.default_experiment_id(project).await? })
+    }
+
+    /// Ids of experiments from the texts that a client sent. Whether they are there is another question.
+    pub(super) fn parse_all(self, texts: &[String]) -> Told<Vec<ExperimentId>> {
+        let parse = |text: &String| {
+            if text == DEFAULT_ID {
+                return Ok(self.default);
+            }
+            let missing = |_| MlflowProblem::missing(format!("No Experiment with id={} exists", shown(text)));
+            text.parse::<ExperimentId>().map_err(missing)
+        };
+        texts.iter().map(parse).collect()
     }
 
     pub(super) fn text(self, id: ExperimentId) -> String {

@@ -3,19 +3,21 @@
 use super::{
     ask::page,
     call::Call,
-    filter::{Clause, Order, parse_filter, parse_order},
+    filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
     problem::{Code, Json, MlflowProblem, Reply, Told, done},
     wire,
 };
 use kaogong_domain::ErrorKind;
-use kaogong_store::{ExperimentRow, Lifecycle, RunSearch};
+use kaogong_store::{Comparator, ExperimentRow, Lifecycle, RunSearch};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeSet};
 
 /// The most experiments in one page.
 const PAGE_MAX: i64 = 50_000;
+/// Experiments read together.
+const BATCH_MAX: u32 = 1_000;
 /// The most runs whose datasets are gathered.
 const DATASET_RUNS_MAX: u32 = 5_000;
 /// The most dataset summaries that are sent.
@@ -41,7 +43,7 @@ pub(super) async fn create(call: Call) -> Reply {
             "Invalid value for parameter 'artifact_location' supplied: this server keeps the artifacts itself; leave it out",
         ));
     }
-    let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::experiment_tag(key, value))?;
+    let tags = wire::read_pairs(&call.ask, "tags", limits::experiment_tag)?;
     let made = call.store().create_experiment(call.project(), &name, &tags, &call.actor(), call.now()).await;
     let made = made.map_err(|it| if it.kind == ErrorKind::Conflict { exists(&name) } else { it.into() })?;
     Ok(Json(json!({"experiment_id": made.id.to_string()})))
@@ -96,7 +98,7 @@ pub(super) async fn update(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let found = call.active_experiment(&call.ask.need("experiment_id")?).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
-    limits::experiment_tag(&key, &value)?;
+    let value = limits::experiment_tag("", &key, value)?;
     call.store().set_experiment_tag(call.project(), found.id, &key, &value, &call.actor(), call.now()).await?;
     done()
 }
@@ -160,6 +162,19 @@ fn compare(a: &ExperimentRow, b: &ExperimentRow, order: &[Order]) -> Ordering {
     (b.created_at, b.id).cmp(&(a.created_at, a.id))
 }
 
+/// The name that a filter asks for, if it asks for one.
+fn name_asked(clauses: &[(bool, Clause)]) -> Option<&str> {
+    clauses.iter().find_map(|(is_tag, it)| match (&it.test, &it.operand) {
+        (Test::Compare(Comparator::Equal), Operand::Text(name)) if !is_tag && it.key == "name" => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// Experiments read together: as many as are wanted, but not all at once.
+fn batch_of(wanted: usize) -> u32 {
+    u32::try_from(wanted).unwrap_or(u32::MAX).clamp(1, BATCH_MAX)
+}
+
 pub(super) async fn search(call: Call) -> Reply {
     let size = call.ask.page_size(1000, PAGE_MAX)?;
     let offset = call.ask.page_offset()?;
@@ -172,11 +187,28 @@ pub(super) async fn search(call: Call) -> Reply {
         field(it.entity.as_deref(), &it.key)?;
         order.push(it);
     }
-    let mut all = call.store().all_experiments(call.project()).await?;
-    all.retain(|it| {
-        view.is_none_or(|view| view == it.lifecycle)
-            && clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key)))
-    });
+    let fits =
+        |it: &ExperimentRow| clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key)));
+    // One more than the page tells whether there is another.
+    let wanted = offset.saturating_add(size).saturating_add(1);
+    let mut all: Vec<ExperimentRow> = vec![];
+    if let Some(name) = name_asked(&clauses) {
+        // A name is of one experiment.
+        let found = call.store().find_experiment_by_name(call.project(), name).await?;
+        all.extend(found.filter(|it| view.is_none_or(|view| view == it.lifecycle) && fits(it)));
+    } else {
+        let mut last: Option<ExperimentRow> = None;
+        loop {
+            let batch = call.store().page_experiments(call.project(), view, last.as_ref(), batch_of(wanted)).await?;
+            let is_last = batch.len() < batch_of(wanted) as usize;
+            last = batch.last().cloned();
+            all.extend(batch.into_iter().filter(&fits));
+            // Without an order of its own the newest come first, as they are read.
+            if is_last || (order.is_empty() && all.len() >= wanted) {
+                break;
+            }
+        }
+    }
     all.sort_by(|a, b| compare(a, b, &order));
     let (found, next) = page(all, offset, size);
     Ok(Json(wire::listing("experiments", found.iter().map(wire::experiment).collect(), next)))
@@ -186,9 +218,11 @@ pub(super) async fn search(call: Call) -> Reply {
 pub(super) async fn search_datasets(call: Call) -> Reply {
     let texts = call.ask.texts("experiment_ids")?;
     limits::batch("experiment_ids", 1000, texts.len())?;
-    let mut experiments = vec![];
-    for text in texts {
-        experiments.push(call.experiment(&text).await?.id);
+    let ids = call.experiment_ids().await?;
+    let experiments = ids.parse_all(&texts)?;
+    let known = call.store().experiment_names(call.project(), &experiments).await?;
+    if let Some(missing) = experiments.iter().find(|it| !known.contains_key(it)) {
+        return Err(MlflowProblem::missing(format!("No Experiment with id={} exists", ids.text(*missing))));
     }
     let search = RunSearch {
         experiments: Some(experiments),
@@ -197,7 +231,6 @@ pub(super) async fn search_datasets(call: Call) -> Reply {
         ..RunSearch::default()
     };
     let runs = call.store().search_runs(call.project(), &search).await?;
-    let ids = call.experiment_ids().await?;
     let names = wire::version_names(&call, &runs).await?;
     let mut seen = BTreeSet::new();
     for run in &runs {

@@ -5,12 +5,14 @@
 
 use kaogong_store::{Comparator, Direction};
 
-/// Longer filters are refused.
-const FILTER_BYTES_MAX: usize = 64 << 10;
+/// Longer filters are refused. Ten thousand run ids take a third of it.
+const FILTER_BYTES_MAX: usize = 1 << 20;
 /// More conditions are refused.
 const CLAUSES_MAX: usize = 200;
 /// More texts in one list are refused.
-const LIST_MAX: usize = 1000;
+const LIST_MAX: usize = 10_000;
+/// More texts in all lists of a filter are refused: SQLite takes at most 32,766 values in a statement.
+const LISTED_MAX: usize = 30_000;
 
 /// What a condition does with the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +56,19 @@ pub(super) fn parse_filter(text: &str) -> Result<Vec<Clause>, String> {
         return Err(format!("Invalid filter: it has more than {FILTER_BYTES_MAX} bytes"));
     }
     let mut reader = Reader::new(text);
-    let mut clauses = vec![];
+    let (mut clauses, mut listed) = (vec![], 0);
     reader.skip_space();
     while !reader.is_at_end() {
-        clauses.push(reader.clause()?);
+        let clause = reader.clause()?;
+        if let Operand::List(list) = &clause.operand {
+            listed += list.len();
+        }
+        if listed > LISTED_MAX {
+            return Err(format!(
+                "Invalid filter: its lists have more than {LISTED_MAX} values together. Use several searches."
+            ));
+        }
+        clauses.push(clause);
         if clauses.len() > CLAUSES_MAX {
             return Err(format!("Invalid filter: it has more than {CLAUSES_MAX} conditions"));
         }
@@ -246,6 +257,9 @@ impl Reader {
             match self.peek() {
                 Some(')') => {
                     self.at += 1;
+                    // Sorted, so that a value is found fast among many.
+                    list.sort_unstable();
+                    list.dedup();
                     return if list.is_empty() {
                         Err("While parsing a list in the query, expected a non-empty list of string values, but got empty list".to_owned())
                     } else {
@@ -253,7 +267,11 @@ impl Reader {
                     };
                 }
                 Some('\'' | '"') if list.len() < LIST_MAX => list.push(self.quoted()?),
-                Some('\'' | '"') => return Err(format!("Invalid filter: a list has more than {LIST_MAX} values")),
+                Some('\'' | '"') => {
+                    return Err(format!(
+                        "Invalid filter: a list has more than {LIST_MAX} values. Use several searches."
+                    ));
+                }
                 _ => return Err(BAD.to_owned()),
             }
             self.skip_space();

@@ -16,6 +16,16 @@ pub(super) fn length(name: &str, limit: usize, value: &str) -> Told<()> {
     Err(MlflowProblem::invalid(format!("'{name}' exceeds the maximum length of {limit} characters")))
 }
 
+/// The first `limit` characters of a text; MLflow's server cuts the values of parameters and of run tags.
+pub(super) fn cut(limit: usize, mut value: String) -> String {
+    if value.len() > limit
+        && let Some((end, _)) = value.char_indices().nth(limit)
+    {
+        value.truncate(end);
+    }
+    value
+}
+
 /// A path as `posixpath.normpath` leaves it.
 fn normal(name: &str) -> String {
     let mut parts: Vec<&str> = vec![];
@@ -60,32 +70,34 @@ fn not_another_path(path: &str, name: &str) -> Told<()> {
     Ok(())
 }
 
-/// A tag of a run.
-pub(super) fn run_tag(path: &str, name: &str, value: &str) -> Told<()> {
+/// The value of a run's tag as it is kept.
+pub(super) fn run_tag(path: &str, name: &str, value: String) -> Told<String> {
     key(&joined(path, "key"), name)?;
-    length(&joined(path, "key"), limits::KEY_BYTES_MAX, name)?;
-    length(&joined(path, "value"), limits::RUN_TAG_BYTES_MAX, value)
+    length(&joined(path, "key"), limits::KEY_CHARS_MAX, name)?;
+    Ok(cut(limits::RUN_TAG_CHARS_MAX, value))
 }
 
-/// A parameter.
-pub(super) fn param(path: &str, name: &str, value: &str) -> Told<()> {
+/// The value of a parameter as it is kept.
+pub(super) fn param(path: &str, name: &str, value: String) -> Told<String> {
     key(&joined(path, "key"), name)?;
-    length("Param key", limits::KEY_BYTES_MAX, name)?;
-    length("Param value", limits::PARAM_BYTES_MAX, value)
+    length("Param key", limits::KEY_CHARS_MAX, name)?;
+    Ok(cut(limits::PARAM_CHARS_MAX, value))
 }
 
-/// A tag of an experiment.
-pub(super) fn experiment_tag(name: &str, value: &str) -> Told<()> {
+/// The value of an experiment's tag.
+pub(super) fn experiment_tag(_: &str, name: &str, value: String) -> Told<String> {
     key("key", name)?;
-    length("key", limits::KEY_BYTES_MAX, name)?;
-    length("value", limits::EXPERIMENT_TAG_BYTES_MAX, value)
+    length("key", limits::KEY_CHARS_MAX, name)?;
+    length("value", limits::EXPERIMENT_TAG_CHARS_MAX, &value)?;
+    Ok(value)
 }
 
-/// A tag of a registered model, of a version, or of a logged model.
-pub(super) fn model_tag(name: &str, value: &str) -> Told<()> {
+/// The value of a tag of a registered model, of a version, or of a logged model.
+pub(super) fn model_tag(_: &str, name: &str, value: String) -> Told<String> {
     key("key", name)?;
-    length("key", limits::KEY_BYTES_MAX, name)?;
-    length("value", limits::MODEL_TAG_BYTES_MAX, value)
+    length("key", limits::KEY_CHARS_MAX, name)?;
+    length("value", limits::MODEL_TAG_CHARS_MAX, &value)?;
+    Ok(value)
 }
 
 /// The name of a registered model.
@@ -160,6 +172,16 @@ mod tests {
         for bad in ["", "latest", "Latest", "v1", "V22", "a b", "a/b"] {
             assert!(alias(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn long_values_are_cut_by_characters() {
+        assert_eq!(param("", "p", "数".repeat(6001)).expect("a parameter"), "数".repeat(6000));
+        assert_eq!(run_tag("", "t", "é".repeat(9000)).expect("a tag"), "é".repeat(8000));
+        assert_eq!(run_tag("", "t", "é".repeat(8000)).expect("a tag"), "é".repeat(8000));
+        let refused = model_tag("", "t", "x".repeat(100_001)).expect_err("too long");
+        assert_eq!(refused.message(), "'value' exceeds the maximum length of 100000 characters");
+        assert!(experiment_tag("", "t", "x".repeat(20_001)).is_err());
     }
 
     #[test]

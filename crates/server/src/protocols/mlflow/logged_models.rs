@@ -59,14 +59,14 @@ pub(super) async fn create(call: Call) -> Reply {
     check_name(&name)?;
     let run_id = match ask.text_or_empty("source_run_id")? {
         id if id.is_empty() => None,
-        id => Some(call.run(&id).await?.row.id),
+        id => Some(call.run(&id).await?.id),
     };
     let new = NewLoggedModel {
         run_id,
         name: if name.is_empty() { wire::drawn_name(wire::chance()) } else { name },
         model_type: ask.text_or_empty("model_type")?,
         params: wire::read_pairs(ask, "params", limits::param)?,
-        tags: wire::read_pairs(ask, "tags", |_, key, value| limits::model_tag(key, value))?,
+        tags: wire::read_pairs(ask, "tags", limits::model_tag)?,
     };
     limits::length("model_type", 500, &new.model_type)?;
     let made = call.store().create_logged_model(call.project(), experiment.id, new, &call.actor(), call.now()).await?;
@@ -108,7 +108,7 @@ pub(super) async fn delete(call: Call) -> Reply {
 }
 
 pub(super) async fn set_tags(call: Call) -> Reply {
-    let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::model_tag(key, value))?;
+    let tags = wire::read_pairs(&call.ask, "tags", limits::model_tag)?;
     let row = save(&call, move |row| {
         row.tags.extend(tags);
         Ok(())

@@ -29,13 +29,19 @@ impl Found {
         Self::Number(it as f64)
     }
 
-    /// How two values follow each other in a direction; what is missing comes last in both.
+    /// How two values follow each other in a direction: numbers and texts, then NaN, then what is missing, in both.
     pub(super) fn order_towards(&self, other: &Self, direction: Direction) -> Ordering {
-        match (self, other) {
-            (Self::Nothing, _) | (_, Self::Nothing) => self.rank(other),
-            _ if direction == Direction::Descending => other.rank(self),
-            _ => self.rank(other),
-        }
+        let class = |it: &Self| match it {
+            Self::Nothing => 2,
+            Self::Number(value) if value.is_nan() => 1,
+            _ => 0,
+        };
+        let by_value = match (class(self), direction) {
+            (1.., _) => Ordering::Equal,
+            (_, Direction::Ascending) => self.rank(other),
+            (_, Direction::Descending) => other.rank(self),
+        };
+        class(self).cmp(&class(other)).then(by_value)
     }
 
     fn rank(&self, other: &Self) -> Ordering {
@@ -100,7 +106,7 @@ pub(super) fn holds(clause: &Clause, found: &Found) -> bool {
     match (found, &clause.operand) {
         (Found::Number(have), Operand::Number(wanted)) => match comparator {
             Comparator::Equal => have == wanted,
-            Comparator::NotEqual => !have.is_nan() && have != wanted,
+            Comparator::NotEqual => have != wanted,
             Comparator::Less => have < wanted,
             Comparator::LessOrEqual => have <= wanted,
             Comparator::Greater => have > wanted,
@@ -116,8 +122,8 @@ pub(super) fn holds(clause: &Clause, found: &Found) -> bool {
             _ => false,
         },
         (Found::Text(have), Operand::List(wanted)) => match comparator {
-            Comparator::In => wanted.contains(have),
-            Comparator::NotIn => !wanted.contains(have),
+            Comparator::In => wanted.binary_search(have).is_ok(),
+            Comparator::NotIn => wanted.binary_search(have).is_err(),
             _ => false,
         },
         _ => false,
@@ -174,7 +180,8 @@ mod tests {
         let clause = |text: &str| parse_filter(text).expect("a filter").remove(0);
         assert!(!holds(&clause("tags.a != 'x'"), &Found::Nothing));
         assert!(holds(&clause("tags.a IS NULL"), &Found::Nothing));
-        assert!(!holds(&clause("metrics.a != 1"), &Found::Number(f64::NAN)));
+        assert!(holds(&clause("metrics.a != 1"), &Found::Number(f64::NAN)));
+        assert!(!holds(&clause("metrics.a >= 0"), &Found::Number(f64::NAN)));
         assert!(holds(&clause("name ILIKE 'AB%'"), &Found::Text("abc".into())));
         assert!(check_kind(&clause("metrics.a LIKE 'x'"), true).is_err());
         assert!(check_kind(&clause("tags.a > 'x'"), false).is_err());
@@ -192,6 +199,12 @@ mod tests {
             assert_eq!(one.order_towards(&Found::Nothing, direction), Ordering::Less);
         }
         assert_eq!(one.order_towards(&two, Direction::Descending), Ordering::Greater);
+        let nan = Found::Number(f64::NAN);
+        for direction in [Direction::Ascending, Direction::Descending] {
+            assert_eq!(nan.order_towards(&one, direction), Ordering::Greater);
+            assert_eq!(nan.order_towards(&Found::Nothing, direction), Ordering::Less);
+            assert_eq!(nan.order_towards(&nan, direction), Ordering::Equal);
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use super::{
 };
 use kaogong_domain::runs::{
     MetricPoint,
-    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_BYTES_MAX},
+    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_CHARS_MAX},
 };
-use kaogong_store::{ModelMetric, RunFull, RunLog};
+use kaogong_store::{ModelMetric, RunLog, RunRow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ fn point(ask: &Ask, path: &str) -> Told<MetricPoint> {
     let at = |name: &str| limits::joined(path, name);
     let key = ask.text("key")?.ok_or_else(|| missing_value(&at("key")))?;
     limits::key(&at("name"), &key)?;
-    limits::length("Metric name", KEY_BYTES_MAX, &key)?;
+    limits::length("Metric name", KEY_CHARS_MAX, &key)?;
     let Some(raw) = ask.raw("value") else { return Err(missing_value(&at("value"))) };
     let timestamp_ms =
         ask.int("timestamp").map_err(|_| wrong_type(&at("timestamp"), ask.raw("timestamp").unwrap_or(&Value::Null)))?;
@@ -88,20 +88,19 @@ fn add_metric(log: &mut RunLog, ask: &Ask, path: &str) -> Told<()> {
 
 fn param(ask: &Ask, path: &str) -> Told<(String, String)> {
     let key = ask.text("key")?.ok_or_else(|| missing_value(&limits::joined(path, "key")))?;
-    let value = ask.text_or_empty("value")?;
-    limits::param(path, &key, &value)?;
+    let value = limits::param(path, &key, ask.text_or_empty("value")?)?;
     Ok((key, value))
 }
 
-async fn store(call: &Call, run: &RunFull, log: &RunLog) -> Reply {
-    call.store().log_batch(call.project(), run.row.id, log, &call.actor(), call.now()).await?;
+async fn store(call: &Call, run: &RunRow, log: &RunLog) -> Reply {
+    call.store().log_batch(call.project(), run.id, log, &call.actor(), call.now()).await?;
     if !log.metrics.is_empty() {
-        call.app.tell_metrics(call.project(), run.row.id);
+        call.app.tell_metrics(call.project(), run.id);
     }
     done()
 }
 
-async fn changing_run(call: &Call) -> Told<RunFull> {
+async fn changing_run(call: &Call) -> Told<RunRow> {
     call.active_run(&call.ask.need_either("run_id", "run_uuid")?).await
 }
 
@@ -123,8 +122,7 @@ pub(super) async fn log_param(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let id = call.ask.need_either("run_id", "run_uuid")?;
     let key = call.ask.text("key")?.ok_or_else(|| missing_value("key"))?;
-    let value = call.ask.text_or_empty("value")?;
-    limits::run_tag("", &key, &value)?;
+    let value = limits::run_tag("", &key, call.ask.text_or_empty("value")?)?;
     let run = call.active_run(&id).await?;
     store(&call, &run, &RunLog { tags: BTreeMap::from([(key, value)]), ..RunLog::default() }).await
 }
@@ -132,10 +130,10 @@ pub(super) async fn set_tag(call: Call) -> Reply {
 pub(super) async fn delete_tag(call: Call) -> Reply {
     let run = changing_run(&call).await?;
     let key = call.ask.need("key")?;
-    if call.store().delete_run_tag(call.project(), run.row.id, &key, &call.actor(), call.now()).await? {
+    if call.store().delete_run_tag(call.project(), run.id, &key, &call.actor(), call.now()).await? {
         return done();
     }
-    Err(MlflowProblem::missing(format!("No tag with name: {key} in run with id {}", run.row.id)))
+    Err(MlflowProblem::missing(format!("No tag with name: {key} in run with id {}", run.id)))
 }
 
 /// The parts of a batch, checked.
@@ -212,7 +210,7 @@ pub(super) async fn history(call: Call) -> Reply {
     };
     // One more than the page tells whether there is another.
     let wanted = u32::try_from(size + 1).unwrap_or(u32::MAX);
-    let mut points = call.store().metric_history(run.row.id, &key, after.as_ref(), wanted).await?;
+    let mut points = call.store().metric_history(run.id, &key, after.as_ref(), wanted).await?;
     let has_more = points.len() > size;
     points.truncate(size);
     let next = points.last().filter(|_| has_more).map(token_after);
@@ -242,12 +240,13 @@ pub(super) async fn history_bulk(call: Call) -> Reply {
         return Err(MlflowProblem::invalid("end_step must be greater than start_step. "));
     }
     let mut metrics = vec![];
-    for id in ids {
-        let run = call.run(&id).await?;
-        let steps = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
-        for it in call.store().metric_curve(run.row.id, &key, steps, size).await? {
-            let mut view = wire::metric(&it);
-            view["run_id"] = json!(id);
+    let runs = call.known_runs(&ids).await?;
+    let steps = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
+    let curves = call.store().metric_curves(&runs, std::slice::from_ref(&key), steps, size).await?;
+    for run in runs {
+        for it in curves.get(&(run, key.clone())).into_iter().flatten() {
+            let mut view = wire::metric(it);
+            view["run_id"] = json!(run.to_string());
             metrics.push(view);
         }
     }

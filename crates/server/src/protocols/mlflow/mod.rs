@@ -21,6 +21,7 @@ mod sources;
 mod versions;
 mod wire;
 
+pub use call::model_id_text;
 pub use problem::MlflowProblem;
 pub use run_search::{parse_run_filter, parse_run_order};
 pub use sources::onnx_of_run;
@@ -114,7 +115,8 @@ fn registry() -> Vec<Route> {
         route(Method::POST, "registered-models/alias", Manage, models::set_alias),
         route(Method::DELETE, "registered-models/alias", Manage, models::delete_alias),
         route(Method::GET, "registered-models/alias", Read, models::get_by_alias),
-        route(Method::POST, "model-versions/create", Write, versions::create),
+        // Trying the model is what takes long, and bounds itself.
+        route(Method::POST, "model-versions/create", Write, versions::create).unhurried(),
         route(Method::PATCH, "model-versions/update", Write, versions::update),
         route(Method::POST, "model-versions/transition-stage", Manage, versions::transition),
         route(Method::DELETE, "model-versions/delete", Manage, versions::delete),

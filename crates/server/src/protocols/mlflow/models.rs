@@ -93,7 +93,7 @@ async fn answer(call: &Call, row: ModelRow) -> Reply {
 pub(super) async fn create(call: Call) -> Reply {
     let name = call.ask.text_or_empty("name")?;
     limits::model_name(&name)?;
-    let tags = wire::read_pairs(&call.ask, "tags", |_, key, value| limits::model_tag(key, value))?;
+    let tags = wire::read_pairs(&call.ask, "tags", limits::model_tag)?;
     let description = call.ask.text_or_empty("description")?;
     limits::length("description", 5000, &description)?;
     let made = call.store().create_model(call.project(), &name, &description, tags, &call.actor(), call.now()).await;
@@ -142,7 +142,7 @@ pub(super) async fn delete(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let row = named(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
-    limits::model_tag(&key, &value)?;
+    let value = limits::model_tag("", &key, value)?;
     save(&call, row.id, move |row| {
         row.tags.insert(key, value);
         Ok(())

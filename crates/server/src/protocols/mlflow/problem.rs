@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
     Invalid,
+    TooLarge,
     Missing,
     Exists,
     Conflict,
@@ -23,7 +24,8 @@ pub(super) enum Code {
 impl Code {
     fn word(self) -> &'static str {
         match self {
-            Self::Invalid => "INVALID_PARAMETER_VALUE",
+            // The closest word of MLflow's; the status says the rest.
+            Self::Invalid | Self::TooLarge => "INVALID_PARAMETER_VALUE",
             Self::Missing => "RESOURCE_DOES_NOT_EXIST",
             Self::Exists => "RESOURCE_ALREADY_EXISTS",
             Self::Conflict => "RESOURCE_CONFLICT",
@@ -40,6 +42,7 @@ impl Code {
     fn status(self) -> StatusCode {
         match self {
             Self::Invalid | Self::Exists => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Missing | Self::Endpoint => StatusCode::NOT_FOUND,
             Self::Conflict => StatusCode::CONFLICT,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -90,6 +93,7 @@ impl MlflowProblem {
 impl From<Problem> for MlflowProblem {
     fn from(problem: Problem) -> Self {
         let code = match problem.kind {
+            ErrorKind::Invalid if problem.is_too_large() => Code::TooLarge,
             ErrorKind::Invalid => Code::Invalid,
             ErrorKind::Unauthenticated => Code::Unauthenticated,
             ErrorKind::Forbidden => Code::Forbidden,
@@ -121,7 +125,7 @@ impl From<Problem> for MlflowProblem {
 impl From<MlflowProblem> for Problem {
     fn from(it: MlflowProblem) -> Self {
         let kind = match it.code {
-            Code::Invalid => ErrorKind::Invalid,
+            Code::Invalid | Code::TooLarge => ErrorKind::Invalid,
             Code::Missing | Code::Endpoint => ErrorKind::NotFound,
             Code::Exists | Code::Conflict => ErrorKind::Conflict,
             Code::Unauthenticated => ErrorKind::Unauthenticated,

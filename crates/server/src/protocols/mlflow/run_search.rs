@@ -209,7 +209,7 @@ pub(super) async fn experiments_of(call: &Call, texts: &[String]) -> Told<Vec<Ex
     let mut all = vec![];
     for text in texts {
         if text == DEFAULT_ID {
-            all.push(call.default_experiment().await?.id);
+            all.push(call.store().default_experiment_id(call.project()).await?);
         } else if let Ok(id) = text.parse::<ExperimentId>() {
             all.push(id);
         }

@@ -7,7 +7,11 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     wire,
 };
-use kaogong_domain::{Problem, Timestamp, ids::RunId, runs::RunStatus};
+use kaogong_domain::{
+    Problem, Timestamp,
+    ids::RunId,
+    runs::{RunStatus, limits::RUN_TAG_CHARS_MAX},
+};
 use kaogong_store::{Lifecycle, NewRunRow, RUN_NAME_TAG, RunRow};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -37,8 +41,8 @@ pub(super) async fn create(call: Call) -> Reply {
     let id = ask.text("experiment_id")?.filter(|it| !it.is_empty()).unwrap_or_else(|| "0".to_owned());
     let experiment = call.active_experiment(&id).await?;
     let mut tags = wire::read_pairs(ask, "tags", limits::run_tag)?;
-    let name = ask.text_or_empty("run_name")?;
-    limits::length("run_name", limits_of_name(), &name)?;
+    // The name is a tag too, and is cut like one.
+    let name = limits::cut(RUN_TAG_CHARS_MAX, ask.text_or_empty("run_name")?);
     let name = name_of(name, &mut tags)?;
     let begun = ask.int("start_time")?;
     let user = [ask.text_or_empty("user_id")?, tags.get("mlflow.user").cloned().unwrap_or_default(), call.user()];
@@ -63,12 +67,8 @@ pub(super) async fn create(call: Call) -> Reply {
     Ok(Json(json!({"run": wire::run(&call, run).await?})))
 }
 
-fn limits_of_name() -> usize {
-    kaogong_domain::runs::limits::RUN_TAG_BYTES_MAX
-}
-
 pub(super) async fn get(call: Call) -> Reply {
-    let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
+    let run = call.full_run(&call.ask.need_either("run_id", "run_uuid")?).await?;
     Ok(Json(json!({"run": wire::run(&call, run).await?})))
 }
 
@@ -85,26 +85,23 @@ fn status_of(text: &str) -> Told<RunStatus> {
 pub(super) async fn update(call: Call) -> Reply {
     let run = call.active_run(&call.ask.need_either("run_id", "run_uuid")?).await?;
     let status = call.ask.text("status")?.map(|it| status_of(&it)).transpose()?;
-    let name = call.ask.text("run_name")?.filter(|it| !it.is_empty());
+    let name = call.ask.text("run_name")?.filter(|it| !it.is_empty()).map(|it| limits::cut(RUN_TAG_CHARS_MAX, it));
     let ended_at = call.ask.int("end_time")?.map(Timestamp);
-    if let Some(name) = &name {
-        limits::length("run_name", limits_of_name(), name)?;
-    }
     let change = move |run: &mut RunRow| {
         run.status = status.unwrap_or(run.status);
         run.ended_at = ended_at.or(run.ended_at);
         run.name = name.unwrap_or_else(|| run.name.clone());
         Ok(())
     };
-    let row = call.store().change_run(call.project(), run.row.id, change, &call.actor(), call.now()).await?;
+    let row = call.store().change_run(call.project(), run.id, change, &call.actor(), call.now()).await?;
     let ids = call.experiment_ids().await?;
     Ok(Json(json!({"run_info": wire::run_info(ids, &row)})))
 }
 
 pub(super) async fn delete(call: Call) -> Reply {
     let run = call.run(&call.ask.need("run_id")?).await?;
-    if run.row.lifecycle != Lifecycle::Deleted {
-        let id = run.row.id;
+    if run.lifecycle != Lifecycle::Deleted {
+        let id = run.id;
         call.store().set_run_lifecycle(call.project(), id, Lifecycle::Deleted, &call.actor(), call.now()).await?;
     }
     done()
@@ -112,8 +109,8 @@ pub(super) async fn delete(call: Call) -> Reply {
 
 pub(super) async fn restore(call: Call) -> Reply {
     let run = call.run(&call.ask.need("run_id")?).await?;
-    if run.row.lifecycle != Lifecycle::Active {
-        let id = run.row.id;
+    if run.lifecycle != Lifecycle::Active {
+        let id = run.id;
         call.store().set_run_lifecycle(call.project(), id, Lifecycle::Active, &call.actor(), call.now()).await?;
     }
     done()
@@ -145,7 +142,7 @@ pub(super) async fn log_model(call: Call) -> Reply {
         }
         Ok(value)
     };
-    call.store().change_run_tag(call.project(), run.row.id, HISTORY_TAG, change).await?;
+    call.store().change_run_tag(call.project(), run.id, HISTORY_TAG, change).await?;
     done()
 }
 
@@ -220,7 +217,7 @@ pub(super) async fn log_inputs(call: Call) -> Reply {
         });
         Ok(())
     };
-    save(&call, run.row.id, change).await
+    save(&call, run.id, change).await
 }
 
 pub(super) async fn log_outputs(call: Call) -> Reply {
@@ -236,7 +233,7 @@ pub(super) async fn log_outputs(call: Call) -> Reply {
         });
         Ok(())
     };
-    save(&call, run.row.id, change).await
+    save(&call, run.id, change).await
 }
 
 #[cfg(test)]

@@ -90,11 +90,15 @@ fn onnx_among(rows: Vec<ArtifactRow>, below: &str) -> Option<ArtifactRow> {
     found.into_iter().next()
 }
 
-/// The ONNX file of a source.
-pub(super) async fn onnx_of(app: &App, project: ProjectId, source: &Source) -> Result<Option<ArtifactRow>, Problem> {
+/// The ONNX file of a source, and whose artifact it is.
+pub(super) async fn onnx_of(
+    app: &App,
+    project: ProjectId,
+    source: &Source,
+) -> Result<Option<(ArtifactOwner, ArtifactRow)>, Problem> {
     let rows = app.store.artifacts_ending(project, source.owner, &source.path, ".onnx").await?;
     if let Some(found) = onnx_among(rows, &source.path) {
-        return Ok(Some(found));
+        return Ok(Some((source.owner, found)));
     }
     // `runs:/RUN/model`: newer clients keep the files under a logged model of that name.
     if let ArtifactOwner::Run(run) = source.owner {
@@ -102,29 +106,34 @@ pub(super) async fn onnx_of(app: &App, project: ProjectId, source: &Source) -> R
             if !source.path.is_empty() && source.path != model.name {
                 continue;
             }
-            let rows = app.store.artifacts_ending(project, ArtifactOwner::LoggedModel(model.id), "", ".onnx").await?;
+            let owner = ArtifactOwner::LoggedModel(model.id);
+            let rows = app.store.artifacts_ending(project, owner, "", ".onnx").await?;
             if let Some(found) = onnx_among(rows, "") {
-                return Ok(Some(found));
+                return Ok(Some((owner, found)));
             }
         }
     }
     Ok(None)
 }
 
-/// The ONNX file of a run, among its artifacts or among the newest of its logged models: where it lies, and the
-/// hash of its bytes.
+/// The ONNX file of a run, among its artifacts or among the newest of its logged models: where it lies, whose it is,
+/// and the file.
 ///
 /// # Errors
 /// `NotFound` when there is no such run or it has no ONNX file.
-pub async fn onnx_of_run(app: &App, project: ProjectId, run: RunId) -> Result<(String, String), Problem> {
-    let found = app.store.find_run(project, run).await?;
+pub async fn onnx_of_run(
+    app: &App,
+    project: ProjectId,
+    run: RunId,
+) -> Result<(String, ArtifactOwner, ArtifactRow), Problem> {
+    let found = app.store.find_run_head(project, run).await?;
     found.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
     let source = Source { owner: ArtifactOwner::Run(run), path: String::new() };
-    let file = onnx_of(app, project, &source).await?.ok_or_else(|| {
+    let (owner, file) = onnx_of(app, project, &source).await?.ok_or_else(|| {
         Problem::not_found(format!("run {run} has no ONNX file"))
             .hint("log one with mlflow.onnx.log_model or mlflow.log_artifact")
     })?;
-    Ok((format!("runs:/{run}/{}", file.path), file.hash))
+    Ok((format!("runs:/{run}/{}", file.path), owner, file))
 }
 
 /// Where a client fetches a source from.
@@ -132,8 +141,8 @@ pub(super) async fn download_uri(app: &App, project: ProjectId, text: &str) -> T
     let Ok(Some(source)) = parse(text) else { return Ok(text.to_owned()) };
     let ids = ExperimentIds::of(&app.store, project).await?;
     let root = match source.owner {
-        ArtifactOwner::Run(id) => match app.store.find_run(project, id).await? {
-            Some(run) => wire::run_artifact_uri(ids, &run.row),
+        ArtifactOwner::Run(id) => match app.store.find_run_head(project, id).await? {
+            Some(run) => wire::run_artifact_uri(ids, &run),
             None => return Ok(text.to_owned()),
         },
         ArtifactOwner::LoggedModel(id) => match app.store.find_logged_model(project, id).await? {

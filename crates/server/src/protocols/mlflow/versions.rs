@@ -3,18 +3,20 @@
 use super::{
     ask::page,
     call::{Call, model_id_of, model_id_text},
-    filter::{Clause, Operand, Order, parse_filter, parse_order},
+    filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
     models::{hides_prompts, is_prompt, tag_of},
     problem::{Json, MlflowProblem, Reply, Told, done},
     sources, wire,
 };
+use crate::models::{Servable, servable};
 use kaogong_domain::{
-    Problem,
+    ErrorKind, Problem,
     ids::{LoggedModelId, ModelId, ModelVersionId, RunId},
+    models::ModelVersionStatus,
 };
-use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
+use kaogong_store::{Comparator, ModelRow, ModelVersionRow, NewModelVersionRow, OthersInStage};
 use serde_json::{Value, json};
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -38,6 +40,7 @@ pub(super) fn view(name: &str, row: &ModelVersionRow, aliases: &BTreeMap<String,
         "run_id": row.run_id.map_or_else(String::new, |it| it.to_string()),
         "run_link": row.run_link.clone().unwrap_or_default(),
         "status": row.status.as_str(),
+        "status_message": row.status_message.clone().unwrap_or_default(),
         "tags": wire::pairs(&row.tags),
         "aliases": mine,
     });
@@ -100,7 +103,7 @@ async fn answer(call: &Call, model: &ModelRow, row: &ModelVersionRow) -> Reply {
 async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option<RunId>, Option<LoggedModelId>)> {
     let (source_run, source_model) = sources::links(source);
     let mut run = match source_run {
-        Some(id) => Some(call.run(&id.to_string()).await?.row.id),
+        Some(id) => Some(call.run(&id.to_string()).await?.id),
         None => None,
     };
     let mut logged = match source_model {
@@ -112,10 +115,63 @@ async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option
         logged = Some(call.logged_model(&model_said).await?);
     }
     if !run_said.is_empty() {
-        run = Some(call.run(&run_said).await?.row.id);
+        run = Some(call.run(&run_said).await?.id);
     }
     let run = run.or(logged.as_ref().and_then(|it| it.run_id));
     Ok((run, logged.map(|it| it.id)))
+}
+
+/// What registering a version comes to.
+struct Outcome {
+    file: Option<Servable>,
+    status: ModelVersionStatus,
+    message: Option<String>,
+}
+
+impl Outcome {
+    fn ready(file: Option<Servable>) -> Self {
+        Self { file, status: ModelVersionStatus::Ready, message: None }
+    }
+}
+
+/// Finds the ONNX file of a version and tries it: a version is ready when endpoints can serve it. The registry also
+/// keeps models of other kinds and of other places; those are ready, and say that no endpoint serves them.
+async fn outcome_of(call: &Call, source: Option<&sources::Source>) -> Told<Outcome> {
+    let other = |text: &str| Outcome { message: Some(text.to_owned()), ..Outcome::ready(None) };
+    let Some(source) = source else {
+        return Ok(other(
+            "Registered as an address elsewhere. Endpoints serve ONNX models that are logged to this server.",
+        ));
+    };
+    let Some((owner, file)) = sources::onnx_of(&call.app, call.project(), source).await? else {
+        return Ok(other(
+            "Registered without an ONNX file. Endpoints serve ONNX models; log one with mlflow.onnx.log_model.",
+        ));
+    };
+    match servable(&call.app, call.project(), owner, &file, &call.actor()).await {
+        Ok(file) => Ok(Outcome::ready(Some(file))),
+        Err(it) if it.kind == ErrorKind::Invalid => {
+            let message = match it.hint {
+                Some(hint) => format!("{}: {} ({hint})", file.path, it.text),
+                None => format!("{}: {}", file.path, it.text),
+            };
+            Ok(Outcome { file: None, status: ModelVersionStatus::FailedRegistration, message: Some(message) })
+        }
+        Err(it) => Err(it.into()),
+    }
+}
+
+/// What a version that is copied from another one comes to: `models:/NAME/NUMBER` names that one's files.
+async fn copied(call: &Call, source: &str) -> Told<Option<Outcome>> {
+    let Some((name, number)) = source.strip_prefix("models:/").and_then(|it| it.split_once('/')) else {
+        return Ok(None);
+    };
+    let (Some(model), Ok(number)) = (call.store().find_model(call.project(), name).await?, number.parse()) else {
+        return Ok(None);
+    };
+    let Some(row) = call.store().find_model_version(model.id, number).await? else { return Ok(None) };
+    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size });
+    Ok(Some(Outcome { file, status: row.status, message: row.status_message }))
 }
 
 pub(super) async fn create(call: Call) -> Reply {
@@ -124,24 +180,27 @@ pub(super) async fn create(call: Call) -> Reply {
     limits::model_name(&name)?;
     let text = ask.need("source")?;
     limits::length("source", 4096, &text)?;
-    let tags = wire::read_pairs(ask, "tags", |_, key, value| limits::model_tag(key, value))?;
+    let tags = wire::read_pairs(ask, "tags", limits::model_tag)?;
     let description = ask.text_or_empty("description")?;
     limits::length("description", 5000, &description)?;
     let model = call.model(&name).await?;
     // A prompt is text in a tag; its source says nothing.
     let source = if is_prompt(&tags) { None } else { sources::parse(&text)? };
     let (run_id, logged_model_id) = links_of(&call, source.as_ref()).await?;
-    let file = match &source {
-        Some(it) => sources::onnx_of(&call.app, call.project(), it).await?,
-        None => None,
+    let outcome = match copied(&call, &text).await? {
+        Some(outcome) => outcome,
+        None if is_prompt(&tags) => Outcome::ready(None),
+        None => outcome_of(&call, source.as_ref()).await?,
     };
     let new = NewModelVersionRow {
         source: text,
         run_id,
         logged_model_id,
         run_link: ask.text("run_link")?.filter(|it| !it.is_empty()),
-        hash: file.as_ref().map(|it| it.hash.clone()),
-        size: file.map(|it| it.size),
+        hash: outcome.file.as_ref().map(|it| it.hash.clone()),
+        size: outcome.file.map(|it| it.size),
+        status: outcome.status,
+        status_message: outcome.message,
         description,
         tags,
         user: call.user(),
@@ -211,7 +270,7 @@ pub(super) async fn download_uri(call: Call) -> Reply {
 pub(super) async fn set_tag(call: Call) -> Reply {
     let (_, row) = named(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
-    limits::model_tag(&key, &value)?;
+    let value = limits::model_tag("", &key, value)?;
     save(&call, row.id, move |row| {
         row.tags.insert(key, value);
         Ok(())
@@ -296,6 +355,14 @@ fn compare(a: &Entry, b: &Entry, order: &[Order]) -> Ordering {
     (b.1.updated_at, &a.0, b.1.number).cmp(&(a.1.updated_at, &b.0, a.1.number))
 }
 
+/// The text that a filter asks an attribute to be, if it asks for one.
+fn text_asked<'a>(clauses: &'a [(bool, Clause)], key: &str) -> Option<&'a str> {
+    clauses.iter().find_map(|(is_tag, it)| match (&it.test, &it.operand) {
+        (Test::Compare(Comparator::Equal), Operand::Text(text)) if !is_tag && it.key == key => Some(text.as_str()),
+        _ => None,
+    })
+}
+
 pub(super) async fn search(call: Call) -> Reply {
     let size = call.ask.page_size(10_000, PAGE_MAX)?;
     let offset = call.ask.page_offset()?;
@@ -310,12 +377,23 @@ pub(super) async fn search(call: Call) -> Reply {
     let probe = |name: &str, (is_tag, it): &(bool, Clause)| {
         *is_tag || it.key != "name" || holds(it, &Found::Text(name.to_owned()))
     };
-    let models = call.store().list_models(call.project()).await?.into_iter();
-    let names: BTreeMap<ModelId, String> =
-        models.filter(|it| clauses.iter().all(|clause| probe(&it.name, clause))).map(|it| (it.id, it.name)).collect();
+    let models = match text_asked(&clauses, "name") {
+        // A name is of one model.
+        Some(name) => call.store().find_model(call.project(), name).await?.into_iter().collect(),
+        None => call.store().list_models(call.project()).await?,
+    };
+    let names: BTreeMap<ModelId, String> = models
+        .into_iter()
+        .filter(|it| clauses.iter().all(|clause| probe(&it.name, clause)))
+        .map(|it| (it.id, it.name))
+        .collect();
     let ids: Vec<ModelId> = names.keys().copied().collect();
     let named = |it: ModelVersionRow| names.get(&it.model_id).map(|name| (name.clone(), it));
-    let mut all: Vec<Entry> = call.store().versions_of_models(&ids).await?.into_iter().filter_map(named).collect();
+    let versions = match text_asked(&clauses, "run_id").map(str::parse::<RunId>) {
+        Some(Ok(run)) => call.store().versions_of_run(call.project(), run).await?,
+        _ => call.store().versions_of_models(&ids).await?,
+    };
+    let mut all: Vec<Entry> = versions.into_iter().filter_map(named).collect();
     let hides_prompts = hides_prompts(&clauses);
     all.retain(|it| !(hides_prompts && is_prompt(&it.1.tags)));
     all.retain(|it| clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key))));

@@ -18,18 +18,17 @@ pub(super) fn pairs(it: &BTreeMap<String, String>) -> Vec<Value> {
     it.iter().map(|(key, value)| json!({"key": key, "value": value})).collect()
 }
 
-/// `{key, value}` objects of a request, checked one by one; a later one wins.
+/// `{key, value}` objects of a request, each value as `check` keeps it; a later one wins.
 pub(super) fn read_pairs(
     ask: &Ask,
     name: &str,
-    check: impl Fn(&str, &str, &str) -> Told<()>,
+    check: impl Fn(&str, &str, String) -> Told<String>,
 ) -> Told<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for (place, it) in ask.objects(name)?.into_iter().enumerate() {
         let path = format!("{name}[{place}]");
         let key = it.text("key")?.ok_or_else(|| super::ask::missing_value(&format!("{path}.key")))?;
-        let value = it.text_or_empty("value")?;
-        check(&path, &key, &value)?;
+        let value = check(&path, &key, it.text_or_empty("value")?)?;
         all.insert(key, value);
     }
     Ok(all)

@@ -1,0 +1,123 @@
+//! How many statements the database runs for a call does not follow what the call finds: measured by the server itself.
+
+use crate::kit::{Server, pictures, text};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// More statements than this no call runs.
+const STATEMENTS_MAX: u64 = 12;
+
+/// Of each route, by method: calls that ran a statement, and of those the ones that ran no more than the bound.
+fn measured(server: &Server) -> BTreeMap<String, (u64, u64)> {
+    let all = server.call("GET", "/metrics", Some(&server.token()), b"");
+    assert_eq!(all.status, 200, "{}", text(&all.body));
+    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for line in text(&all.body).lines() {
+        let Some((labels, count)) =
+            line.strip_prefix("kaogong_http_request_statements_bucket{").and_then(|it| it.split_once("} "))
+        else {
+            continue;
+        };
+        let count: u64 = count.trim().parse().expect("a number");
+        let labels: BTreeMap<&str, &str> = labels
+            .split("\",")
+            .filter_map(|it| it.split_once("=\""))
+            .map(|(a, b)| (a, b.trim_end_matches('"')))
+            .collect();
+        let entry = found.entry(format!("{} {}", labels["method"], labels["route"])).or_default();
+        match labels["le"] {
+            "+Inf" => entry.0 = count,
+            it if it == STATEMENTS_MAX.to_string() => entry.1 = count,
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn no_call_runs_more_statements_because_it_finds_more() {
+    let server = Server::start();
+    let token = server.token();
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = pictures(folder.path(), 4);
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        server.json(&["datasets", "import", source.to_str().expect("a path"), "--name", name]);
+    }
+    let post = |path: &str, body: serde_json::Value| {
+        let reply = server.call("POST", path, Some(&token), body.to_string().as_bytes());
+        assert!(reply.status < 300, "{path}: {}", text(&reply.body));
+        reply.json()
+    };
+    let flow = |path: &str, body: serde_json::Value| post(&format!("/p/default/api/2.0/mlflow/{path}"), body);
+    let mut runs = vec![];
+    let mut experiments = vec!["0".to_owned()];
+    for number in 0..20 {
+        let made = flow("experiments/create", json!({"name": format!("e{number}")}));
+        experiments.push(made["experiment_id"].as_str().expect("an id").to_owned());
+        let made = flow(
+            "runs/create",
+            json!({"experiment_id": "0", "start_time": number, "tags": [{"key": "a", "value": "b"}]}),
+        );
+        let run = made["run"]["info"]["run_id"].as_str().expect("an id").to_owned();
+        let metric = json!({"key": "loss", "value": number, "timestamp": 1, "step": 1});
+        let param = |it: u32| json!({"key": format!("p{it}"), "value": "1"});
+        let params: Vec<_> = (0..20).map(param).collect();
+        flow("runs/log-batch", json!({"run_id": run, "metrics": [metric], "params": params}));
+        flow("runs/log-metric", json!({"run_id": run, "key": "loss", "value": 1, "timestamp": 2, "step": 2}));
+        flow("runs/set-tag", json!({"run_id": run, "key": "t", "value": "v"}));
+        flow("runs/update", json!({"run_id": run, "status": "FINISHED", "end_time": 5}));
+        flow("registered-models/create", json!({"name": format!("m{number}")}));
+        flow("model-versions/create", json!({"name": format!("m{number}"), "source": format!("runs:/{run}/x")}));
+        post(
+            "/api/v1/projects/default/jobs",
+            json!({"spec": {"name": "j", "command": ["true"], "inputs": {"d": "a@1"}}}),
+        );
+        runs.push(run);
+    }
+    flow("runs/search", json!({"experiment_ids": experiments}));
+    flow(
+        "runs/search",
+        json!({"experiment_ids": ["0"], "filter": "metrics.loss > 3 and tags.a = 'b'", "order_by": ["metrics.loss DESC"]}),
+    );
+    flow("experiments/search", json!({"max_results": 10}));
+    flow("experiments/search-datasets", json!({"experiment_ids": experiments}));
+    flow("logged-models/search", json!({"experiment_ids": experiments}));
+    for path in [
+        "overview",
+        "events",
+        "datasets",
+        "datasets/a",
+        "datasets/a/versions",
+        "datasets/a/versions/1",
+        "jobs",
+        "runs",
+        "runs?filter=metrics.loss%20%3E%203",
+        "experiments",
+        "models",
+        "models/m1",
+        "endpoints",
+        "members",
+    ] {
+        let reply = server.call("GET", &format!("/api/v1/projects/default/{path}"), Some(&token), b"");
+        assert_eq!(reply.status, 200, "{path}: {}", text(&reply.body));
+    }
+    for path in [
+        format!("runs/get?run_id={}", runs[0]),
+        "registered-models/search".to_owned(),
+        "model-versions/search?filter=name%3D%27m1%27".to_owned(),
+        format!(
+            "metrics/get-history-bulk-interval?metric_key=loss&{}",
+            runs.iter().map(|it| format!("run_ids={it}")).collect::<Vec<_>>().join("&")
+        ),
+    ] {
+        let reply = server.call("GET", &format!("/p/default/api/2.0/mlflow/{path}"), Some(&token), b"");
+        assert_eq!(reply.status, 200, "{path}: {}", text(&reply.body));
+    }
+    for path in ["/api/v1/audit", "/api/v1/tokens", "/api/v1/users", "/api/v1/projects", "/api/v1/session"] {
+        assert_eq!(server.call("GET", path, Some(&token), b"").status, 200, "{path}");
+    }
+    let all = measured(&server);
+    assert!(all.len() > 35, "{all:?}");
+    let over: Vec<String> = all.iter().filter(|it| it.1.0 > it.1.1).map(|it| format!("{}: {:?}", it.0, it.1)).collect();
+    assert!(over.is_empty(), "more than {STATEMENTS_MAX} statements: {over:#?}");
+}

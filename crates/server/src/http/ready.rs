@@ -1,0 +1,75 @@
+//! Whether this server can do its work now: the database takes a change, and the data folder takes a file. Tried at
+//! most once a second, however often it is asked for.
+
+use crate::app::App;
+use kaogong_domain::Problem;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+use tokio::{io::AsyncWriteExt, sync::Mutex};
+
+/// How long an answer holds.
+const KEPT: Duration = Duration::from_secs(1);
+/// How long a try may take. A database that is merely busy answers within it.
+const TIME_MAX: Duration = Duration::from_secs(5);
+/// Bytes of the file that is tried: one block of any usual file system.
+const TRIED_BYTES: usize = 4096;
+
+/// The newest answer, and when it was found. Who asks while one is being found waits for that one.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<Option<(Instant, Result<(), String>)>>);
+
+impl Readiness {
+    /// Whether everything takes a write now.
+    ///
+    /// # Errors
+    /// What does not, in one sentence.
+    pub async fn check(&self, app: &App) -> Result<(), String> {
+        let mut last = self.0.lock().await;
+        if let Some((at, answer)) = &*last
+            && at.elapsed() < KEPT
+        {
+            return answer.clone();
+        }
+        let tried = match tokio::time::timeout(TIME_MAX, try_all(app)).await {
+            Ok(told) => told.map_err(|it| it.text),
+            Err(_) => {
+                Err(format!("the database or the data folder took no write within {} seconds", TIME_MAX.as_secs()))
+            }
+        };
+        let was_ready = last.as_ref().is_none_or(|it| it.1.is_ok());
+        match &tried {
+            Err(why) if was_ready => tracing::error!("this server is not ready any more: {why}"),
+            Ok(()) if !was_ready => tracing::info!("this server is ready again"),
+            _ => {}
+        }
+        *last = Some((Instant::now(), tried.clone()));
+        tried
+    }
+}
+
+async fn try_all(app: &App) -> Result<(), Problem> {
+    app.store.try_write(app.now()).await?;
+    let name = format!("ready-{}", std::process::id());
+    try_file(&app.temp_folder().join(name)).await.map_err(|it| {
+        Problem::unavailable("the disk of the data folder is full or failing")
+            .hint("free space on it; the server goes on by itself")
+            .because(it)
+    })
+}
+
+/// Writes a file, waits until it is durable, and removes it.
+async fn try_file(path: &Path) -> std::io::Result<()> {
+    let written = async {
+        let mut file = tokio::fs::File::create(path).await?;
+        file.write_all(&[0; TRIED_BYTES]).await?;
+        file.sync_data().await
+    }
+    .await;
+    // What could be made can be removed, also when the bytes did not fit.
+    match tokio::fs::remove_file(path).await {
+        Err(it) if it.kind() != std::io::ErrorKind::NotFound => written.and(Err(it)),
+        _ => written,
+    }
+}

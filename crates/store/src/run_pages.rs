@@ -1,0 +1,241 @@
+//! Pages of a search for runs. Which statement finds them depends on what is asked, so that a page costs what it
+//! shows and not what an experiment holds.
+
+use crate::{
+    Comparator, Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters,
+    metrics,
+    runs::run,
+    search::Builder,
+    sql::{self, Columns, Result},
+};
+use kaogong_domain::{
+    Problem,
+    ids::{ExperimentId, ProjectId},
+    runs::limits::SEARCH_RUNS_MAX,
+};
+use sqlx::AnyConnection;
+use std::collections::BTreeSet;
+
+type Told<T> = std::result::Result<T, Problem>;
+
+/// So many runs or fewer are looked up by the value of a metric before they are put in order. Where more fit, going
+/// through all in order finds a page soon.
+const FEW: u32 = 1_000;
+/// Matches of a filter that are counted; then there are more than this.
+const COUNTED_MAX: u64 = 10_000;
+/// Up to so many experiments each give a page of their own, of which one is made.
+const MERGED_MAX: usize = 50;
+/// The order that all searches end with.
+const NEWEST: [&str; 2] = ["r.started_at DESC", "r.id DESC"];
+
+/// What a search needs to become statements.
+struct Page<'a> {
+    project: ProjectId,
+    search: &'a RunSearch,
+    dialect: Dialect,
+    few: Option<RunFilter>,
+}
+
+impl Page<'_> {
+    /// The one experiment that is searched, if it is one.
+    fn experiment(&self) -> Option<ExperimentId> {
+        match self.search.experiments.as_deref() {
+            Some([one]) => Some(*one),
+            _ => None,
+        }
+    }
+
+    fn builder(&self) -> Builder<'_> {
+        Builder { dialect: self.dialect, values: vec![], few: self.few.as_ref(), experiment: self.experiment() }
+    }
+
+    /// Finds a condition on a metric that few runs fulfil.
+    async fn learn(&mut self, conn: &mut AnyConnection) -> Told<()> {
+        if self.experiment().is_none() {
+            return Ok(());
+        }
+        // What is unequal to a number may be NaN, which the index of values does not hold.
+        let by_value = |it: &&RunFilter| matches!(it.field, Field::Metric(_)) && it.comparator != Comparator::NotEqual;
+        for filter in self.search.filters.iter().filter(by_value) {
+            let mut builder = self.builder();
+            let condition = builder.metric_values("x", filter)?;
+            let limit = builder.bind(FEW + 1);
+            let sql = format!(
+                "SELECT COUNT(*) AS total FROM (SELECT 1 FROM latest_metrics x WHERE {condition} LIMIT {limit}) AS found"
+            );
+            let values = builder.values;
+            let rows = sql::rows_of(conn, sql, values).await?;
+            if rows.first().map_or(Ok(0), |it| it.size("total"))? <= u64::from(FEW) {
+                self.few = Some(filter.clone());
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Where runs come from: all of them, or those that fulfil the condition that few fulfil.
+    fn from(&self, builder: &mut Builder<'_>) -> Told<String> {
+        Ok(match &self.few {
+            None => "FROM runs r WHERE".to_owned(),
+            Some(filter) => {
+                let values = builder.metric_values("f", filter)?;
+                format!("FROM latest_metrics f CROSS JOIN runs r WHERE {values} AND r.id = f.run_id AND")
+            }
+        })
+    }
+
+    /// `limit` runs after `offset`, in the order asked for.
+    async fn any(&self, conn: &mut AnyConnection, offset: u64, limit: u64) -> Told<Vec<RunRow>> {
+        let mut builder = self.builder();
+        let from = self.from(&mut builder)?;
+        let condition = builder.condition(self.project, self.search)?;
+        let mut order: Vec<String> = self.search.order.iter().map(|it| builder.order(it)).collect();
+        order.extend(NEWEST.map(str::to_owned));
+        let (limit, offset) = (builder.bind(limit), builder.bind(offset));
+        let order = order.join(", ");
+        let sql = format!("SELECT r.* {from} {condition} ORDER BY {order} LIMIT {limit} OFFSET {offset}");
+        runs(conn, sql, builder).await
+    }
+
+    /// The newest runs of several searches that have none in common: of each a page, and of these one.
+    async fn merged(&self, conn: &mut AnyConnection, some: &[RunSearch], limit: u64) -> Told<Vec<RunRow>> {
+        let mut builder = self.builder();
+        let most = builder.bind(limit + self.search.offset);
+        let mut parts = vec![];
+        for one in some {
+            let condition = builder.condition(self.project, one)?;
+            let order = NEWEST.join(", ");
+            parts.push(format!(
+                "SELECT * FROM (SELECT r.* FROM runs r WHERE {condition} ORDER BY {order} LIMIT {most}) AS one"
+            ));
+        }
+        let (limit, offset) = (builder.bind(limit), builder.bind(self.search.offset));
+        let (parts, order) = (parts.join(" UNION ALL "), NEWEST.join(", "));
+        let sql = format!("SELECT r.* FROM ({parts}) AS r ORDER BY {order} LIMIT {limit} OFFSET {offset}");
+        runs(conn, sql, builder).await
+    }
+
+    /// The search as searches in one experiment and one lifecycle each, whose pages an index gives in order.
+    fn parts(&self) -> Vec<RunSearch> {
+        let some: Option<BTreeSet<ExperimentId>> =
+            self.search.experiments.as_ref().map(|it| it.iter().copied().collect());
+        let places: Vec<Option<Vec<ExperimentId>>> = match some {
+            None => vec![None],
+            Some(some) => some.into_iter().map(|it| Some(vec![it])).collect(),
+        };
+        let both = [Lifecycle::Active, Lifecycle::Deleted];
+        let lifecycles = self.search.lifecycle.map_or_else(|| both.to_vec(), |it| vec![it]);
+        let one = |place: &Option<Vec<ExperimentId>>, lifecycle: &Lifecycle| RunSearch {
+            experiments: place.clone(),
+            lifecycle: Some(*lifecycle),
+            ..self.search.clone()
+        };
+        places.iter().flat_map(|place| lifecycles.iter().map(|it| one(place, it)).collect::<Vec<_>>()).collect()
+    }
+
+    /// Runs of one experiment in the order of a metric: those that have it by its value, then the others.
+    async fn by_metric(
+        &self,
+        conn: &mut AnyConnection,
+        (experiment, key, first): (ExperimentId, &str, &RunOrder),
+        limit: u64,
+    ) -> Told<Vec<RunRow>> {
+        let direction = if first.direction == Direction::Ascending { "ASC" } else { "DESC" };
+        let offset = self.search.offset;
+        // All conditions are checked run by run here: the statement begins with the values of the order.
+        let mut builder = Builder { few: None, ..self.builder() };
+        let (experiment, key_place) = (builder.bind(experiment), builder.bind(key));
+        let condition = builder.condition(self.project, self.search)?;
+        let from = format!(
+            "FROM latest_metrics o CROSS JOIN runs r WHERE o.experiment_id = {experiment} AND o.key = {key_place} \
+             AND o.is_nan = 0 AND r.id = o.run_id AND {condition}"
+        );
+        let values = builder.values.clone();
+        let mut order = vec![format!("o.value {direction}")];
+        order.extend(self.search.order.iter().skip(1).map(|it| builder.order(it)));
+        order.extend(NEWEST.map(str::to_owned));
+        let (most, past) = (builder.bind(limit), builder.bind(offset));
+        let sql = format!("SELECT r.* {from} ORDER BY {} LIMIT {most} OFFSET {past}", order.join(", "));
+        let mut found = runs(conn, sql, builder).await?;
+        if found.len() as u64 == limit {
+            return Ok(found);
+        }
+        // How many have the metric decides how many of the others are passed over.
+        let with_metric = if found.is_empty() && offset > 0 {
+            let rows = sql::rows_of(conn, format!("SELECT COUNT(*) AS total {from}"), values).await?;
+            rows.first().map_or(Ok(0), |it| it.size("total"))?
+        } else {
+            offset + found.len() as u64
+        };
+        let mut builder = self.builder();
+        let from = self.from(&mut builder)?;
+        let condition = builder.condition(self.project, self.search)?;
+        let key_place = builder.bind(key);
+        // NaN before the runs without the metric.
+        let mut order = vec![format!(
+            "COALESCE((SELECT x.is_nan FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {key_place}), 2)"
+        )];
+        order.extend(self.search.order.iter().skip(1).map(|it| builder.order(it)));
+        order.extend(NEWEST.map(str::to_owned));
+        let (most, past) = (builder.bind(limit - found.len() as u64), builder.bind(offset.saturating_sub(with_metric)));
+        let sql = format!(
+            "SELECT r.* {from} {condition} AND (SELECT COUNT(*) FROM latest_metrics x WHERE x.run_id = r.id \
+             AND x.key = {key_place} AND x.is_nan = 0) = 0 ORDER BY {} LIMIT {most} OFFSET {past}",
+            order.join(", ")
+        );
+        found.extend(runs(conn, sql, builder).await?);
+        Ok(found)
+    }
+
+    async fn rows(&self, conn: &mut AnyConnection) -> Told<Vec<RunRow>> {
+        // One more than a page, which tells the caller whether there is another.
+        let limit = u64::from(self.search.limit).min(SEARCH_RUNS_MAX as u64 + 1);
+        let parts = self.parts();
+        match (self.experiment(), self.search.order.first()) {
+            (Some(one), Some(first @ RunOrder { field: Field::Metric(key), .. })) => {
+                self.by_metric(conn, (one, key, first), limit).await
+            }
+            (_, None) if self.few.is_none() && (2..=MERGED_MAX).contains(&parts.len()) => {
+                self.merged(conn, &parts, limit).await
+            }
+            _ => self.any(conn, self.search.offset, limit).await,
+        }
+    }
+}
+
+async fn runs(conn: &mut AnyConnection, sql: String, builder: Builder<'_>) -> Told<Vec<RunRow>> {
+    let rows = sql::rows_of(conn, sql, builder.values).await?;
+    Ok(rows.iter().map(run).collect::<Result<_>>()?)
+}
+
+impl Store {
+    /// One page of the runs that a search finds, with everything they logged.
+    pub async fn search_runs(&self, project: ProjectId, search: &RunSearch) -> Told<Vec<RunFull>> {
+        let mut conn = self.read().await?;
+        let mut page = Page { project, search, dialect: self.dialect, few: None };
+        page.learn(&mut conn).await?;
+        let rows = page.rows(&mut conn).await?;
+        Ok(metrics::fill(&mut conn, rows).await?)
+    }
+
+    /// How many runs a search finds on all pages. Where conditions must be checked run by run, no more than 10,001
+    /// are counted, which says that there are more than 10,000.
+    pub async fn count_runs(&self, project: ProjectId, search: &RunSearch) -> Told<u64> {
+        let mut conn = self.read().await?;
+        if search.filters.is_empty() {
+            let both = [Lifecycle::Active, Lifecycle::Deleted];
+            let lifecycles = search.lifecycle.map_or_else(|| both.to_vec(), |it| vec![it]);
+            let some = search.experiments.as_deref();
+            return Ok(counters::sum_of_runs(&mut conn, project, some, &lifecycles).await?);
+        }
+        let mut page = Page { project, search, dialect: self.dialect, few: None };
+        page.learn(&mut conn).await?;
+        let mut builder = page.builder();
+        let from = page.from(&mut builder)?;
+        let condition = builder.condition(project, search)?;
+        let limit = builder.bind(COUNTED_MAX + 1);
+        let sql = format!("SELECT COUNT(*) AS total FROM (SELECT 1 {from} {condition} LIMIT {limit}) AS found");
+        let rows = sql::rows_of(&mut conn, sql, builder.values).await?;
+        Ok(rows.first().map_or(Ok(0), |it| it.size("total"))?)
+    }
+}
