@@ -20,6 +20,12 @@ pub struct EndpointView {
     pub version: u32,
     /// `tract` or `onnxruntime`
     pub engine: String,
+    /// Whether rows of several callers share a run: `auto` where the graph keeps rows apart, `on` or `off`.
+    pub batching: String,
+    /// Whether they do, when it answers.
+    pub shares_runs: Option<bool>,
+    /// What to know about a model that answers: that nobody has seen it run, for one.
+    pub remark: Option<String>,
     /// `process` when the model runs in a process of its own, `none` when it runs in the server's.
     pub isolation: String,
     /// The number of the process that the model runs in, when that is not the server's.
@@ -74,6 +80,8 @@ pub struct NewEndpoint {
     pub model: String,
     /// `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract.
     pub engine: Option<String>,
+    /// `auto`, `on` or `off`; `auto` when absent. `on` is for models whose rows are known to be independent.
+    pub batching: Option<String>,
     /// `process` (when absent) or `none`, which only the platform's administrator may choose: a fault in the model's native
     /// code then ends the server.
     #[serde(default)]
@@ -87,6 +95,8 @@ pub struct EndpointChange {
     pub model: String,
     /// `tract` or `onnxruntime`.
     pub engine: Option<String>,
+    /// `auto`, `on` or `off`; as before when absent.
+    pub batching: Option<String>,
     /// `process` or `none`; as it was when absent.
     #[serde(default)]
     pub isolation: Option<String>,

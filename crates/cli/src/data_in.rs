@@ -6,6 +6,7 @@ use kaogong_domain::Problem;
 use std::{
     fs::{self, File},
     io::ErrorKind,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
@@ -17,7 +18,9 @@ pub enum DataFormat {
     Images,
     /// A table as text, with a header line.
     Csv,
-    /// A table as Parquet.
+    /// A JSON object a line.
+    Jsonl,
+    /// A table as Parquet: a file, or a folder of its parts.
     Parquet,
 }
 
@@ -27,6 +30,7 @@ impl DataFormat {
         match self {
             Self::Images => "images",
             Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
             Self::Parquet => "parquet",
         }
     }
@@ -59,11 +63,15 @@ impl LocalData {
         let shown = path.display();
         let facts = fs::metadata(path).map_err(|it| cannot_read(path, &it))?;
         if facts.is_dir() {
-            if matches!(format, Some(DataFormat::Csv | DataFormat::Parquet)) {
+            if matches!(format, Some(DataFormat::Csv | DataFormat::Jsonl)) {
                 return Err(usage(format!("{shown} is a folder, not a table"))
-                    .hint("name a .csv or .parquet file, or use --format images"));
+                    .hint("name a .csv, .jsonl or .parquet file, a folder of .parquet files, or use --format images"));
             }
-            return Self::folder(path, links);
+            let folder = Self::folder(path, links)?;
+            return match format {
+                Some(DataFormat::Images) => Ok(folder),
+                _ => folder.in_parts(path, format.is_some()),
+            };
         }
         if !facts.is_file() {
             return Err(usage(format!("{shown} is neither a folder nor a file")));
@@ -141,6 +149,41 @@ impl LocalData {
         })
     }
 
+    /// A folder that holds Parquet files as the parts of one table; any other folder as it is, unless `wanted`.
+    fn in_parts(self, path: &Path, wanted: bool) -> Result<Self, Problem> {
+        let Content::Folder(entries) = &self.content else { return Ok(self) };
+        let (parts, others): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .filter(|it| {
+                !it.name.rsplit(|it| *it == b'/').next().is_some_and(|it| it.starts_with(b"_") || it.starts_with(b"."))
+            })
+            .partition(|it| {
+                format_of_name(Path::new(std::ffi::OsStr::from_bytes(&it.name))) == Some(DataFormat::Parquet)
+            });
+        if parts.is_empty() || !(others.is_empty() || wanted) {
+            return if wanted {
+                Err(usage(format!("{} holds no .parquet file", path.display())).hint("name the folder of the parts"))
+            } else {
+                Ok(self)
+            };
+        }
+        if let Some(folder) = parts
+            .iter()
+            .find(|it| it.name.iter().rposition(|it| *it == b'/').is_some_and(|end| it.name[..end].contains(&b'=')))
+        {
+            let name = String::from_utf8_lossy(&folder.name).into_owned();
+            return Err(usage(format!("{name}: the names of its folders hold a column, which would be lost"))
+                .hint("write the table with that column in its files"));
+        }
+        let parts: Vec<_> = parts.into_iter().cloned().collect();
+        Ok(Self {
+            format: DataFormat::Parquet,
+            files: parts.len() as u64,
+            content: Content::Folder(Arc::new(parts)),
+            ..self
+        })
+    }
+
     /// The data as a body; `sent` counts bytes in the present try.
     pub fn body(&self, sent: &Arc<AtomicU64>) -> BodySource {
         let sent = Arc::clone(sent);
@@ -149,6 +192,7 @@ impl LocalData {
             Content::File(path) => {
                 let media_type = match self.format {
                     DataFormat::Parquet => "application/vnd.apache.parquet",
+                    DataFormat::Jsonl => "application/x-ndjson",
                     _ => "text/csv",
                 };
                 file_body(path.clone(), media_type, sent)
@@ -204,10 +248,13 @@ impl LeftOut {
 }
 
 fn format_of_name(path: &Path) -> Option<DataFormat> {
-    let ending = path.extension()?.to_str()?.to_ascii_lowercase();
-    match ending.as_str() {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    // Only text is compressed as a whole; Parquet files are inside.
+    let (name, is_packed) = name.strip_suffix(".gz").map_or((name.as_str(), false), |it| (it, true));
+    match name.rsplit_once('.')?.1 {
         "csv" | "tsv" | "txt" => Some(DataFormat::Csv),
-        "parquet" | "pq" => Some(DataFormat::Parquet),
+        "jsonl" | "ndjson" => Some(DataFormat::Jsonl),
+        "parquet" | "parq" | "pq" if !is_packed => Some(DataFormat::Parquet),
         _ => None,
     }
 }
@@ -254,6 +301,10 @@ mod tests {
         let folder = LocalData::find(dir.path(), None, None).expect("a folder");
         assert_eq!((folder.format, folder.files, folder.bytes), (DataFormat::Images, 2, 9));
         assert_eq!(LocalData::find(&dir.path().join("t.CSV"), None, None).expect("a table").format, DataFormat::Csv);
+        let formats =
+            ["a.tsv", "a.csv.gz", "a.parq", "a.parquet.gz", "csv", "a.b.pq"].map(|it| format_of_name(Path::new(it)));
+        use DataFormat::{Csv, Parquet};
+        assert_eq!(formats, [Some(Csv), Some(Csv), Some(Parquet), None, None, Some(Parquet)]);
     }
 
     #[test]

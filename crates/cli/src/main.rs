@@ -17,6 +17,7 @@ mod log_text;
 mod output;
 mod profile;
 mod python;
+mod telemetry;
 
 use args::{Cli, Command};
 use commands::*;
@@ -25,6 +26,7 @@ use kaogong_domain::Problem;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    telemetry::switch_off();
     let cli = Cli::read();
     let context = Context::new(cli.global);
     let result = match cli.command {

@@ -17,9 +17,9 @@ const DETAIL_MAX: usize = 600;
 pub(crate) struct Said(String);
 
 impl Said {
-    /// Keeps the beginning of a long text.
+    /// Keeps what is about the model, and the beginning of a long text.
     pub(crate) fn new(text: impl std::fmt::Display) -> Self {
-        let text = text.to_string();
+        let text = crate::words::plain(&text.to_string());
         match text.char_indices().nth(DETAIL_MAX) {
             Some((end, _)) => Self(format!("{}…", &text[..end])),
             None => Self(text),
@@ -39,11 +39,14 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Said>) -> Result<T, Sa
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Said::of_panic(&*payload)))
 }
 
-/// A model file that an engine cannot run.
+/// A model file that an engine cannot run. Its path is one of the server's, which is nobody's business.
 pub(crate) fn unloadable(engine: &str, path: &Path, said: Said) -> Problem {
-    Problem::invalid(format!("{engine} cannot load the model `{}`: {said}", path.display()))
-        .hint("check that the file is a complete ONNX model with tensor inputs, or serve it with the other engine")
-        .because(said)
+    let said = said.0.replace(&*path.to_string_lossy(), "the file");
+    let hint = match said.contains("tract is not verified") || said.contains("tract is verified") {
+        true => "serve it with `--engine onnxruntime`; `kaogong doctor` says how to install ONNX Runtime",
+        false => "check that the file is a complete ONNX model with tensor inputs, or serve it with the other engine",
+    };
+    Problem::invalid(format!("{engine} cannot load the model: {said}")).hint(hint).because(Said(said))
 }
 
 /// A run that an engine refused.
@@ -73,6 +76,18 @@ pub(crate) fn check_inputs(specs: &[TensorSpec], inputs: &[Tensor]) -> Result<()
         input.check()?;
     }
     Ok(())
+}
+
+/// Refuses inputs without elements, for a model whose engine cannot be trusted with them.
+pub(crate) fn refuse_empty(engine: &str, inputs: &[Tensor]) -> Result<(), Problem> {
+    match inputs.iter().find(|it| it.data.is_empty()) {
+        Some(empty) => {
+            let said =
+                Said::new(format!("input `{}` has no elements, which this model's operators do not take", empty.name));
+            Err(unrunnable(engine, said))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether nothing but the number of rows is free in what a caller sends; a text may be of any length.

@@ -3,12 +3,18 @@
 //! Invariant: a file or a library that cannot be used is answered with a `Problem`, never with a panic.
 
 mod checks;
+mod compare;
+mod graph;
 pub mod onnxruntime;
+mod rewrite;
+mod rows;
 mod steady;
 pub mod tract;
 mod whole;
 mod wire;
+mod words;
 
+pub use compare::gives_the_same;
 pub use onnxruntime::OnnxRuntime;
 pub use tract::Tract;
 

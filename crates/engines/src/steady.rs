@@ -3,12 +3,11 @@
 //! That holds when every operator is one whose work follows from shapes, and when no size inside is computed from the
 //! values that a caller sends. Anything unknown counts against the model: it still runs, on a compute thread.
 
+use crate::graph::{Graph, Node};
 use std::collections::HashSet;
 
 /// The most nodes that are looked at; a larger model is not a quick one.
 const NODES_MAX: usize = 4096;
-/// The most names that are kept, of constants and inputs.
-const NAMES_MAX: usize = 16_384;
 
 /// Operators whose work follows from the shapes of their inputs, by domain and name. Sorted.
 const PLAIN: &[&str] = &[
@@ -167,124 +166,64 @@ const SIZED: &[(&str, usize)] = &[
     ("Upsample", 1),
 ];
 
-/// An operator with the names of what goes in and comes out.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Node {
-    pub(crate) operator: String,
-    pub(crate) domain: String,
-    pub(crate) inputs: Vec<String>,
-    pub(crate) outputs: Vec<String>,
-}
-
-impl Node {
-    /// The most inputs and outputs that are kept.
-    pub(crate) const EDGES_MAX: usize = 256;
-
-    /// The first input that is a size, when there is one; `None` for an operator that is not known to be plain.
-    fn sizes_from(&self) -> Option<usize> {
-        let name = self.operator.as_str();
-        match self.domain.as_str() {
-            "" | "ai.onnx" => {
-                let sized = SIZED.binary_search_by_key(&name, |it| it.0).ok().map(|place| SIZED[place].1);
-                sized.or_else(|| PLAIN.binary_search(&name).ok().map(|_| usize::MAX))
-            }
-            "ai.onnx.ml" => PLAIN_ML.binary_search(&name).ok().map(|_| usize::MAX),
-            _ => None,
+/// The first input that is a size, when there is one; `None` for an operator that is not known to be plain.
+fn sizes_from(node: &Node) -> Option<usize> {
+    let name = node.operator.as_str();
+    match node.domain.as_str() {
+        _ if node.graphs().next().is_some() => None,
+        "" | "ai.onnx" => {
+            let sized = SIZED.binary_search_by_key(&name, |it| it.0).ok().map(|place| SIZED[place].1);
+            sized.or_else(|| PLAIN.binary_search(&name).ok().map(|_| usize::MAX))
         }
+        "ai.onnx.ml" => PLAIN_ML.binary_search(&name).ok().map(|_| usize::MAX),
+        _ => None,
     }
 }
 
-/// The main graph of a model, as it is found in the file: nodes may come before what they refer to.
-#[derive(Debug, Default)]
-pub(crate) struct Graph {
-    nodes: Vec<Node>,
-    constants: HashSet<String>,
-    inputs: HashSet<String>,
-    is_unknown: bool,
-}
-
-impl Graph {
-    /// The graph has something that is not known to be plain.
-    pub(crate) fn give_up(&mut self) {
-        *self = Self { is_unknown: true, ..Self::default() };
+/// Whether no size in the graph comes from values that a caller sends.
+pub(crate) fn is_steady(graph: &Graph) -> bool {
+    if graph.is_cut || graph.nodes.len() > NODES_MAX {
+        return false;
     }
-
-    /// `None` stands for a node that holds graphs or long names.
-    pub(crate) fn add_node(&mut self, node: Option<Node>) {
-        match node {
-            Some(node) if !self.is_unknown && self.nodes.len() < NODES_MAX && node.sizes_from().is_some() => {
-                self.nodes.push(node);
-            }
-            _ => self.give_up(),
-        }
-    }
-
-    /// Weights.
-    pub(crate) fn add_constant(&mut self, name: Option<String>) {
-        match name {
-            Some(name) if !self.is_unknown && self.constants.len() < NAMES_MAX => {
-                self.constants.insert(name);
-            }
-            _ => self.give_up(),
-        }
-    }
-
-    /// What a caller sends.
-    pub(crate) fn add_input(&mut self, name: Option<String>) {
-        match name {
-            Some(name) if !self.is_unknown && self.inputs.len() < NAMES_MAX => {
-                self.inputs.insert(name);
-            }
-            _ => self.give_up(),
-        }
-    }
-
-    /// Whether no size in the graph comes from values that a caller sends.
-    pub(crate) fn is_steady(&self) -> bool {
-        if self.is_unknown {
+    let mut sent: HashSet<&str> = graph.sent().map(|it| it.name.as_str()).collect();
+    let mut known = graph.given();
+    for node in &graph.nodes {
+        let given = || node.inputs.iter().enumerate().filter(|it| !it.1.is_empty());
+        // Nodes out of order would be seen before what makes their inputs depend on the caller.
+        let Some(sizes) = sizes_from(node).filter(|_| given().all(|it| known.contains(it.1.as_str()))) else {
+            return false;
+        };
+        if given().any(|(place, name)| place >= sizes && sent.contains(name.as_str())) {
             return false;
         }
-        // Old files list their weights among the inputs, too; a caller cannot send those.
-        let mut sent: HashSet<&str> =
-            self.inputs.iter().filter(|it| !self.constants.contains(*it)).map(String::as_str).collect();
-        let mut known: HashSet<&str> = self.constants.iter().chain(&self.inputs).map(String::as_str).collect();
-        for node in &self.nodes {
-            let given = || node.inputs.iter().enumerate().filter(|it| !it.1.is_empty());
-            // Nodes out of order would be seen before what makes their inputs depend on the caller.
-            let Some(sizes) = node.sizes_from().filter(|_| given().all(|it| known.contains(it.1.as_str()))) else {
-                return false;
-            };
-            if given().any(|(place, name)| place >= sizes && sent.contains(name.as_str())) {
-                return false;
-            }
-            let depends = given().any(|it| sent.contains(it.1.as_str()));
-            let is_shape = node.domain != "ai.onnx.ml" && matches!(node.operator.as_str(), "Shape" | "Size");
-            for output in &node.outputs {
-                known.insert(output);
-                if depends && !is_shape {
-                    sent.insert(output);
-                }
+        let depends = given().any(|it| sent.contains(it.1.as_str()));
+        let is_shape = node.domain != "ai.onnx.ml" && matches!(node.operator.as_str(), "Shape" | "Size");
+        for output in &node.outputs {
+            known.insert(output);
+            if depends && !is_shape {
+                sent.insert(output);
             }
         }
-        true
     }
+    true
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::{Attribute, Constant, Outlet};
 
     fn node(operator: &str, inputs: &[&str], output: &str) -> Option<Node> {
         let inputs = inputs.iter().map(|it| (*it).to_owned()).collect();
-        Some(Node { operator: operator.into(), domain: String::new(), inputs, outputs: vec![output.into()] })
+        Some(Node { operator: operator.into(), inputs, outputs: vec![output.into()], ..Node::default() })
     }
 
     fn is_steady(nodes: Vec<Option<Node>>) -> bool {
         let mut graph = Graph::default();
         nodes.into_iter().for_each(|it| graph.add_node(it));
-        graph.add_constant(Some("w".into()));
-        graph.add_input(Some("x".into()));
-        graph.is_steady()
+        graph.add_constant(Some(("w".into(), Constant::default())));
+        graph.add_input(Some(Outlet { name: "x".into(), ..Outlet::default() }));
+        super::is_steady(&graph)
     }
 
     #[test]
@@ -311,6 +250,8 @@ mod tests {
         let elsewhere = node("Relu", &["x"], "y").map(|it| Node { domain: "com.example".into(), ..it });
         assert!(!is_steady(vec![elsewhere]));
         assert!(!is_steady(vec![None]));
+        let inside = ("body".to_owned(), Attribute::Graph(Box::default()));
+        assert!(!is_steady(vec![node("Relu", &["x"], "y").map(|it| Node { attributes: vec![inside], ..it })]));
     }
 
     #[test]
@@ -319,11 +260,11 @@ mod tests {
     }
 
     #[test]
-    fn giving_up_is_final_and_keeps_nothing() {
+    fn what_is_cut_stays_cut_and_keeps_nothing() {
         let mut graph = Graph::default();
-        graph.give_up();
+        graph.cut();
         graph.add_node(node("Relu", &["x"], "y"));
-        graph.add_input(Some("x".into()));
-        assert!(!graph.is_steady() && graph.nodes.is_empty() && graph.inputs.is_empty());
+        graph.add_input(Some(Outlet { name: "x".into(), ..Outlet::default() }));
+        assert!(!super::is_steady(&graph) && graph.nodes.is_empty() && graph.inputs.is_empty());
     }
 }

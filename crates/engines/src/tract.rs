@@ -1,6 +1,11 @@
 //! The engine that is compiled in: tract runs ONNX models without anything installed.
+//!
+//! It serves what it is known to compute as ONNX Runtime does, and refuses the rest by the name of the operator.
 
-use crate::checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, unloadable, unrunnable};
+mod exact;
+mod verified;
+
+use crate::checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, refuse_empty, unloadable, unrunnable};
 use bytes::Bytes;
 use kaogong_domain::{Problem, endpoints::EngineName};
 use kaogong_serving::{DataType, Engine, Loaded, Session, Tensor, TensorSpec};
@@ -8,9 +13,10 @@ use std::{collections::BTreeMap, fs::File, path::Path, sync::Arc};
 use tract_onnx::{
     pb::ModelProto,
     prelude::{
-        DatumType, Framework, InferenceModelExt, IntoRunnable, TVec, TypedRunnableModel, TypedSimpleState,
+        DatumType, Framework, InferenceModelExt, IntoRunnable, TVec, TypedNode, TypedRunnableModel, TypedSimpleState,
         tract_data::prelude::Tensor as Array,
     },
+    tract_core::internal::EvalContext,
     tract_hir::{infer::Factoid, prelude::InferenceModel},
 };
 
@@ -47,12 +53,16 @@ struct Model {
     outputs: Arc<[TensorSpec]>,
     metadata: BTreeMap<String, String>,
     is_steady: bool,
+    is_row_wise: bool,
+    /// No operator keeps anything from one run to the next.
+    is_stateless: bool,
 }
 
 impl Model {
     fn read(path: &Path) -> Result<Self, Said> {
         let said = |error| Said::new(format!("{error:#}"));
         let survey = crate::whole::survey(path)?;
+        verified::check(&survey)?;
         let onnx = tract_onnx::onnx();
         // Read, not mapped: a file that is cut while it is mapped would end the process.
         let mut file = File::open(path).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
@@ -69,7 +79,9 @@ impl Model {
         let mut model = parsed.model;
         let inputs =
             (0..model.inputs.len()).map(|index| name_input(&mut model, index)).collect::<Result<Vec<_>, Said>>()?;
-        let typed = model.into_optimized().map_err(said)?;
+        let mut typed = model.into_typed().map_err(said)?;
+        exact::replace_kernels(&mut typed).map_err(said)?;
+        let typed = typed.into_optimized().map_err(said)?;
         let outputs = names
             .into_iter()
             .enumerate()
@@ -83,8 +95,19 @@ impl Model {
             return Err(Said::new("it gives no output"));
         }
         let plan = typed.into_runnable().map_err(said)?;
-        let is_steady = survey.is_steady && has_fixed_rows(&inputs);
-        Ok(Self { plan, inputs: inputs.into(), outputs: outputs.into(), metadata, is_steady })
+        let keeps = |node: &TypedNode| !matches!(node.op().state(&EvalContext::out_of_plan()), Ok(None));
+        let is_stateless = !plan.model().nodes().iter().any(keeps);
+        let is_steady = survey.is_steady() && has_fixed_rows(&inputs);
+        let is_row_wise = survey.is_row_wise();
+        Ok(Self {
+            plan,
+            inputs: inputs.into(),
+            outputs: outputs.into(),
+            metadata,
+            is_steady,
+            is_row_wise,
+            is_stateless,
+        })
     }
 }
 
@@ -105,20 +128,31 @@ impl Loaded for Model {
         self.is_steady
     }
 
+    fn is_row_wise(&self) -> bool {
+        self.is_row_wise
+    }
+
     fn session(&self) -> Result<Box<dyn Session>, Problem> {
         Ok(Box::new(Run {
-            state: spawn(&self.plan)?,
+            state: Some(spawn(&self.plan)?).filter(|_| self.is_stateless),
             plan: self.plan.clone(),
+            is_stateless: self.is_stateless,
+            takes_nothing: self.is_row_wise,
             inputs: self.inputs.clone(),
             outputs: self.outputs.clone(),
         }))
     }
 }
 
-/// One thread's state of a model.
+/// One thread's runs of a model.
 struct Run {
     plan: Arc<TypedRunnableModel>,
-    state: TypedSimpleState,
+    /// Buffers from the last run, of a model that keeps nothing else in them. A recurrent operator keeps its state in
+    /// them: that of one call would be where the next one begins.
+    state: Option<TypedSimpleState>,
+    is_stateless: bool,
+    /// Whether a call without rows has an answer without rows.
+    takes_nothing: bool,
     inputs: Arc<[TensorSpec]>,
     outputs: Arc<[TensorSpec]>,
 }
@@ -126,7 +160,13 @@ struct Run {
 impl Session for Run {
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem> {
         check_inputs(&self.inputs, inputs)?;
-        let state = &mut self.state;
+        if !self.takes_nothing {
+            refuse_empty("tract", inputs)?;
+        }
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => spawn(&self.plan)?,
+        };
         let outputs = &self.outputs;
         let result = guarded(|| {
             let said = |error| Said::new(format!("{error:#}"));
@@ -138,14 +178,9 @@ impl Session for Run {
                 .map(|(array, spec)| tensor_of(array, spec))
                 .collect::<Result<Vec<_>, Said>>()
         });
-        result.map_err(|said| {
-            // A run that stopped half way leaves values behind that the next one must not see.
-            match spawn(&self.plan) {
-                Ok(state) => self.state = state,
-                Err(problem) => return problem,
-            }
-            unrunnable("tract", said)
-        })
+        // A run that stopped half way leaves values behind that the next one must not see.
+        self.state = Some(state).filter(|_| self.is_stateless && result.is_ok());
+        result.map_err(|said| unrunnable("tract", said))
     }
 }
 

@@ -1,12 +1,13 @@
 //! A look through a model file before an engine reads it.
 //!
 //! A model must be whole: one file, known by its hash. ONNX lets a file name other files that hold its weights; among
-//! content-addressed files such a name would read what belongs to somebody else. The same look finds out whether the
-//! model's cost depends on the number of rows alone.
+//! content-addressed files such a name would read what belongs to somebody else. The same look keeps the graph without
+//! its weights, from which others find out what the model's cost depends on, whether its rows are independent, and
+//! whether an engine is known to compute it right.
 
 use crate::{
     checks::Said,
-    steady::{Graph, Node},
+    graph::{Attribute, Constant, Graph, Node, Outlet, element},
     wire::{Field, Wire},
 };
 use std::{
@@ -18,12 +19,40 @@ use std::{
 const DEPTH_MAX: usize = 64;
 /// The value of `TensorProto.data_location` that names another file.
 const EXTERNAL: u32 = 1;
+/// The most bytes of a tensor whose values are kept: shapes, axes, sizes.
+const VALUES_BYTES_MAX: usize = 1024;
+/// The most dimensions of a tensor that is looked at.
+const DIMS_BYTES_MAX: usize = 640;
+/// The most sets of operators that a file may name.
+const OPSETS_MAX: usize = 256;
 
 /// What the look found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Survey {
+    /// The main graph.
+    pub(crate) graph: Graph,
+    /// Domains of operators with the version that the file wants.
+    pub(crate) opsets: Vec<(String, i64)>,
+    /// Whether operators are defined in the file itself.
+    pub(crate) has_functions: bool,
+}
+
+impl Survey {
+    /// The version of ONNX's own operators.
+    pub(crate) fn opset(&self) -> i64 {
+        self.opsets.iter().find(|it| matches!(it.0.as_str(), "" | "ai.onnx")).map_or(1, |it| it.1)
+    }
+
     /// Whether the cost of a run depends on the shapes of its inputs alone.
-    pub(crate) is_steady: bool,
+    pub(crate) fn is_steady(&self) -> bool {
+        // What a function computes is not looked into.
+        !self.has_functions && crate::steady::is_steady(&self.graph)
+    }
+
+    /// Whether each row of the outputs depends on the same row of the inputs alone.
+    pub(crate) fn is_row_wise(&self) -> bool {
+        !self.has_functions && crate::rows::are_independent(&self.graph, self.opset())
+    }
 }
 
 /// Looks through a model file.
@@ -38,29 +67,42 @@ pub(crate) fn survey(path: &Path) -> Result<Survey, Said> {
     look(&mut wire, end)
 }
 
-fn look<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Survey, Said> {
-    let mut main = Graph::default();
+pub(crate) fn look<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Survey, Said> {
+    let mut found = Survey::default();
     while let Some((number, field)) = wire.next(end)? {
         let Field::Until(until) = field else { continue };
         match number {
             // ModelProto.graph, and of training_info two more.
-            7 => graph(wire, until, 0, Some(&mut main))?,
+            7 => graph(wire, until, 0, &mut found.graph)?,
+            8 if found.opsets.len() < OPSETS_MAX => found.opsets.push(opset(wire, until)?),
             20 => training(wire, until)?,
             25 => {
-                // What a function computes is not looked into.
-                main.give_up();
+                found.has_functions = true;
                 function(wire, until)?;
             }
             _ => wire.pass(until)?,
         }
     }
-    Ok(Survey { is_steady: main.is_steady() })
+    Ok(found)
+}
+
+fn opset<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<(String, i64), Said> {
+    let (mut domain, mut version) = (String::new(), 0);
+    while let Some((number, field)) = wire.next(end)? {
+        match (number, field) {
+            (1, Field::Until(until)) => domain = wire.text(until)?.unwrap_or_default(),
+            (2, Field::Number(value)) => version = value.cast_signed(),
+            (_, Field::Until(until)) => wire.pass(until)?,
+            _ => {}
+        }
+    }
+    Ok((domain, version))
 }
 
 fn training<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<(), Said> {
     while let Some((number, field)) = wire.next(end)? {
         match (number, field) {
-            (1 | 2, Field::Until(until)) => graph(wire, until, 0, None)?,
+            (1 | 2, Field::Until(until)) => graph(wire, until, 0, &mut Graph::default())?,
             (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}
         }
@@ -80,12 +122,7 @@ fn function<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<(), Said> {
     Ok(())
 }
 
-fn graph<R: Read + Seek>(
-    wire: &mut Wire<R>,
-    end: u64,
-    depth: usize,
-    mut found: Option<&mut Graph>,
-) -> Result<(), Said> {
+fn graph<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize, found: &mut Graph) -> Result<(), Said> {
     if depth > DEPTH_MAX {
         return Err(Said::new(format!("its graphs are nested deeper than {DEPTH_MAX}")));
     }
@@ -94,29 +131,19 @@ fn graph<R: Read + Seek>(
         match number {
             1 => {
                 let node = node(wire, until, depth)?;
-                if let Some(found) = &mut found {
-                    found.add_node(node);
-                }
+                found.add_node(node);
             }
-            5 | 15 => {
-                let name = if number == 5 { tensor(wire, until)? } else { sparse(wire, until)? };
-                if let Some(found) = &mut found {
-                    found.add_constant(name);
-                }
-            }
-            11 => {
-                let name = name_in(wire, until, 1)?;
-                if let Some(found) = &mut found {
-                    found.add_input(name);
-                }
-            }
+            5 => found.add_constant(tensor(wire, until)?),
+            15 => found.add_constant(sparse(wire, until)?),
+            11 => found.add_input(outlet(wire, until)?),
+            12 => found.add_output(outlet(wire, until)?),
             _ => wire.pass(until)?,
         }
     }
     Ok(())
 }
 
-/// A node; `None` for one that holds a graph, or a name too long to be one.
+/// A node; `None` for one with too many edges, or a name too long to be one.
 fn node<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Result<Option<Node>, Said> {
     let (mut found, mut is_plain) = (Node::default(), true);
     while let Some((number, field)) = wire.next(end)? {
@@ -133,76 +160,177 @@ fn node<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Result<Op
                     4 => found.operator = text,
                     _ => found.domain = text,
                 }
-                is_plain &= found.inputs.len() + found.outputs.len() <= Node::EDGES_MAX;
-                if !is_plain {
-                    // Nothing more is kept of it.
-                    found = Node::default();
-                }
             }
-            5 => is_plain &= attribute(wire, until, depth)?,
+            5 => match attribute(wire, until, depth)? {
+                Some(attribute) => found.attributes.push(attribute),
+                None => is_plain = false,
+            },
             _ => wire.pass(until)?,
+        }
+        is_plain &= found.inputs.len() + found.outputs.len() + found.attributes.len() <= Node::EDGES_MAX;
+        if !is_plain {
+            // Nothing more is kept of it.
+            found = Node::default();
         }
     }
     Ok(is_plain.then_some(found))
 }
 
-/// Looks through an attribute; whether it holds no graph.
-fn attribute<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Result<bool, Said> {
-    let mut is_plain = true;
+/// An attribute with its name; `None` for one whose name is too long to be one.
+fn attribute<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Result<Option<(String, Attribute)>, Said> {
+    let (mut name, mut value) = (Some(String::new()), Attribute::Other);
     while let Some((number, field)) = wire.next(end)? {
-        let Field::Until(until) = field else { continue };
-        match number {
-            5 | 10 => tensor(wire, until).map(drop)?,
-            22 | 23 => sparse(wire, until).map(drop)?,
-            6 | 11 => {
-                is_plain = false;
-                graph(wire, until, depth + 1, None)?;
+        match (number, field) {
+            (1, Field::Until(until)) => name = wire.text(until)?,
+            (3, Field::Number(number)) => value = Attribute::Int(number.cast_signed()),
+            (4, Field::Until(until)) => value = wire.text(until)?.map_or(Attribute::Other, Attribute::Text),
+            (5, Field::Until(until)) => {
+                value = tensor(wire, until)?.map_or(Attribute::Other, |it| Attribute::Tensor(it.1));
             }
-            _ => wire.pass(until)?,
+            (8, Field::Number(number)) => match &mut value {
+                Attribute::Ints(all) if all.len() < VALUES_BYTES_MAX => all.push(number.cast_signed()),
+                Attribute::Ints(_) => value = Attribute::Other,
+                _ => value = Attribute::Ints(vec![number.cast_signed()]),
+            },
+            (8, Field::Until(until)) => {
+                value = wire.packed(until, VALUES_BYTES_MAX)?.map_or(Attribute::Other, Attribute::Ints);
+            }
+            (10, Field::Until(until)) => tensor(wire, until).map(drop)?,
+            (22 | 23, Field::Until(until)) => sparse(wire, until).map(drop)?,
+            (6 | 11, Field::Until(until)) => {
+                let mut inside = Graph::default();
+                graph(wire, until, depth + 1, &mut inside)?;
+                value = Attribute::Graph(Box::new(inside));
+            }
+            (_, Field::Until(until)) => wire.pass(until)?,
+            _ => {}
         }
     }
-    Ok(is_plain)
+    Ok(name.map(|name| (name, value)))
 }
 
-/// Looks through a tensor without its data; its name.
-fn tensor<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<String>, Said> {
-    let mut name = None;
+/// Looks through a tensor, whose values are kept when they are few; `None` when its name is too long to be one.
+fn tensor<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<(String, Constant)>, Said> {
+    let (mut name, mut found, mut raw) = (Some(String::new()), Constant::default(), None);
+    let mut dims = Some(vec![]);
     while let Some((number, field)) = wire.next(end)? {
         match (number, field) {
             // Readers keep the low 32 bits of an enumeration.
             (14, Field::Number(place)) if place as u32 == EXTERNAL => return Err(outside()),
             (13, Field::Until(_)) => return Err(outside()),
+            (1, Field::Number(value)) => push(&mut dims, value.cast_signed()),
+            (1, Field::Until(until)) => dims = wire.packed(until, DIMS_BYTES_MAX)?,
+            (2, Field::Number(value)) => found.element = value.cast_signed(),
+            (4, Field::Until(until)) => found.floats = wire.bytes(until, VALUES_BYTES_MAX)?.map(|it| floats(&it)),
+            (5 | 7, Field::Until(until)) => found.ints = wire.packed(until, VALUES_BYTES_MAX)?,
+            (5 | 7, Field::Number(value)) => {
+                let mut ints = Some(found.ints.take().unwrap_or_default());
+                push(&mut ints, value.cast_signed());
+                found.ints = ints;
+            }
+            (9, Field::Until(until)) => raw = wire.bytes(until, VALUES_BYTES_MAX)?,
             (8, Field::Until(until)) => name = wire.text(until)?,
             (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}
         }
     }
-    Ok(name)
+    match (raw, found.element) {
+        (Some(raw), element::INT64) => {
+            found.ints = Some(raw.as_chunks::<8>().0.iter().map(|it| i64::from_le_bytes(*it)).collect());
+        }
+        (Some(raw), element::INT32) => {
+            found.ints = Some(raw.as_chunks::<4>().0.iter().map(|it| i64::from(i32::from_le_bytes(*it))).collect());
+        }
+        (Some(raw), element::FLOAT) => found.floats = Some(floats(&raw)),
+        _ => {}
+    }
+    found.dims = dims.ok_or_else(|| Said::new("it has a tensor of too many dimensions"))?;
+    Ok(name.map(|it| (it, found)))
 }
 
-fn sparse<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<String>, Said> {
-    let mut name = None;
+fn push(values: &mut Option<Vec<i64>>, value: i64) {
+    match values {
+        Some(all) if all.len() < DIMS_BYTES_MAX => all.push(value),
+        _ => *values = None,
+    }
+}
+
+fn floats(raw: &[u8]) -> Vec<f32> {
+    raw.as_chunks::<4>().0.iter().map(|it| f32::from_le_bytes(*it)).collect()
+}
+
+fn sparse<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<(String, Constant)>, Said> {
+    let mut found = None;
     while let Some((number, field)) = wire.next(end)? {
         match (number, field) {
-            (1, Field::Until(until)) => name = tensor(wire, until)?,
+            (1, Field::Until(until)) => found = tensor(wire, until)?,
             (2, Field::Until(until)) => tensor(wire, until).map(drop)?,
             (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}
         }
     }
-    Ok(name)
+    // Its shape and values lie elsewhere.
+    Ok(found.map(|(name, it)| (name, Constant { element: it.element, dims: vec![-1], ..Constant::default() })))
 }
 
-fn name_in<R: Read + Seek>(wire: &mut Wire<R>, end: u64, wanted: u64) -> Result<Option<String>, Said> {
-    let mut name = None;
+/// What a graph takes or gives; `None` when its name is too long to be one.
+fn outlet<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<Outlet>, Said> {
+    let (mut name, mut found) = (Some(String::new()), Outlet::default());
     while let Some((number, field)) = wire.next(end)? {
-        match field {
-            Field::Until(until) if number == wanted => name = wire.text(until)?,
-            Field::Until(until) => wire.pass(until)?,
+        match (number, field) {
+            (1, Field::Until(until)) => name = wire.text(until)?,
+            (2, Field::Until(until)) => kind(wire, until, &mut found)?,
+            (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}
         }
     }
-    Ok(name)
+    Ok(name.map(|name| Outlet { name, ..found }))
+}
+
+/// `TypeProto`, of which only tensors are read.
+fn kind<R: Read + Seek>(wire: &mut Wire<R>, end: u64, found: &mut Outlet) -> Result<(), Said> {
+    while let Some((number, field)) = wire.next(end)? {
+        match (number, field) {
+            (1, Field::Until(until)) => {
+                while let Some((number, field)) = wire.next(until)? {
+                    match (number, field) {
+                        (1, Field::Number(value)) => found.element = value.cast_signed(),
+                        (2, Field::Until(until)) => found.dims = shape(wire, until)?,
+                        (_, Field::Until(until)) => wire.pass(until)?,
+                        _ => {}
+                    }
+                }
+            }
+            (_, Field::Until(until)) => wire.pass(until)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn shape<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<Vec<Option<i64>>>, Said> {
+    let mut dims = vec![];
+    while let Some((number, field)) = wire.next(end)? {
+        match (number, field) {
+            (1, Field::Until(until)) => {
+                let mut length = None;
+                while let Some((number, field)) = wire.next(until)? {
+                    match (number, field) {
+                        (1, Field::Number(value)) => length = Some(value.cast_signed()).filter(|it| *it >= 0),
+                        (_, Field::Until(until)) => wire.pass(until)?,
+                        _ => {}
+                    }
+                }
+                if dims.len() >= DIMS_BYTES_MAX {
+                    return Err(Said::new("it has a tensor of too many dimensions"));
+                }
+                dims.push(length);
+            }
+            (_, Field::Until(until)) => wire.pass(until)?,
+            _ => {}
+        }
+    }
+    Ok(Some(dims))
 }
 
 fn outside() -> Said {
@@ -269,7 +397,13 @@ mod tests {
     fn the_models_of_the_tests_are_steady() {
         let fixture = |name: &str| survey(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name));
         for name in ["mlp.onnx", "conv.onnx", "linear.onnx"] {
-            assert_eq!(fixture(name).expect("whole"), Survey { is_steady: true }, "{name}");
+            let survey = fixture(name).expect("whole");
+            assert!(survey.is_steady() && survey.is_row_wise(), "{name}");
+            assert_eq!(survey.opset(), 17);
         }
+        let mlp = fixture("mlp.onnx").expect("whole").graph;
+        assert_eq!(mlp.inputs[0].dims, Some(vec![None, Some(64)]));
+        assert_eq!((mlp.constants["w1"].element, &mlp.constants["w1"].dims[..]), (element::FLOAT, &[64, 32][..]));
+        assert_eq!(mlp.nodes[3].int("axis"), Some(-1));
     }
 }

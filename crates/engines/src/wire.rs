@@ -92,6 +92,37 @@ impl<R: Read + Seek> Wire<R> {
         Ok(String::from_utf8(bytes).ok())
     }
 
+    /// Where it stands.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Reads bytes; `None` for more than `max`, which are passed over.
+    pub(crate) fn bytes(&mut self, until: u64, max: usize) -> Result<Option<Vec<u8>>, Said> {
+        let length = usize::try_from(until.checked_sub(self.at).ok_or_else(broken)?).map_err(|_| broken())?;
+        if length > max {
+            self.pass(until)?;
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length];
+        self.from.read_exact(&mut bytes).map_err(|_| broken())?;
+        self.at = until;
+        Ok(Some(bytes))
+    }
+
+    /// Reads whole numbers that are packed; `None` for more than `max` bytes of them.
+    pub(crate) fn packed(&mut self, until: u64, max: usize) -> Result<Option<Vec<i64>>, Said> {
+        if until.saturating_sub(self.at) > max as u64 {
+            self.pass(until)?;
+            return Ok(None);
+        }
+        let mut values = vec![];
+        while self.at < until {
+            values.push(self.number(until)?.cast_signed());
+        }
+        Ok(Some(values))
+    }
+
     fn number(&mut self, end: u64) -> Result<u64, Said> {
         let mut value = 0;
         for shift in (0..70).step_by(7) {
@@ -117,13 +148,12 @@ impl<R: Read + Seek> Wire<R> {
     }
 }
 
-fn broken() -> Said {
+pub(crate) fn broken() -> Said {
     Said::new("it is no ONNX file, or only a part of one")
 }
 
-#[cfg(test)]
 pub(crate) mod writing {
-    //! Enough of a writer to make files for tests.
+    //! Enough of a writer to put other fields in the place of some.
 
     /// A number as the format writes it.
     pub(crate) fn number(mut value: u64) -> Vec<u8> {

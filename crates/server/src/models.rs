@@ -16,6 +16,8 @@ pub(crate) struct Servable {
     pub(crate) hash: String,
     /// Bytes.
     pub(crate) size: u64,
+    /// What there is to know about a model that was tried: that it takes nothing made up.
+    pub(crate) remark: Option<String>,
 }
 
 /// The ONNX file among the artifacts of an owner as one file: with the weights that lie in files beside it, and tried.
@@ -31,7 +33,7 @@ pub(crate) async fn servable(
     actor: &Actor,
 ) -> Result<Servable, Problem> {
     let names = outside(app, &file.hash).await?;
-    let mut found = Servable { hash: file.hash.clone(), size: file.size };
+    let mut found = Servable { hash: file.hash.clone(), size: file.size, remark: None };
     if !names.is_empty() {
         let folder = file.path.rsplit_once('/').map_or("", |it| it.0);
         let mut files = BTreeMap::new();
@@ -43,18 +45,18 @@ pub(crate) async fn servable(
         }
         found = merged(app, &file.hash, files).await?;
     }
-    try_out(app, &found.hash).await?;
+    found.remark = try_out(app, &found.hash).await?;
     if found.hash != file.hash {
         app.store.note_upload(project, &found.hash, found.size, actor, app.now()).await?;
     }
     Ok(found)
 }
 
-/// An upload as what endpoints can serve.
+/// An upload as what endpoints can serve; with a remark, where there is something to know about it.
 ///
 /// # Errors
 /// `Invalid` when its weights lie in other files, or no engine takes the model.
-pub(crate) async fn servable_upload(app: &Arc<App>, hash: &str) -> Result<(), Problem> {
+pub(crate) async fn servable_upload(app: &Arc<App>, hash: &str) -> Result<Option<String>, Problem> {
     if let Some(name) = outside(app, hash).await?.pop_first() {
         let shown: String = name.chars().take(200).collect();
         return Err(Problem::invalid(format!("the model's weights lie in another file, `{shown}`")).hint(
@@ -70,7 +72,7 @@ fn blob_hash(hash: &str) -> Result<BlobHash, Problem> {
 }
 
 /// Loading proves that a file is a model; a registry full of what cannot be served helps nobody.
-async fn try_out(app: &App, hash: &str) -> Result<(), Problem> {
+async fn try_out(app: &App, hash: &str) -> Result<Option<String>, Problem> {
     app.serving.check_file(app.blobs.local_path(&blob_hash(hash)?)).await
 }
 
@@ -97,7 +99,7 @@ async fn merged(app: &App, model: &str, files: BTreeMap<String, String>) -> Resu
         let mut writer = blobs.begin(onnx::MODEL_BYTES_MAX)?;
         onnx::merge(&blobs.local_path(&model), &paths, |it| Ok(writer.write(it)?))?;
         let (hash, size) = writer.finish()?;
-        Ok(Servable { hash: hash.to_string(), size })
+        Ok(Servable { hash: hash.to_string(), size, remark: None })
     });
     merging.await.map_err(|it| Problem::bug("merging a model did not end", it))?
 }

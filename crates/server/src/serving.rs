@@ -12,7 +12,7 @@ use kaogong_domain::{
 };
 use kaogong_serving::{
     Engine, Pool,
-    task::{METADATA_KEY, TaskSpec},
+    task::{METADATA_KEY, TaskSpec, labels_in},
     worker::{Host, RemoteEngine},
 };
 use kaogong_store::EndpointRow;
@@ -36,6 +36,8 @@ pub struct Live {
     pub pool: Pool,
     /// What the model is for, when its file says so.
     pub task: Option<TaskSpec>,
+    /// Classes in the order of the output, when its file says them.
+    pub labels: Vec<String>,
     /// The version as digits, for answers.
     pub version_text: String,
     /// Since when it answers.
@@ -101,15 +103,16 @@ impl Serving {
         })
     }
 
-    /// Whether a blob is a model that one of the engines can load and run. Nothing of it runs in this process.
+    /// Whether a blob is a model that one of the engines can load. Nothing of it runs in this process. Gives a remark where
+    /// there is something to know about it.
     ///
     /// # Errors
     /// `Invalid` with the preferred engine's reason.
-    pub async fn check_file(&self, path: PathBuf) -> Result<(), Problem> {
+    pub async fn check_file(&self, path: PathBuf) -> Result<Option<String>, Problem> {
         let mut first = None;
         for engine in &self.engines {
             match self.verdicts.ask(engine.name(), &path).await {
-                Ok(()) => return Ok(()),
+                Ok(remark) => return Ok(remark),
                 Err(problem) => first = first.or(Some(problem)),
             }
         }
@@ -163,21 +166,31 @@ impl Serving {
         let engine = self.engine(Some(row.engine))?;
         let path = self.verified_file(row).await?;
         let engine: Arc<dyn Engine> = match (&self.workers, row.isolation) {
-            (Some(workers), Isolation::Process) => Arc::new(RemoteEngine::new(workers.clone(), &*engine)),
+            (Some(workers), Isolation::Process) => {
+                if engine.name() == EngineName::Tract {
+                    // There its answers are held against those of ONNX Runtime.
+                    self.verdicts.ask(engine.name(), &path).await?;
+                }
+                Arc::new(RemoteEngine::new(workers.clone(), &*engine))
+            }
             _ => {
                 self.verdicts.ask(engine.name(), &path).await?;
                 engine
             }
         };
-        let threads = self.threads;
+        let (threads, batching) = (self.threads, row.batching);
         let work = move || -> Result<_, Problem> {
             let model = engine.load(&path, threads)?;
+            let labels = labels_in(model.metadata());
             let task = model.metadata().get(METADATA_KEY).map(|it| TaskSpec::read(it)).transpose()?;
-            Ok((Pool::start(model, threads)?, task))
+            Ok((Pool::start_with(model, threads, batching)?, task, labels))
         };
-        let (pool, task) =
+        let (pool, task, labels) =
             tokio::task::spawn_blocking(work).await.map_err(|it| Problem::bug("loading a model did not end", it))??;
-        Ok(Live { version_text: row.version.to_string(), row: row.clone(), pool, task, loaded_at: crate::app::clock() })
+        let labels =
+            task.as_ref().map(|it: &TaskSpec| it.labels().to_vec()).filter(|it| !it.is_empty()).unwrap_or(labels);
+        let version_text = row.version.to_string();
+        Ok(Live { version_text, row: row.clone(), pool, task, labels, loaded_at: crate::app::clock() })
     }
 
     /// The file of an endpoint's model, after its bytes were found to have its hash.

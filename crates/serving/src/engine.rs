@@ -37,6 +37,12 @@ pub trait Loaded: Send + Sync + 'static {
         false
     }
 
+    /// Whether each row of the outputs is known to depend on the same row of the inputs alone, whatever the numbers: shown
+    /// from the operators of the graph, not from a try. Rows of several callers may share a run only then.
+    fn is_row_wise(&self) -> bool {
+        false
+    }
+
     /// The memory that each session takes for itself, in bytes: the weights, where sessions do not share them.
     fn session_bytes(&self) -> u64 {
         0

@@ -16,7 +16,7 @@ use crate::{
     tensor::Tensor,
 };
 use claim::{Claim, Place};
-use kaogong_domain::{ErrorKind, Problem};
+use kaogong_domain::{ErrorKind, Problem, endpoints::Batching};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -54,12 +54,13 @@ pub fn sessions_within(session_bytes: u64, wanted: usize) -> usize {
     usize::try_from(fit).unwrap_or(usize::MAX).min(wanted).max(1)
 }
 
-/// Loads nothing and keeps nothing: runs a model as [`Pool::start`] would before it answers.
+/// Loads nothing and keeps nothing: runs a model as [`Pool::start`] would before it answers. Gives a remark when the model
+/// takes nothing that is made up, so that nobody knows yet whether it works.
 ///
 /// # Errors
 /// As [`Pool::start`].
-pub fn try_out(model: &dyn Loaded) -> Result<(), Problem> {
-    warmed(model, 1).map(drop)
+pub fn try_out(model: &dyn Loaded) -> Result<Option<String>, Problem> {
+    warmed(model, 1, Batching::Auto).map(|it| it.1.remark)
 }
 
 /// What a call gets.
@@ -128,6 +129,7 @@ struct Shared {
 /// last of them frees the model.
 pub struct Pool {
     shared: Arc<Shared>,
+    remark: Option<String>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -140,15 +142,23 @@ impl Pool {
     /// in each of their sessions, to warm it up and to see that it works.
     ///
     /// # Errors
-    /// `Invalid` when the model fails on zeros of its own input shapes or gives other outputs than it declares.
+    /// `Invalid` when the model gives other outputs than it declares.
     pub fn start(model: Arc<dyn Loaded>, threads: usize) -> Result<Self, Problem> {
+        Self::start_with(model, threads, Batching::Auto)
+    }
+
+    /// The same, with a word about rows of several callers.
+    ///
+    /// # Errors
+    /// As [`Pool::start`].
+    pub fn start_with(model: Arc<dyn Loaded>, threads: usize, batching: Batching) -> Result<Self, Problem> {
         let threads = threads.clamp(1, 64);
         let room = sessions_within(model.session_bytes(), 2 * threads);
-        let (sessions, found) = warmed(&*model, threads.min(room))?;
+        let (sessions, found) = warmed(&*model, threads.min(room), batching)?;
         let row_ns = found.row_ns.unwrap_or(SPARE_NS);
         let is_steady = model.is_steady();
         let spares = if is_steady && row_ns < SPARE_NS { threads.min(room - sessions.len()) } else { 0 };
-        let spare = warmed(&*model, spares)?.0;
+        let spare = warmed(&*model, spares, batching)?.0;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             bell: Condvar::new(),
@@ -160,7 +170,7 @@ impl Pool {
             can_batch: AtomicBool::new(found.can_batch),
             model,
         });
-        let pool = Self { shared };
+        let pool = Self { shared, remark: found.remark };
         for (number, session) in sessions.into_iter().enumerate() {
             let shared = pool.shared.clone();
             let thread = std::thread::Builder::new().name(format!("compute-{number}"));
@@ -175,6 +185,16 @@ impl Pool {
     /// The model.
     pub fn model(&self) -> &Arc<dyn Loaded> {
         &self.shared.model
+    }
+
+    /// Why the model could not be tried before it answered, when that is so.
+    pub fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
+    }
+
+    /// Whether rows of several calls share a run.
+    pub fn shares_runs(&self) -> bool {
+        self.shared.can_batch()
     }
 
     /// Its counters.
@@ -351,12 +371,16 @@ fn nanos(time: Duration) -> u64 {
 }
 
 /// Sessions that have run the model, and what the last of them showed.
-fn warmed(model: &dyn Loaded, count: usize) -> Result<(Vec<Box<dyn Session>>, warm::Warm), Problem> {
+fn warmed(
+    model: &dyn Loaded,
+    count: usize,
+    batching: Batching,
+) -> Result<(Vec<Box<dyn Session>>, warm::Warm), Problem> {
     let mut sessions = vec![];
-    let mut found = warm::Warm { row_ns: None, can_batch: false };
+    let mut found = warm::Warm::default();
     for _ in 0..count {
         let mut session = model.session()?;
-        found = warm::warm_up(model, &mut *session)?;
+        found = warm::warm_up(model, &mut *session, batching)?;
         sessions.push(session);
     }
     Ok((sessions, found))

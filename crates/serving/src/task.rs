@@ -6,10 +6,12 @@ use crate::tensor::{DataType, Tensor, detail, shown};
 use kaogong_domain::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// The key of the metadata text.
 pub const METADATA_KEY: &str = "kaogong.task";
+/// The key of the metadata text that lists labels: a JSON object of lists, by the name of an output.
+pub const LABELS_KEY: &str = "kaogong.labels";
 /// The largest picture side a model may ask for.
 pub const SIDE_MAX: u32 = 4096;
 
@@ -113,6 +115,15 @@ pub struct Answer {
     pub value: Option<f64>,
     /// Classes with their probability, most likely first; at most ten.
     pub top: Vec<(String, f64)>,
+}
+
+/// The labels that a model has without saying what it is for: those of its only output that has some.
+pub fn labels_in(metadata: &BTreeMap<String, String>) -> Vec<String> {
+    let listed = metadata.get(LABELS_KEY).and_then(|it| serde_json::from_str::<BTreeMap<String, Vec<String>>>(it).ok());
+    match listed.map(|it| it.into_values().collect::<Vec<_>>()).as_deref() {
+        Some([labels]) => labels.clone(),
+        _ => vec![],
+    }
 }
 
 impl TaskSpec {
@@ -320,6 +331,16 @@ mod tests {
             input: "x".into(),
             output: "probabilities".into(),
         }
+    }
+
+    #[test]
+    fn labels_are_those_of_one_output() {
+        let metadata = |text: &str| BTreeMap::from([(LABELS_KEY.to_owned(), text.to_owned())]);
+        assert_eq!(labels_in(&metadata(r#"{"p":["no","yes"]}"#)), ["no", "yes"]);
+        for other in [r#"{"p":["no"],"q":["a"]}"#, "{}", "no JSON", r#"{"p":[1]}"#] {
+            assert!(labels_in(&metadata(other)).is_empty(), "{other}");
+        }
+        assert!(labels_in(&BTreeMap::new()).is_empty());
     }
 
     #[test]

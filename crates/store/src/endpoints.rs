@@ -7,7 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
     ids::{EndpointId, ModelVersionId, ProjectId, UserId},
     names::Name,
 };
@@ -41,6 +41,8 @@ pub struct EndpointRow {
     pub hash: Option<String>,
     /// The engine.
     pub engine: EngineName,
+    /// Whether rows of several callers share a run.
+    pub batching: Batching,
     /// Where the model runs.
     pub isolation: Isolation,
     /// Grows with every change.
@@ -60,6 +62,8 @@ pub struct NewEndpointRow {
     pub model_version_id: ModelVersionId,
     /// The engine.
     pub engine: EngineName,
+    /// Whether rows of several callers share a run.
+    pub batching: Batching,
     /// Where the model runs.
     pub isolation: Isolation,
 }
@@ -74,6 +78,7 @@ fn endpoint(row: &AnyRow) -> Result<EndpointRow> {
         version: row.small("number")?,
         hash: row.opt_text("hash")?,
         engine: row.word("engine", EngineName::parse, "an engine")?,
+        batching: row.word("batching", Batching::parse, "a kind of batching")?,
         isolation: row.word("isolation", Isolation::parse, "an isolation")?,
         generation: row.int("generation")?,
         created_at: row.time("created_at")?,
@@ -106,7 +111,10 @@ impl Store {
         if let Some(row) = sql::row(&mut tx, ONE, vals![project, &new.name]).await? {
             let found = endpoint(&row)?;
             let is_same = |it: &EndpointRow| {
-                it.model_version_id == new.model_version_id && it.engine == new.engine && it.isolation == new.isolation
+                it.model_version_id == new.model_version_id
+                    && it.engine == new.engine
+                    && it.isolation == new.isolation
+                    && it.batching == new.batching
             };
             if is_same(&found) {
                 return Ok(found);
@@ -117,10 +125,11 @@ impl Store {
         counters::check(&mut tx, project, ("endpoints", ENDPOINTS_MAX)).await?;
         check_version(&mut tx, project, new.model_version_id).await?;
         let id = EndpointId::generate(now);
-        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, isolation, generation, created_at, created_by) \
-            VALUES ($1, $2, $3, $4, $5, $6, 1, $7, $8)";
+        let sql = "INSERT INTO endpoints (id, project_id, name, model_version_id, engine, isolation, batching, generation, created_at, created_by) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9)";
         let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
-        let values = vals![id, project, &new.name, new.model_version_id, engine, isolation, now, actor.user];
+        let batching = new.batching.as_str();
+        let values = vals![id, project, &new.name, new.model_version_id, engine, isolation, batching, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
         tx.count(project, "endpoints", 1);
         tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
@@ -141,10 +150,11 @@ impl Store {
     ) -> Told<EndpointRow> {
         let mut tx = self.change().await?;
         check_version(&mut tx, project, new.model_version_id).await?;
-        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, isolation = $5, generation = generation + 1 \
+        let sql = "UPDATE endpoints SET model_version_id = $3, engine = $4, isolation = $5, batching = $6, generation = generation + 1 \
             WHERE project_id = $1 AND name = $2 AND deleted_at IS NULL";
         let (engine, isolation) = (new.engine.as_str(), new.isolation.as_str());
-        let values = vals![project, &new.name, new.model_version_id, engine, isolation];
+        let batching = new.batching.as_str();
+        let values = vals![project, &new.name, new.model_version_id, engine, isolation, batching];
         if sql::exec(&mut tx, sql, values).await? == 0 {
             return Err(Problem::not_found(format!("there is no endpoint `{}`", new.name)));
         }
@@ -153,7 +163,7 @@ impl Store {
         let made = endpoint(&row)?;
         let change = Change::new(project, "endpoints", "endpoint.updated", made.id)
             .name(&new.name)
-            .detail(json!({"model": made.model, "version": made.version, "engine": engine, "isolation": isolation}));
+            .detail(json!({"model": made.model, "version": made.version, "engine": engine, "isolation": isolation, "batching": batching}));
         tx.event(actor, now, change).await?;
         tx.commit().await?;
         Ok(made)

@@ -23,4 +23,4 @@ mod write;
 
 pub use engine::LanceTables;
 pub use imports::{Decoder, Imports};
-pub use rows::decode_parquet;
+pub use rows::{Wanted, decode_parquet};

@@ -965,13 +965,48 @@ export interface components {
              */
             probability: number;
         };
+        /** @description What an import did to a column. */
+        ColumnImportView: {
+            /**
+             * Format: int64
+             * @description Values that are not what the file says, because a type was asked for that cannot hold them.
+             */
+            changed: number;
+            /** @description The value that decided, where one did. */
+            example?: string | null;
+            /**
+             * Format: int64
+             * @description The line of that value in the file, from 1.
+             */
+            line?: number | null;
+            /**
+             * Format: int64
+             * @description Words such as `NA` that were read as "no value".
+             */
+            null_words: number;
+            /** @description The name in the file, when two columns had one name. */
+            renamed_from?: string | null;
+            /**
+             * Format: int64
+             * @description Values that an export writes in other words: `+5` as `5`.
+             */
+            respelt: number;
+            /**
+             * @description Why it has its type: `values asked base source empty words leading_zeros long_numbers digits unsure_numbers
+             *     other_columns decimal_stop percents pluses unsure_dates dates_and_times zones wide_times`
+             */
+            why: string;
+        };
         /** @description A column of a table. */
         ColumnView: {
+            /** @description The exact type in the table: `Int64`, `Utf8`, `Timestamp(µs, "UTC")`, … */
+            data_type?: string;
             /**
              * Format: int64
              * @description Different values, counted exactly up to 1000; `null` when there are more.
              */
             distinct?: number | null;
+            import?: null | components["schemas"]["ColumnImportView"];
             /** @description `integer number text boolean date timestamp` */
             kind: string;
             /**
@@ -1052,8 +1087,10 @@ export interface components {
             /** @description `images` or `table` */
             kind: string;
             latest?: null | components["schemas"]["VersionView"];
-            /** @description Its name in the project. */
+            /** @description Its name in the project, for addresses and commands. */
             name: string;
+            /** @description What people call it: any text. Addresses and commands take it, too. */
+            title?: string;
             /**
              * Format: int32
              * @description How many versions there are.
@@ -1062,6 +1099,8 @@ export interface components {
         };
         /** @description Another model for an endpoint. */
         EndpointChange: {
+            /** @description `auto`, `on` or `off`; as before when absent. */
+            batching?: string | null;
             /** @description `tract` or `onnxruntime`. */
             engine?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
@@ -1097,6 +1136,8 @@ export interface components {
         };
         /** @description An endpoint. */
         EndpointView: {
+            /** @description Whether rows of several callers share a run: `auto` where the graph keeps rows apart, `on` or `off`. */
+            batching: string;
             /**
              * Format: int64
              * @description Milliseconds since 1970.
@@ -1118,6 +1159,10 @@ export interface components {
             outputs: components["schemas"]["TensorView"][];
             /** @description Why it failed. */
             reason?: string | null;
+            /** @description What to know about a model that answers: that nobody has seen it run, for one. */
+            remark?: string | null;
+            /** @description Whether they do, when it answers. */
+            shares_runs?: boolean | null;
             /** @description `loading ready failed` */
             state: string;
             /** @description Counters since the server started. */
@@ -1210,6 +1255,13 @@ export interface components {
              * @description Milliseconds since 1970.
              */
             updated_at: number;
+        };
+        /** @description Something worth telling about an imported file. */
+        ImportNoteView: {
+            /** @description Which: the encoding, the separator, how many. */
+            detail: string;
+            /** @description `compressed encoding skipped_lines separator_line delimiter parts` */
+            kind: string;
         };
         /** @description One item, without its bytes. */
         ItemView: {
@@ -1436,6 +1488,8 @@ export interface components {
         };
         /** @description An endpoint to make. */
         NewEndpoint: {
+            /** @description `auto`, `on` or `off`; `auto` when absent. `on` is for models whose rows are known to be independent. */
+            batching?: string | null;
             /** @description `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract. */
             engine?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
@@ -1744,6 +1798,8 @@ export interface components {
             columns: components["schemas"]["ColumnView"][];
             /** @description `images` or `table` */
             kind: string;
+            /** @description What is worth telling about the file, for tables. */
+            notes?: components["schemas"]["ImportNoteView"][];
             pixels?: null | components["schemas"]["PixelRange"];
             /** @description Files that were left out, and why; the first hundred. */
             skipped: components["schemas"]["SkippedView"][];
@@ -2180,7 +2236,10 @@ export interface operations {
     dataset_import: {
         parameters: {
             query: {
-                /** @description What the body is: `images` (a tar stream of a folder), `csv` or `parquet`. */
+                /**
+                 * @description What the body is: `images` (a tar stream of a folder), `csv`, `jsonl`, or `parquet` (a file, or a tar stream of
+                 *     a folder of parts).
+                 */
                 format: string;
                 /** @description Seed of the train/test split; 0 when absent. */
                 seed?: number;
@@ -2196,6 +2255,24 @@ export interface operations {
                 source?: string;
                 /** @description Chosen by the caller; a repeated import with the same key answers with the version already made. */
                 request_key?: string;
+                /** @description The separator of a CSV file; found out from the header line when absent. */
+                delimiter?: string;
+                /** @description Words that mean "no value" in all columns of a CSV file, as a JSON list: `["-","?"]`. */
+                nulls?: string;
+                /** @description The decimal sign of a CSV file, `.` or `,`; found out from the values when absent. */
+                decimal?: string;
+                /** @description The sign between thousands in a CSV file: `,`, `.`, a space or `'`; found out from the values when absent. */
+                thousands?: string;
+                /** @description Lines before the header of a CSV file that are no part of the table. */
+                skip_lines?: number;
+                /** @description Lines of a CSV file that begin with this are no part of the table. */
+                comment?: string;
+                /** @description The encoding of a CSV file by its name on the web: `utf-8`, `latin1`, `gb18030`, `utf-16le`, … */
+                encoding?: string;
+                /** @description Which part of a date stands first where the values do not tell: `year`, `day` or `month`. */
+                dates?: string;
+                /** @description Types of columns of a CSV file, as a JSON object: `{"zip": "text"}`. `text boolean integer number date timestamp` */
+                types?: string;
             };
             header?: never;
             path: {
@@ -2256,6 +2333,11 @@ export interface operations {
                 split?: string;
                 /** @description Adds `manifest.jsonl` (name, label, split of every item) as the first entry of an image tar. */
                 manifest?: boolean;
+                /**
+                 * @description Writes a table anew also where the imported file has the format: CSV is then UTF-8 with commas, whatever the file
+                 *     was.
+                 */
+                rewrite?: boolean;
             };
             header?: never;
             path: {

@@ -83,6 +83,10 @@ pub struct EndpointArgs {
     /// The engine; ONNX Runtime when its library was found, else tract.
     #[arg(long, value_parser = ["onnxruntime", "tract"])]
     pub engine: Option<String>,
+    /// Whether rows of several callers share a run: where the graph keeps rows apart (auto), always (on: you know that rows
+    /// are independent), or never (off). A new endpoint has auto.
+    #[arg(long, value_parser = ["auto", "on", "off"])]
+    pub batching: Option<String>,
     /// Run the model in the server's process, where a fault in it ends the server; for the platform's administrator.
     #[arg(long, conflicts_with = "own_process")]
     pub in_process: bool,
@@ -107,14 +111,16 @@ pub async fn run(context: &Context, command: EndpointsCommand) -> Result<(), Pro
     match command {
         EndpointsCommand::Create(args) => {
             let isolation = args.isolation();
-            let new = NewEndpoint { name: args.name, model: args.model, engine: args.engine, isolation };
+            let EndpointArgs { name, model, engine, batching, .. } = args;
+            let new = NewEndpoint { name, model, engine, isolation, batching };
             let made = context.client()?.new_endpoint(&new).await?;
             show_loaded(context, &made)
         }
         EndpointsCommand::Update(args) => {
             let isolation = args.isolation();
-            let change = EndpointChange { model: args.model, engine: args.engine, isolation };
-            let changed = context.client()?.update_endpoint(&args.name, &change).await?;
+            let EndpointArgs { name, model, engine, batching, .. } = args;
+            let change = EndpointChange { model, engine, isolation, batching };
+            let changed = context.client()?.update_endpoint(&name, &change).await?;
             show_loaded(context, &changed)
         }
         EndpointsCommand::List => {
@@ -173,6 +179,8 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("reason", it.reason.clone().unwrap_or_default()),
             ("model", format!("{}@{}", it.model, it.version)),
             ("engine", it.engine.clone()),
+            ("batching", batching(it)),
+            ("remark", it.remark.clone().unwrap_or_default()),
             ("isolation", it.isolation.clone()),
             ("process", it.process.map(|it| it.to_string()).unwrap_or_default()),
             ("task", task.to_owned()),
@@ -183,6 +191,16 @@ fn show(context: &Context, client: &Client, it: &EndpointView) -> Result<(), Pro
             ("created", words::time(it.created_at)),
         ],
     )
+}
+
+/// What was asked for, and what follows for this model.
+fn batching(it: &EndpointView) -> String {
+    let does = match it.shares_runs {
+        Some(true) => ": rows of several callers share runs",
+        Some(false) => ": each call runs by itself",
+        None => "",
+    };
+    format!("{}{does}", it.batching)
 }
 
 /// Where an endpoint is asked with the Open Inference Protocol.

@@ -8,6 +8,7 @@ pub mod datasets;
 pub mod doctor;
 pub mod endpoints;
 pub mod engine_zygote;
+mod import_report;
 pub mod jobs;
 pub mod login;
 pub mod models;

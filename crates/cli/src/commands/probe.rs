@@ -4,7 +4,7 @@
 pub mod ask;
 
 use kaogong_domain::{ErrorKind, Problem, endpoints::EngineName};
-use kaogong_engines::{OnnxRuntime, Tract};
+use kaogong_engines::{OnnxRuntime, Tract, gives_the_same};
 use kaogong_serving::{Engine, pool::try_out};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub struct ProbeModelArgs {
     /// The engine: tract or onnxruntime.
     #[arg(long, value_name = "NAME")]
     pub engine: String,
-    /// The library, for the engine onnxruntime.
+    /// The library of ONNX Runtime. For the engine tract, what ONNX Runtime gives is what its answers are held against.
     #[arg(long = "onnxruntime", value_name = "LIB")]
     pub library: Option<PathBuf>,
     /// The model.
@@ -51,9 +51,19 @@ struct Told {
     /// The version of a library.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// What to know about a model that can be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remark: Option<String>,
     /// What is wrong, when something is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     problem: Option<ToldProblem>,
+}
+
+/// What a probe found out about something that can be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Found {
+    version: Option<String>,
+    remark: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,18 +74,18 @@ struct ToldProblem {
 }
 
 impl Told {
-    fn of(result: Result<Option<String>, Problem>) -> Self {
+    fn of(result: Result<Found, Problem>) -> Self {
         match result {
-            Ok(version) => Self { version, problem: None },
+            Ok(Found { version, remark }) => Self { version, remark, problem: None },
             Err(it) => {
                 let problem = ToldProblem { kind: it.kind.as_str().to_owned(), text: it.text, hint: it.hint };
-                Self { version: None, problem: Some(problem) }
+                Self { problem: Some(problem), ..Self::default() }
             }
         }
     }
 
-    fn into_result(self) -> Result<Option<String>, Problem> {
-        let Some(it) = self.problem else { return Ok(self.version) };
+    fn into_result(self) -> Result<Found, Problem> {
+        let Some(it) = self.problem else { return Ok(Found { version: self.version, remark: self.remark }) };
         let kind = ErrorKind::ALL.into_iter().find(|kind| kind.as_str() == it.kind).unwrap_or(ErrorKind::Unavailable);
         let problem = Problem::new(kind, it.text);
         Err(match it.hint {
@@ -87,23 +97,35 @@ impl Told {
 
 /// Loads a model, runs it once, and says how that went.
 pub fn model(args: &ProbeModelArgs) -> Result<ExitCode, Problem> {
-    tell(bound(space_for(&args.file), MODEL_TIME_MAX).and_then(|()| try_model(args)).map(|()| None))
+    let tried = bound(space_for(&args.file), MODEL_TIME_MAX).and_then(|()| try_model(args));
+    tell(tried.map(|remark| Found { remark, ..Found::default() }))
 }
 
 /// Opens an ONNX Runtime library and says its version.
 pub fn library(args: &ProbeLibraryArgs) -> Result<ExitCode, Problem> {
-    tell(bound(SPACE_BYTES, LIBRARY_TIME_MAX).and_then(|()| open(&args.library)).map(|it| Some(it.version())))
+    let opened = bound(SPACE_BYTES, LIBRARY_TIME_MAX).and_then(|()| open(&args.library));
+    tell(opened.map(|it| Found { version: Some(it.version()), ..Found::default() }))
 }
 
-fn try_model(args: &ProbeModelArgs) -> Result<(), Problem> {
-    let engine: Box<dyn Engine> = match (EngineName::parse(&args.engine), &args.library) {
-        (Some(EngineName::Tract), _) => Box::new(Tract),
-        (Some(EngineName::OnnxRuntime), Some(library)) => Box::new(open(library)?),
-        (Some(EngineName::OnnxRuntime), None) => return Err(crate::exit::usage("--onnxruntime LIB is missing")),
-        (None, _) => return Err(crate::exit::usage("--engine is tract or onnxruntime")),
-    };
+/// Gives a remark about a model that can be used.
+fn try_model(args: &ProbeModelArgs) -> Result<Option<String>, Problem> {
     // Everything is dropped before the verdict is said: an engine may fail at that, too.
-    try_out(&*engine.load(&args.file, 1)?)
+    match (EngineName::parse(&args.engine), &args.library) {
+        (Some(EngineName::Tract), library) => {
+            let model = Tract.load(&args.file, 1)?;
+            let remark = try_out(&*model)?;
+            if let Some(library) = library {
+                // What only one of the two can load is not compared.
+                if let Ok(right) = open(library)?.load(&args.file, 1) {
+                    gives_the_same(&*right, &*model, "tract")?;
+                }
+            }
+            Ok(remark)
+        }
+        (Some(EngineName::OnnxRuntime), Some(library)) => try_out(&*open(library)?.load(&args.file, 1)?),
+        (Some(EngineName::OnnxRuntime), None) => Err(crate::exit::usage("--onnxruntime LIB is missing")),
+        (None, _) => Err(crate::exit::usage("--engine is tract or onnxruntime")),
+    }
 }
 
 fn open(library: &Path) -> Result<OnnxRuntime, Problem> {
@@ -137,7 +159,7 @@ fn bound(space_bytes: u64, time: Duration) -> Result<(), Problem> {
         .map_err(|it| Problem::unavailable(format!("a process for trying models cannot start a thread: {it}")))
 }
 
-fn tell(result: Result<Option<String>, Problem>) -> Result<ExitCode, Problem> {
+fn tell(result: Result<Found, Problem>) -> Result<ExitCode, Problem> {
     let code = if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let told =
         serde_json::to_string(&Told::of(result)).map_err(|it| Problem::bug("a verdict cannot be written", it))?;
@@ -158,8 +180,9 @@ mod tests {
             let line = serde_json::to_string(&Told::of(result)).expect("JSON");
             serde_json::from_str::<Told>(&line).expect("a verdict").into_result()
         };
-        assert_eq!(there_and_back(Ok(None)).expect("good"), None);
-        assert_eq!(there_and_back(Ok(Some("1.22.0".into()))).expect("good").as_deref(), Some("1.22.0"));
+        let found = || Found { version: Some("1.22.0".into()), remark: Some("untried".into()) };
+        assert_eq!(there_and_back(Ok(Found::default())).expect("good"), Found::default());
+        assert_eq!(there_and_back(Ok(found())).expect("good"), found());
         let problem = there_and_back(Err(Problem::invalid("no model").hint("export it"))).expect_err("bad");
         let (kind, text, hint) = (problem.kind, problem.text.as_str(), problem.hint.as_deref());
         assert_eq!((kind, text, hint), (ErrorKind::Invalid, "no model", Some("export it")));

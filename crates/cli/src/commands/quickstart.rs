@@ -136,6 +136,7 @@ async fn carry_out(
         message: Some("quickstart".into()),
         source: Some(args.path.display().to_string()),
         request_key: Some(format!("quickstart-{id}-import")),
+        ..ImportQuery::default()
     };
     let version = super::datasets::send(client, &Board::new(), name, data, &query).await?;
     if let Some(folders) = version.summary.folders.as_ref().filter(|it| it.is_unsure) {

@@ -2,6 +2,7 @@
 //! claim to be anything, and ends this process alone.
 
 use kaogong_domain::Problem;
+use kaogong_tables::{Wanted, decode_parquet};
 use rustix::process::{Resource, Rlimit, getppid, setrlimit};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -16,6 +17,12 @@ pub struct ReadParquetArgs {
     /// Memory that may be taken besides the program itself, in bytes.
     #[arg(long, value_name = "BYTES")]
     pub memory_bytes: u64,
+    /// Where in the file the Parquet file begins, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub begin: u64,
+    /// How many bytes it has; the whole file when absent.
+    #[arg(long, value_name = "BYTES")]
+    pub length: Option<u64>,
     /// Rows to pass over.
     #[arg(long, value_name = "ROWS", default_value_t = 0)]
     pub skip: u64,
@@ -27,8 +34,9 @@ pub struct ReadParquetArgs {
 pub fn run(args: &ReadParquetArgs) -> Result<ExitCode, Problem> {
     watch()?;
     bound(args.memory_bytes)?;
-    let out = std::io::stdout().lock();
-    let done = kaogong_tables::decode_parquet(&args.file, args.skip, out, &mut std::io::stderr());
+    let part = args.length.map(|it| (args.begin, it));
+    let wanted = Wanted { path: args.file.clone(), part, skip: args.skip };
+    let done = decode_parquet(&wanted, std::io::stdout().lock(), &mut std::io::stderr());
     let is_read = done.map_err(|it| Problem::unavailable("nobody reads the refusal").because(it))?;
     Ok(if is_read { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }

@@ -111,6 +111,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Loops that have not ended after this are left: whatever they do is picked up at the next start.
 const LOOPS_END_MAX: Duration = Duration::from_secs(10);
 
+/// The memory that a model's process may take beside what its file asks for.
+fn model_bytes(mib: Option<u64>, machine_bytes: u64, wrong: &mut Vec<String>) -> u64 {
+    let bytes = mib.map_or(MODEL_BYTES.min(machine_bytes / 2), |it| it.saturating_mul(1 << 20));
+    if bytes < MODEL_BYTES_MIN {
+        wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
+    }
+    bytes
+}
+
 fn check(args: &UpArgs) -> Result<Settings, Problem> {
     let mut wrong = vec![];
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -151,10 +160,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
         wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
     }
-    let model_bytes = args.model_memory_mib.map_or(MODEL_BYTES.min(memory_bytes / 2), |it| it.saturating_mul(1 << 20));
-    if model_bytes < MODEL_BYTES_MIN {
-        wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
-    }
+    let model_bytes = model_bytes(args.model_memory_mib, memory_bytes, &mut wrong);
     let data_dir = usual_data_dir(args.data_dir.as_deref());
     if data_dir.is_none() {
         wrong.push("--data-dir is needed, because there is no HOME".to_owned());

@@ -32,8 +32,8 @@ impl Client {
     /// # Errors
     /// What the server refuses, or `Unavailable`.
     pub async fn put_endpoint(&self, endpoint: &NewEndpoint) -> Result<EndpointView, Problem> {
-        let NewEndpoint { model, engine, isolation, .. } = endpoint.clone();
-        let change = EndpointChange { model, engine, isolation };
+        let NewEndpoint { model, engine, isolation, batching, .. } = endpoint.clone();
+        let change = EndpointChange { model, engine, isolation, batching };
         match self.update_endpoint(&endpoint.name, &change).await {
             Err(problem) if problem.kind == ErrorKind::NotFound => {}
             other => return other,

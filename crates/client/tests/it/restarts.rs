@@ -124,6 +124,7 @@ fn import_query(request_key: Option<&str>) -> ImportQuery {
         message: Some("ä & b".into()),
         source: None,
         request_key: request_key.map(Into::into),
+        ..ImportQuery::default()
     }
 }
 

@@ -1,10 +1,16 @@
 //! A model in ONNX Runtime, and the sessions that run it.
 
-use crate::checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, unrunnable};
+use crate::{
+    checks::{Said, check_inputs, copy_bools, guarded, has_fixed_rows, refuse_empty, unrunnable},
+    graph::Graph,
+    rewrite,
+    whole::{Survey, look, survey},
+    wire::Wire,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use kaogong_domain::Problem;
 use kaogong_serving::{
-    DataType, Loaded, Session, Stop, Tensor, TensorSpec, pool::sessions_within, tensor::elements_of,
+    DataType, Loaded, Session, Stop, Tensor, TensorSpec, pool::sessions_within, task::LABELS_KEY, tensor::elements_of,
 };
 use ort::{
     environment::Environment,
@@ -16,18 +22,28 @@ use ort::{
 };
 use std::{
     collections::BTreeMap,
+    io::Cursor,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// What a session is made from.
+enum Source {
+    File(PathBuf),
+    /// The content of the file with other operators in the place of some.
+    Changed(Vec<u8>),
+}
+
 /// A model file that ONNX Runtime has accepted.
 pub(super) struct Model {
     environment: Environment,
-    path: PathBuf,
+    source: Source,
     inputs: Arc<[TensorSpec]>,
     outputs: Arc<[TensorSpec]>,
     metadata: BTreeMap<String, String>,
     is_steady: bool,
+    is_row_wise: bool,
+    takes_nothing: bool,
     /// The file's size: about what the weights of one session take.
     size_bytes: u64,
     /// Threads inside of one run.
@@ -40,20 +56,25 @@ impl Model {
     pub(super) fn read(environment: &Environment, path: &Path, threads: usize) -> Result<Self, Said> {
         let unreadable = |error| Said::new(format!("it cannot be read: {error}"));
         let path = path.canonicalize().map_err(unreadable)?;
-        let survey = crate::whole::survey(&path)?;
         let size_bytes = path.metadata().map_err(unreadable)?.len();
+        let (source, survey, labels) = source_of(path)?;
         let intra_threads = intra_threads(size_bytes, threads);
-        let native = commit(environment, &path, intra_threads)?;
+        let native = commit(environment, &source, intra_threads)?;
         let inputs = native.inputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
         let outputs = native.outputs().iter().map(spec_of).collect::<Result<Vec<_>, Said>>()?;
         if outputs.is_empty() {
             return Err(Said::new("it gives no output"));
         }
-        let metadata = metadata_of(&native)?;
+        let mut metadata = metadata_of(&native)?;
+        if !labels.is_empty() {
+            metadata.entry(LABELS_KEY.to_owned()).or_insert_with(|| rewrite::metadata_of(&labels));
+        }
         Ok(Self {
             environment: environment.clone(),
-            path,
-            is_steady: survey.is_steady && has_fixed_rows(&inputs),
+            source,
+            is_steady: survey.is_steady() && has_fixed_rows(&inputs),
+            is_row_wise: survey.is_row_wise(),
+            takes_nothing: !is_recurrent(&survey.graph),
             size_bytes,
             intra_threads,
             inputs: inputs.into(),
@@ -62,6 +83,26 @@ impl Model {
             first: Mutex::new(Some(native)),
         })
     }
+}
+
+/// Whether a graph has operators that abort the process where there is nothing to go through.
+fn is_recurrent(graph: &Graph) -> bool {
+    graph.is_cut
+        || graph.all().iter().flat_map(|it| &it.nodes).any(|it| matches!(it.operator.as_str(), "GRU" | "LSTM" | "RNN"))
+}
+
+/// Labels of outputs, by their names.
+type Labels = Vec<(String, Vec<String>)>;
+
+fn source_of(path: PathBuf) -> Result<(Source, Survey, Labels), Said> {
+    let found = survey(&path)?;
+    if !rewrite::is_wanted(&found.graph) {
+        return Ok((Source::File(path), found, vec![]));
+    }
+    let content = std::fs::read(&path).map_err(|error| Said::new(format!("it cannot be read: {error}")))?;
+    let changed = rewrite::rewrite(&content, &found.graph)?;
+    let found = look(&mut Wire::new(Cursor::new(&changed.content)), changed.content.len() as u64)?;
+    Ok((Source::Changed(changed.content), found, changed.labels))
 }
 
 impl Loaded for Model {
@@ -81,6 +122,10 @@ impl Loaded for Model {
         self.is_steady
     }
 
+    fn is_row_wise(&self) -> bool {
+        self.is_row_wise
+    }
+
     fn session_bytes(&self) -> u64 {
         self.size_bytes
     }
@@ -89,18 +134,15 @@ impl Loaded for Model {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let native = match first {
             Some(native) => native,
-            None => guarded(|| commit(&self.environment, &self.path, self.intra_threads)).map_err(|said| {
-                Problem::unavailable(format!(
-                    "ONNX Runtime cannot prepare a session of `{}`: {said}",
-                    self.path.display()
-                ))
-                .because(said)
+            None => guarded(|| commit(&self.environment, &self.source, self.intra_threads)).map_err(|said| {
+                Problem::unavailable(format!("ONNX Runtime cannot prepare a session: {said}")).because(said)
             })?,
         };
         let options = guarded(|| RunOptions::new().map_err(Said::new))
             .map_err(|said| Problem::unavailable(format!("ONNX Runtime cannot prepare a run: {said}")).because(said))?;
         let (inputs, outputs) = (self.inputs.clone(), self.outputs.clone());
-        Ok(Box::new(Run { native, options: Arc::new(Options(options)), inputs, outputs }))
+        let options = Arc::new(Options(options));
+        Ok(Box::new(Run { native, options, inputs, outputs, takes_nothing: self.takes_nothing }))
     }
 }
 
@@ -110,6 +152,8 @@ struct Run {
     options: Arc<Options>,
     inputs: Arc<[TensorSpec]>,
     outputs: Arc<[TensorSpec]>,
+    /// Whether an input may be without elements.
+    takes_nothing: bool,
 }
 
 /// What a run can be ended by from another thread.
@@ -129,6 +173,9 @@ impl Session for Run {
 
     fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem> {
         check_inputs(&self.inputs, inputs)?;
+        if !self.takes_nothing {
+            refuse_empty("ONNX Runtime", inputs)?;
+        }
         let native = &mut self.native;
         let options = &self.options.0;
         let specs = &self.outputs;
@@ -157,8 +204,8 @@ fn intra_threads(session_bytes: u64, wanted: usize) -> usize {
     (cores / sessions_within(session_bytes, wanted)).max(1)
 }
 
-/// Makes a session whose threads wait without spinning.
-fn commit(environment: &Environment, path: &Path, intra_threads: usize) -> Result<Native, Said> {
+/// Makes a session whose threads wait without spinning. Its graph is optimized as the Python package does by default.
+fn commit(environment: &Environment, source: &Source, intra_threads: usize) -> Result<Native, Said> {
     let builder = Native::builder(environment).map_err(Said::new)?;
     let builder = builder.with_log_level(LogLevel::Error).map_err(Said::new)?;
     // The arena keeps what the largest call ever took; without it small models were measured to be no slower.
@@ -168,7 +215,15 @@ fn commit(environment: &Environment, path: &Path, intra_threads: usize) -> Resul
         builder.with_intra_threads(intra_threads).map_err(Said::new)?.with_inter_threads(1).map_err(Said::new)?;
     let builder = builder.with_intra_op_spinning(false).map_err(Said::new)?;
     let mut builder = builder.with_inter_op_spinning(false).map_err(Said::new)?;
-    builder.commit_from_file(path).map_err(Said::new)
+    match source {
+        Source::File(path) => builder.commit_from_file(path).map_err(|it| without(path, it)),
+        Source::Changed(content) => builder.commit_from_memory(content).map_err(Said::new),
+    }
+}
+
+/// What the library says, without the path of the file, which is one of the server's.
+fn without(path: &Path, said: impl std::fmt::Display) -> Said {
+    Said::new(said.to_string().replace(&*path.to_string_lossy(), "the file"))
 }
 
 fn metadata_of(native: &Native) -> Result<BTreeMap<String, String>, Said> {
@@ -180,7 +235,7 @@ fn metadata_of(native: &Native) -> Result<BTreeMap<String, String>, Said> {
 fn spec_of(outlet: &Outlet) -> Result<TensorSpec, Said> {
     let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
         return Err(Said::new(format!(
-            "`{}` is a sequence, a map or an optional; only tensors are served",
+            "`{}` is a sequence, a map or an optional; only tensors are served, and maps of a ZipMap at the end of a graph",
             outlet.name()
         )));
     };
@@ -218,6 +273,11 @@ fn value_of(tensor: &Tensor) -> Result<SessionInputValue<'static>, Said> {
     if tensor.datatype == DataType::Bytes {
         let texts = texts_of(&tensor.data)
             .ok_or_else(|| Said::new(format!("input `{}` has a text that is not UTF-8", tensor.name)))?;
+        if texts.iter().any(|it| it.contains('\0')) {
+            let text =
+                format!("input `{}` has a text with the character NUL, which the runtime does not take", tensor.name);
+            return Err(Said::new(text));
+        }
         let shape = Shape::new(tensor.shape.iter().copied());
         return Ok(ort::value::Tensor::from_string_array((shape, &texts[..])).map_err(Said::new)?.into());
     }

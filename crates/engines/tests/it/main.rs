@@ -2,6 +2,8 @@
 
 mod engines;
 mod hostile;
+mod merged;
+mod right;
 
 use kaogong_engines::{OnnxRuntime, Tract};
 use kaogong_serving::{Engine, Tensor};

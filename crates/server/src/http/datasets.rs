@@ -16,8 +16,8 @@ use http::{HeaderValue, StatusCode, header};
 use kaogong_api::{
     Page,
     datasets::{
-        ColumnView, DatasetView, FolderLevelView, FoldersView, ItemQuery, ItemView, PixelRange, SkippedView,
-        SummaryView, ThumbnailQuery, VersionView,
+        ColumnImportView, ColumnView, DatasetView, FolderLevelView, FoldersView, ImportNoteView, ItemQuery, ItemView,
+        PixelRange, SkippedView, SummaryView, ThumbnailQuery, VersionView,
     },
     paging::{PAGE_LIMIT_MAX, PageQuery},
 };
@@ -31,7 +31,7 @@ use kaogong_domain::{
     access::Permission,
     datasets::Split,
     ids::{DatasetId, ItemId},
-    names::Name,
+    names::Title,
 };
 use kaogong_store::{DatasetRow, VersionRow};
 use std::{collections::BTreeMap, sync::Arc};
@@ -205,9 +205,9 @@ fn bytes_forever(bytes: impl Into<axum::body::Body>, media_type: &'static str) -
 
 /// The dataset that the path names.
 pub(super) async fn find_dataset(app: &App, inside: &InProject, params: &Params) -> Result<DatasetRow, Problem> {
-    let name = params.get::<Name>("dataset")?;
-    app.store.find_dataset(inside.project.id, &name).await?.ok_or_else(|| {
-        Problem::not_found(format!("project `{}` has no dataset `{name}`", inside.project.name))
+    let title = params.get::<Title>("dataset")?;
+    app.store.find_dataset(inside.project.id, title.name()).await?.ok_or_else(|| {
+        Problem::not_found(format!("project `{}` has no dataset `{}`", inside.project.name, title.as_str()))
             .hint("`kaogong datasets list` shows what there is")
     })
 }
@@ -279,6 +279,7 @@ async fn dataset_view(app: &App, row: DatasetRow, newest: Option<VersionRow>) ->
     Ok(DatasetView {
         id: row.id.to_string(),
         name: row.name.to_string(),
+        title: row.title,
         kind: row.kind.as_str().to_owned(),
         description: row.description,
         created_at: row.created_at.as_ms(),
@@ -384,6 +385,11 @@ fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) 
             .map(|it| SkippedView { name: it.source_name.clone(), reason: it.reason.clone() })
             .collect(),
         skipped_total: it.warnings.total,
+        notes: it
+            .notes
+            .iter()
+            .map(|it| ImportNoteView { kind: it.kind.as_str().to_owned(), detail: it.detail.clone() })
+            .collect(),
     }
 }
 
@@ -408,6 +414,7 @@ fn column_view(it: &kaogong_data::tables::Column) -> ColumnView {
         ColumnKind::Integer => "integer",
         ColumnKind::Float => "number",
         ColumnKind::Text => "text",
+        ColumnKind::Time if it.data_type.starts_with("Date") => "date",
         ColumnKind::Time => "timestamp",
         ColumnKind::Binary => "binary",
         ColumnKind::Other => "other",
@@ -420,6 +427,16 @@ fn column_view(it: &kaogong_data::tables::Column) -> ColumnView {
         min: it.min.as_f64(),
         max: it.max.as_f64(),
         mean: it.mean,
+        data_type: it.data_type.clone(),
+        import: it.import.as_ref().map(|it| ColumnImportView {
+            why: it.why.as_str().to_owned(),
+            example: it.example.clone(),
+            line: it.line,
+            null_words: it.null_words,
+            respelt: it.respelt,
+            changed: it.changed,
+            renamed_from: it.renamed_from.clone(),
+        }),
     }
 }
 

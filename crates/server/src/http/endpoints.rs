@@ -26,7 +26,7 @@ use kaogong_data::images;
 use kaogong_domain::{
     ErrorKind, Problem,
     access::Permission,
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
     names::Name,
 };
 use kaogong_serving::{
@@ -107,7 +107,9 @@ async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewEndpoint>) -> Answer<Response> {
     let name: Name = ask.name.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
     let isolation = isolation_of(&inside, ask.isolation.as_deref(), Isolation::Process)?;
-    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref(), isolation).await?;
+    let batching = batching_of(ask.batching.as_deref(), Batching::Auto)?;
+    let new = wanted(&app, &inside, name, &ask.model, ask.engine.as_deref()).await?;
+    let new = NewEndpointRow { isolation, batching, ..new };
     let row = app.store.create_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
     // A model that cannot be loaded is the caller's to know now, and stays visible as failed.
     app.serving.load(&row).await?;
@@ -123,10 +125,19 @@ async fn change(
     let before = find_endpoint(&app, &inside, &params).await?;
     let engine = ask.engine.as_deref().unwrap_or(before.engine.as_str());
     let isolation = isolation_of(&inside, ask.isolation.as_deref(), before.isolation)?;
-    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine), isolation).await?;
+    let batching = batching_of(ask.batching.as_deref(), before.batching)?;
+    let new = wanted(&app, &inside, before.name, &ask.model, Some(engine)).await?;
+    let new = NewEndpointRow { isolation, batching, ..new };
     let row = app.store.update_endpoint(inside.project.id, new, &inside.actor(), app.now()).await?;
     app.serving.load(&row).await?;
     Ok(Json(endpoint_view(&app, row).await?))
+}
+
+fn batching_of(word: Option<&str>, usual: Batching) -> Result<Batching, Problem> {
+    let Some(word) = word else { return Ok(usual) };
+    let shown: String = word.chars().take(32).collect();
+    let problem = || Problem::invalid(format!("`{shown}` is no kind of batching")).hint("auto, on or off");
+    Batching::parse(word).ok_or_else(problem)
 }
 
 /// Where a model is to run. In the server's process it can end the server, which serves other projects too.
@@ -151,7 +162,6 @@ async fn wanted(
     name: Name,
     model: &str,
     engine: Option<&str>,
-    isolation: Isolation,
 ) -> Result<NewEndpointRow, Problem> {
     let engine = match engine {
         None => None,
@@ -169,7 +179,8 @@ async fn wanted(
             "register an ONNX model: `kaogong models register`, or mlflow.onnx.log_model and mlflow.register_model",
         ));
     }
-    Ok(NewEndpointRow { name, model_version_id: version.id, engine, isolation })
+    let (isolation, batching) = (Isolation::Process, Batching::Auto);
+    Ok(NewEndpointRow { name, model_version_id: version.id, engine, isolation, batching })
 }
 
 /// `MODEL`, `MODEL@3` or `MODEL@champion`.
@@ -292,6 +303,9 @@ async fn endpoint_view(app: &App, row: EndpointRow) -> Result<EndpointView, Prob
         model: row.model,
         version: row.version,
         engine: row.engine.as_str().to_owned(),
+        batching: row.batching.as_str().to_owned(),
+        shares_runs: live.as_deref().map(|it| it.pool.shares_runs()),
+        remark: live.as_deref().and_then(|it| it.pool.remark().map(str::to_owned)),
         isolation: row.isolation.as_str().to_owned(),
         process: live.as_deref().and_then(|it| it.pool.model().process()),
         inputs: specs(|it| it.pool.model().inputs()),

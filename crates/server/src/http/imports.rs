@@ -1,6 +1,7 @@
 //! Imports: the body is spooled to disk first, so that a broken upload leaves nothing, then read into tables.
 
 pub(crate) mod archive;
+mod options;
 mod pictures;
 
 use super::{
@@ -26,7 +27,12 @@ use kaogong_data::{
         TableImportPlan, VersionAt,
     },
 };
-use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, names::Name};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    datasets::DatasetKind,
+    names::{Name, Title},
+};
 use kaogong_store::{DatasetRow, NewVersion};
 use std::sync::Arc;
 
@@ -67,7 +73,8 @@ async fn import(
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> Answer<Response> {
-    let name = params.get::<Name>("dataset").map_err(|it| Problem::invalid(it.text))?;
+    let title = params.get::<Title>("dataset").map_err(|it| Problem::invalid(it.text))?;
+    let name = title.name().clone();
     let plan = Plan::parse(&query)?;
     if let Some(done) = already_done(&app, &inside, &name, &query).await? {
         return Ok(done);
@@ -77,7 +84,7 @@ async fn import(
     let spooled = spool(&app, body, IMPORT_BYTES_MAX).await?;
     // A task of its own: a client who goes away now has sent everything, and when it asks again with the same key it
     // finds this import going on, not a half of it in its way.
-    let import = Import { app, inside, name, plan, query };
+    let import = Import { app, inside, title, name, plan, query };
     let running = tokio::spawn(import.run(spooled));
     Ok(running.await.map_err(|it| Problem::bug("an import did not end", it))??)
 }
@@ -107,6 +114,7 @@ enum Content {
 struct Import {
     app: Arc<App>,
     inside: InProject,
+    title: Title,
     name: Name,
     plan: Plan,
     query: ImportQuery,
@@ -114,9 +122,15 @@ struct Import {
 
 impl Import {
     async fn run(self, spooled: Spooled) -> Result<Response, Problem> {
-        let Self { app, inside, name, plan, query } = &self;
+        let Self { app, inside, title, name, plan, query } = &self;
         // An archive that cannot be read leaves no dataset behind.
         let content = match plan.format {
+            Format::Table(TableFormat::Parquet) => {
+                let spooled = Arc::new(spooled);
+                archive::check_parts(&spooled).await?;
+                let spooled = Arc::into_inner(spooled).ok_or_else(|| Problem::unavailable("a body is still read"))?;
+                Content::Table(TableFormat::Parquet, spooled)
+            }
             Format::Table(format) => Content::Table(format, spooled),
             Format::Images => {
                 let spooled = Arc::new(spooled);
@@ -140,6 +154,10 @@ impl Import {
             return Err(
                 Problem::conflict(format!("dataset `{name}` was deleted while the import waited")).hint("import again")
             );
+        }
+        // Before the first version, with which it is seen; a name alone does not take a title away.
+        if title.as_str() != name.as_str() && dataset.title != title.as_str() {
+            app.store.name_dataset(dataset.id, title).await?;
         }
         let change = change_for(app, &dataset, plan.mode).await?;
         let committed = match content {
@@ -165,13 +183,14 @@ impl Import {
     ) -> Result<Committed, Problem> {
         // After an append no single file is what the version holds: it is not kept.
         let is_whole = change == Change::Replace;
-        let original = is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format });
+        let original =
+            is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format, is_packed: false });
         let plan = TableImportPlan {
             dataset: dataset.id,
             change,
             path: spooled.path().to_owned(),
             format,
-            csv: CsvOptions::default(),
+            csv: self.plan.csv.clone(),
             target: self.query.target.clone(),
             split: Some(self.plan.split.clone()),
             original,
@@ -244,6 +263,7 @@ struct Plan {
     split: SplitPlan,
     labels: LabelsFrom,
     seed: u64,
+    csv: CsvOptions,
 }
 
 impl Plan {
@@ -251,12 +271,12 @@ impl Plan {
         let format = match query.format.as_str() {
             "images" => Format::Images,
             "csv" => Format::Table(TableFormat::Csv),
+            "jsonl" => Format::Table(TableFormat::Jsonl),
             "parquet" => Format::Table(TableFormat::Parquet),
             other => {
                 let shown: String = other.chars().take(32).collect();
-                return Err(
-                    Problem::invalid(format!("`{shown}` is not an import format")).hint("images, csv or parquet")
-                );
+                return Err(Problem::invalid(format!("`{shown}` is not an import format"))
+                    .hint("images, csv, jsonl or parquet"));
             }
         };
         let mode = match query.mode.as_deref() {
@@ -278,7 +298,8 @@ impl Plan {
         let seed = query.seed.unwrap_or(0);
         let split = SplitPlan { seed, train_percent: 100 - test_percent, validation_percent: 0, test_percent };
         let labels = query.class_level.map_or(LabelsFrom::Auto, |it| LabelsFrom::Level(it as usize));
-        Ok(Self { format, mode, split, labels, seed })
+        let csv = options::of(query, format == Format::Table(TableFormat::Csv))?;
+        Ok(Self { format, mode, split, labels, seed, csv })
     }
 
     fn kind(&self) -> DatasetKind {

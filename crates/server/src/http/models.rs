@@ -35,6 +35,9 @@ use std::{
     sync::Arc,
 };
 
+/// The tag of a version that says what the server found out about its file without refusing it.
+const REMARK_TAG: &str = "kaogong.remark";
+
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
     let read = Rule::Project(Permission::Read);
@@ -98,7 +101,7 @@ async fn register(
     State(app): State<Arc<App>>,
     inside: InProject,
     params: Params,
-    Json(ask): Json<NewModelVersion>,
+    Json(mut ask): Json<NewModelVersion>,
 ) -> Answer<Response> {
     let name: Name =
         params.text("model").parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
@@ -109,8 +112,8 @@ async fn register(
             let size = app.store.blob_size_in_project(project, upload).await?.ok_or_else(|| {
                 Problem::not_found(format!("there is no upload `{upload}` in project `{}`", inside.project.name))
             })?;
-            servable_upload(&app, upload).await?;
-            (format!("upload:{upload}"), None, Servable { hash: upload.clone(), size })
+            let remark = servable_upload(&app, upload).await?;
+            (format!("upload:{upload}"), None, Servable { hash: upload.clone(), size, remark })
         }
         (None, Some(run)) => {
             let run: RunId =
@@ -120,6 +123,9 @@ async fn register(
         }
         _ => return Err(Problem::invalid("a model version comes from either an upload or a run").into()),
     };
+    if let Some(remark) = file.remark {
+        ask.tags.entry(REMARK_TAG.to_owned()).or_insert(remark);
+    }
     let model = app.store.ensure_model(inside.project.id, name.as_str(), &inside.actor(), app.now()).await?;
     let row = NewModelVersionRow {
         source,

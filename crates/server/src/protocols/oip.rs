@@ -122,8 +122,7 @@ pub(super) fn find_model(app: &App, inside: &InProject, text: &str, version: &st
 
 /// Who answers, for the protocol's answers.
 pub(super) fn named(live: &Live) -> ModelName<'_> {
-    let labels = live.task.as_ref().map(|it| it.labels()).unwrap_or_default();
-    ModelName { name: live.row.name.as_str(), version: &live.version_text, labels }
+    ModelName { name: live.row.name.as_str(), version: &live.version_text, labels: &live.labels }
 }
 
 /// The engine in the protocol's words.

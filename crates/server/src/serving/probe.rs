@@ -18,8 +18,8 @@ const VERDICTS_MAX: usize = 1024;
 /// A refusal is asked for again after this: a machine that was busy or short of memory may be so no longer.
 pub(super) const REFUSAL_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// The verdict of a probe, to be waited for.
-pub type Verdict<'a> = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send + 'a>>;
+/// The verdict of a probe, to be waited for; with a remark about a model that is good.
+pub type Verdict<'a> = Pin<Box<dyn Future<Output = Result<Option<String>, Problem>> + Send + 'a>>;
 
 /// Tries a model in a process of its own.
 pub trait ModelProbe: Send + Sync + 'static {
@@ -38,7 +38,23 @@ pub(super) struct Verdicts {
 
 struct Known {
     at: Instant,
-    refusal: Option<(String, Option<String>)>,
+    verdict: Result<Option<String>, Refusal>,
+}
+
+#[derive(Clone)]
+struct Refusal {
+    text: String,
+    hint: Option<String>,
+}
+
+impl From<Refusal> for Problem {
+    fn from(from: Refusal) -> Self {
+        let problem = Problem::invalid(from.text);
+        match from.hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        }
+    }
 }
 
 impl Verdicts {
@@ -46,18 +62,18 @@ impl Verdicts {
         Self { probe, known: Mutex::default() }
     }
 
-    /// Whether the model in a blob may be loaded. The path of a blob is its hash.
+    /// Whether the model in a blob may be loaded, with what there is to know about it. The path of a blob is its hash.
     ///
     /// # Errors
     /// See [`ModelProbe::probe`].
-    pub(super) async fn ask(&self, engine: EngineName, file: &Path) -> Result<(), Problem> {
+    pub(super) async fn ask(&self, engine: EngineName, file: &Path) -> Result<Option<String>, Problem> {
         if let Some(verdict) = self.remembered(engine, file, Instant::now()) {
             return verdict;
         }
         let verdict = self.probe.probe(engine, file).await;
-        let refusal = match &verdict {
-            Ok(()) => None,
-            Err(it) if it.kind == ErrorKind::Invalid => Some((it.text.clone(), it.hint.clone())),
+        let known_verdict = match &verdict {
+            Ok(remark) => Ok(remark.clone()),
+            Err(it) if it.kind == ErrorKind::Invalid => Err(Refusal { text: it.text.clone(), hint: it.hint.clone() }),
             // Nothing was found out about the model.
             Err(_) => return verdict,
         };
@@ -65,24 +81,15 @@ impl Verdicts {
         if known.len() >= VERDICTS_MAX {
             known.clear();
         }
-        known.insert((file.to_owned(), engine), Known { at: Instant::now(), refusal });
+        known.insert((file.to_owned(), engine), Known { at: Instant::now(), verdict: known_verdict });
         verdict
     }
 
-    fn remembered(&self, engine: EngineName, file: &Path, now: Instant) -> Option<Result<(), Problem>> {
+    fn remembered(&self, engine: EngineName, file: &Path, now: Instant) -> Option<Result<Option<String>, Problem>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let it = known.get(&(file.to_owned(), engine))?;
-        match &it.refusal {
-            None => Some(Ok(())),
-            Some(_) if now.saturating_duration_since(it.at) > REFUSAL_AGE_MAX => None,
-            Some((text, hint)) => {
-                let problem = Problem::invalid(text.clone());
-                Some(Err(match hint {
-                    Some(hint) => problem.hint(hint.clone()),
-                    None => problem,
-                }))
-            }
-        }
+        let is_old = it.verdict.is_err() && now.saturating_duration_since(it.at) > REFUSAL_AGE_MAX;
+        (!is_old).then(|| it.verdict.clone().map_err(Problem::from))
     }
 }
 
@@ -102,7 +109,7 @@ mod tests {
                 match file.to_str() {
                     Some("bad") => Err(Problem::invalid("it crashed").hint("do not")),
                     Some("busy") => Err(Problem::unavailable("no process")),
-                    _ => Ok(()),
+                    _ => Ok(Some("untried".to_owned())),
                 }
             })
         }
@@ -113,7 +120,8 @@ mod tests {
         let probe = Arc::new(Counting::default());
         let verdicts = Verdicts::new(probe.clone());
         for _ in 0..3 {
-            assert!(verdicts.ask(EngineName::Tract, Path::new("good")).await.is_ok());
+            let remark = verdicts.ask(EngineName::Tract, Path::new("good")).await.expect("good");
+            assert_eq!(remark.as_deref(), Some("untried"));
             let problem = verdicts.ask(EngineName::Tract, Path::new("bad")).await.expect_err("refused");
             assert_eq!((problem.text.as_str(), problem.hint.as_deref()), ("it crashed", Some("do not")));
         }

@@ -270,7 +270,7 @@ pub(super) mod tests {
     use super::*;
     use kaogong_domain::{
         Timestamp,
-        endpoints::{EngineName, Isolation},
+        endpoints::{Batching, EngineName, Isolation},
         ids::{EndpointId, ModelVersionId, ProjectId},
     };
 
@@ -286,6 +286,7 @@ pub(super) mod tests {
             version: 1,
             hash: None,
             engine: EngineName::Tract,
+            batching: Batching::Auto,
             isolation: Isolation::Process,
             generation,
             created_at: at,

@@ -88,7 +88,7 @@ struct Judge {
 
 impl ModelProbe for Judge {
     fn probe<'a>(&'a self, _: EngineName, _: &'a Path) -> Verdict<'a> {
-        Box::pin(async move { self.refusal.map_or(Ok(()), |it| Err(Problem::invalid(it))) })
+        Box::pin(async move { self.refusal.map_or(Ok(None), |it| Err(Problem::invalid(it))) })
     }
 }
 

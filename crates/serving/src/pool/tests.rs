@@ -62,6 +62,11 @@ impl Loaded for Doubler {
         self.is_steady
     }
 
+    fn is_row_wise(&self) -> bool {
+        // Also when it is not so: a try must find out then.
+        true
+    }
+
     fn session_bytes(&self) -> u64 {
         self.session_bytes
     }

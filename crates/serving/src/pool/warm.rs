@@ -5,7 +5,7 @@ use crate::{
     engine::{Loaded, Session},
     tensor::{DataType, Tensor, TensorSpec, elements_of},
 };
-use kaogong_domain::Problem;
+use kaogong_domain::{Problem, endpoints::Batching};
 use std::time::Instant;
 
 /// Timed runs after the first; the quickest counts.
@@ -16,40 +16,50 @@ const ROWS_TRIED: usize = 3;
 const ROW_ELEMENTS_MAX: usize = 1 << 26;
 
 /// What the first runs showed.
+#[derive(Default)]
 pub(super) struct Warm {
     /// What one row takes in the engine, in nanoseconds; `None` when that could not be tried.
     pub row_ns: Option<u64>,
     /// Whether rows of several calls may share a run.
     pub can_batch: bool,
+    /// Why the model could not be tried, when no made-up input is one that it takes.
+    pub remark: Option<String>,
 }
 
-/// Runs the model on zeros, then on made-up rows apart and together.
+/// Runs the model on zeros or other made-up numbers, then on made-up rows apart and together.
+///
+/// A model that fails on what is made up here may still be as good as any: a table of categories knows its own codes
+/// alone. So that is a remark and no error.
 ///
 /// # Errors
-/// `Invalid` when the model fails on zeros of its own input shapes, or gives other outputs than it declares. A model
-/// with free dimensions inside a row may fail on the made-up lengths and still be fine, so that is no error.
-pub(super) fn warm_up(model: &dyn Loaded, session: &mut dyn Session) -> Result<Warm, Problem> {
-    let zeros = made_up(model.inputs(), None)?;
-    let outputs = match session.run(&zeros) {
-        Ok(outputs) => outputs,
-        Err(_) if model.inputs().iter().any(is_free_inside) => return Ok(Warm { row_ns: None, can_batch: false }),
-        Err(problem) => {
-            let text = format!("the model fails on zeros of its own input shapes: {problem}");
-            return Err(Problem::invalid(text).because(problem));
+/// `Invalid` when the model gives other outputs than it declares, or takes more than a request could carry.
+pub(super) fn warm_up(model: &dyn Loaded, session: &mut dyn Session, batching: Batching) -> Result<Warm, Problem> {
+    let mut first_problem = None;
+    for seed in [None].into_iter().chain((1..=ROWS_TRIED).map(Some)) {
+        let inputs = made_up(model.inputs(), seed)?;
+        match session.run(&inputs) {
+            Ok(outputs) => {
+                check_outputs(model.outputs(), &outputs)?;
+                let row_ns = timed(session, &inputs);
+                return Ok(Warm { row_ns, can_batch: can_batch(model, session, batching), remark: None });
+            }
+            Err(problem) => first_problem = first_problem.or(Some(problem)),
         }
-    };
-    check_outputs(model.outputs(), &outputs)?;
-    let mut row_ns = u64::MAX;
-    for _ in 0..TIMED_RUNS {
-        let began = Instant::now();
-        session.run(&zeros)?;
-        row_ns = row_ns.min(nanos(began.elapsed()));
     }
-    Ok(Warm { row_ns: Some(row_ns), can_batch: can_batch(model, session).unwrap_or(false) })
+    let remark = first_problem.map(|it| format!("it could not be tried with made-up numbers: {}", it.text));
+    Ok(Warm { row_ns: None, can_batch: can_batch(model, session, batching), remark })
 }
 
-fn is_free_inside(spec: &TensorSpec) -> bool {
-    spec.shape.iter().skip(1).any(|it| *it < 0)
+/// What the quickest of a few runs takes, in nanoseconds.
+fn timed(session: &mut dyn Session, inputs: &[Tensor]) -> Option<u64> {
+    let mut row_ns = None;
+    for _ in 0..TIMED_RUNS {
+        let began = Instant::now();
+        session.run(inputs).ok()?;
+        let took = nanos(began.elapsed());
+        row_ns = Some(row_ns.map_or(took, |it: u64| it.min(took)));
+    }
+    row_ns
 }
 
 fn check_outputs(specs: &[TensorSpec], outputs: &[Tensor]) -> Result<(), Problem> {
@@ -61,15 +71,23 @@ fn check_outputs(specs: &[TensorSpec], outputs: &[Tensor]) -> Result<(), Problem
     outputs.iter().try_for_each(Tensor::check)
 }
 
-/// Whether rows together give what they give apart. A free leading dimension alone does not promise that: it may be
-/// the length of a sequence, or a row may be compared with its neighbours.
-fn can_batch(model: &dyn Loaded, session: &mut dyn Session) -> Option<bool> {
+/// Whether rows of several calls may share a run: the graph must show that they do not see each other, and a try must
+/// not speak against it. A try alone shows nothing, because rows may see each other for some numbers only. Whoever serves
+/// the model may say so instead.
+fn can_batch(model: &dyn Loaded, session: &mut dyn Session, batching: Batching) -> bool {
     let batched = |specs: &[TensorSpec]| {
         !specs.is_empty() && specs.iter().all(|it| it.is_batched() && it.datatype != DataType::Bytes)
     };
-    if !batched(model.inputs()) || !batched(model.outputs()) {
-        return Some(false);
+    let has_rows = batched(model.inputs()) && batched(model.outputs());
+    match batching {
+        Batching::Off => false,
+        Batching::On => has_rows,
+        Batching::Auto => has_rows && model.is_row_wise() && give_the_same_together(model, session) != Some(false),
     }
+}
+
+/// Whether made-up rows together give what they give apart; `None` when the model does not take what is made up.
+fn give_the_same_together(model: &dyn Loaded, session: &mut dyn Session) -> Option<bool> {
     let mut rows = vec![];
     let mut apart = vec![];
     for seed in 1..=ROWS_TRIED {
@@ -77,13 +95,9 @@ fn can_batch(model: &dyn Loaded, session: &mut dyn Session) -> Option<bool> {
         apart.push(session.run(&row).ok()?);
         rows.push(row);
     }
-    if apart.iter().all(|it| *it == apart[0]) {
-        // Rows that all give the same tell nothing about whether they see each other.
-        return Some(false);
-    }
     let joined: Vec<&[Tensor]> = rows.iter().map(Vec::as_slice).collect();
     let together = session.run(&batch::join(&joined, ROWS_TRIED)).ok()?;
-    let parts = batch::split(&together, &[1; ROWS_TRIED])?;
+    let Some(parts) = batch::split(&together, &[1; ROWS_TRIED]) else { return Some(false) };
     Some((0..together.len()).all(|output| {
         let alone: Vec<&Tensor> = apart.iter().map(|it| &it[output]).collect();
         let shared: Vec<&Tensor> = parts.iter().map(|it| &it[output]).collect();
@@ -232,9 +246,34 @@ mod tests {
             &self.1
         }
 
+        fn is_row_wise(&self) -> bool {
+            true
+        }
+
         fn session(&self) -> Result<Box<dyn Session>, Problem> {
             Ok(Box::new(MinusMean(self.0[0].datatype)))
         }
+    }
+
+    /// Takes one code alone, as a table of categories does.
+    struct Picky(i64);
+
+    impl Session for Picky {
+        fn run(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Problem> {
+            let fits = inputs[0].data[..] == self.0.to_le_bytes();
+            if fits { Ok(inputs.to_vec()) } else { Err(Problem::invalid("unknown category")) }
+        }
+    }
+
+    #[test]
+    fn a_model_that_takes_nothing_made_up_is_no_worse_for_it() {
+        let spec = TensorSpec { name: "x".into(), datatype: DataType::Int64, shape: vec![-1] };
+        let model = Alike([spec], Default::default());
+        let warm = warm_up(&model, &mut Picky(101), Batching::Auto).expect("no error");
+        assert!(warm.remark.expect("a remark").contains("unknown category"));
+        assert_eq!(warm.row_ns, None);
+        let warm = warm_up(&model, &mut Picky(1), Batching::Auto).expect("no error");
+        assert_eq!(warm.remark, None, "one of the made-up codes is known");
     }
 
     #[test]
@@ -242,7 +281,8 @@ mod tests {
         for datatype in [DataType::Fp32, DataType::Fp16, DataType::Bf16] {
             let model = Alike([TensorSpec { name: "x".into(), datatype, shape: vec![-1, 2] }], Default::default());
             let mut session = model.session().expect("a session");
-            assert_eq!(can_batch(&model, &mut *session), Some(false), "{datatype:?}");
+            assert!(!can_batch(&model, &mut *session, Batching::Auto), "{datatype:?}");
+            assert!(can_batch(&model, &mut *session, Batching::On) && !can_batch(&model, &mut *session, Batching::Off));
         }
     }
 

@@ -104,6 +104,7 @@ fn about(model: &dyn Loaded) -> About {
         outputs: model.outputs().iter().map(Into::into).collect(),
         metadata: model.metadata().clone(),
         is_steady: model.is_steady(),
+        is_row_wise: model.is_row_wise(),
         session_bytes: model.session_bytes(),
     }
 }

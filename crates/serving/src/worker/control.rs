@@ -119,6 +119,7 @@ pub(super) struct About {
     pub outputs: Vec<ToldSpec>,
     pub metadata: BTreeMap<String, String>,
     pub is_steady: bool,
+    pub is_row_wise: bool,
     pub session_bytes: u64,
 }
 

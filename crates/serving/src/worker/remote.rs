@@ -145,6 +145,10 @@ impl Loaded for Remote {
         self.0.about.is_steady
     }
 
+    fn is_row_wise(&self) -> bool {
+        self.0.about.is_row_wise
+    }
+
     fn session_bytes(&self) -> u64 {
         self.0.about.session_bytes
     }

@@ -3,7 +3,7 @@
 use crate::support::{NOW, World, name, on_both};
 use kaogong_domain::{
     access::{Role, Scopes},
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
     ids::{AttemptId, JobId, RunId},
     jobs::Event,
 };
@@ -151,6 +151,7 @@ async fn models(w: &World) {
         model_version_id: id,
         engine: EngineName::Tract,
         isolation: Isolation::Process,
+        batching: Batching::Auto,
     };
     let endpoint = store.create_endpoint(w.project, new(versions[0]), actor, NOW).await.expect("an endpoint").id;
     store.update_endpoint(w.project, new(versions[1]), actor, NOW).await.expect("changed");

@@ -8,7 +8,7 @@ use kaogong_domain::{
     Problem,
     access::{Role, Scopes},
     datasets::DatasetKind,
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
     ids::{AttemptId, JobId, RunId, UserId},
     jobs::{Ended, Event, State},
     runs::{MetricPoint, RunStatus},
@@ -198,6 +198,8 @@ async fn experiments(w: &World, it: &Walked) {
     done(s.find_experiment_by_name(w.project, "fresh").await);
     done(s.default_experiment(w.project).await);
     done(s.default_experiment_id(w.project).await);
+    done(s.experiment_state(w.project, None).await);
+    done(s.experiment_state(w.project, Some(made)).await);
     done(s.list_experiments(w.project).await);
     for lifecycle in [None, Some(Lifecycle::Active)] {
         let first = done(s.page_experiments(w.project, lifecycle, None, 20).await);
@@ -384,6 +386,7 @@ async fn endpoints(w: &World, version: kaogong_domain::ids::ModelVersionId) {
         model_version_id: version,
         engine: EngineName::Tract,
         isolation: Isolation::Process,
+        batching: Batching::Auto,
     };
     let made = done(s.create_endpoint(w.project, new(), actor, NOW).await).id;
     done(s.create_endpoint(w.project, new(), actor, NOW).await);

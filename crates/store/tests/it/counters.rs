@@ -93,6 +93,7 @@ async fn every_endpoint_is_there_and_one_too_many_is_refused() {
             model_version_id: version,
             engine: EngineName::Tract,
             isolation: kaogong_domain::endpoints::Isolation::Process,
+            batching: kaogong_domain::endpoints::Batching::Auto,
         };
         let told = refused(w.store.create_endpoint(project, new, &w.actor, NOW).await, ErrorKind::TooMany);
         assert!(told.text.contains("10000 endpoints"), "{}", told.text);

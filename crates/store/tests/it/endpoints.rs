@@ -3,7 +3,7 @@
 use crate::support::{NOW, name, on_both, refused};
 use kaogong_domain::{
     ErrorKind,
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
 };
 use kaogong_store::NewEndpointRow;
 
@@ -16,6 +16,7 @@ async fn an_endpoint_lives() {
             model_version_id: id,
             engine: EngineName::Tract,
             isolation: Isolation::Process,
+            batching: Batching::Auto,
         };
         let made = w.store.create_endpoint(w.project, new(one), &w.actor, NOW).await.expect("an endpoint");
         assert_eq!((made.model.as_str(), made.version, made.generation), ("m", 1, 1));
@@ -24,6 +25,10 @@ async fn an_endpoint_lives() {
         refused(w.store.create_endpoint(w.project, new(two), &w.actor, NOW).await, ErrorKind::Conflict);
         let changed = w.store.update_endpoint(w.project, new(two), &w.actor, NOW).await.expect("changed");
         assert_eq!((changed.version, changed.generation, changed.id), (2, 2, made.id));
+        let mixed = NewEndpointRow { batching: Batching::On, ..new(two) };
+        let changed = w.store.update_endpoint(w.project, mixed, &w.actor, NOW).await.expect("changed");
+        assert_eq!((changed.generation, changed.batching), (3, Batching::On));
+        assert_eq!(w.store.find_endpoint(w.project, &changed.name).await.expect("it reads").as_ref(), Some(&changed));
         assert_eq!(w.store.endpoints_of_model_version(two).await.expect("names"), ["e"]);
         refused(w.store.delete_model_version(w.project, two, &w.actor, NOW).await, ErrorKind::Conflict);
         assert_eq!(w.store.all_endpoints().await.expect("all"), [changed]);
@@ -44,6 +49,7 @@ async fn an_endpoint_stays_in_its_project() {
             model_version_id,
             engine: EngineName::Tract,
             isolation: Isolation::Process,
+            batching: Batching::Auto,
         };
         refused(w.store.create_endpoint(w.other, new.clone(), &w.actor, NOW).await, ErrorKind::NotFound);
         let made = w.store.create_endpoint(w.project, new.clone(), &w.actor, NOW).await.expect("an endpoint");

@@ -3,7 +3,7 @@
 use crate::support::{NOW, name, on_both, refused};
 use kaogong_domain::{
     ErrorKind,
-    endpoints::{EngineName, Isolation},
+    endpoints::{Batching, EngineName, Isolation},
     ids::{ModelId, UserId},
     jobs::Event,
 };
@@ -68,6 +68,7 @@ async fn models_and_endpoints_of_another_project_cannot_be_touched() {
             model_version_id: version,
             engine: EngineName::Tract,
             isolation: Isolation::Process,
+            batching: Batching::Auto,
         };
         refused(store.create_endpoint(w.other, new.clone(), actor, NOW).await, ErrorKind::NotFound);
         let theirs = w.model_version(w.other, "theirs").await;
@@ -89,6 +90,7 @@ async fn a_model_that_is_served_is_kept() {
             model_version_id: version,
             engine: EngineName::Tract,
             isolation: Isolation::Process,
+            batching: Batching::Auto,
         };
         let endpoint = store.create_endpoint(w.project, new, actor, NOW).await.expect("an endpoint");
         let told = refused(store.delete_model(w.project, model, actor, NOW).await, ErrorKind::Conflict);

@@ -1,6 +1,6 @@
 //! Pages and single rows.
 
-use super::{index::VersionIndex, values};
+use super::{columns_of, index::VersionIndex, values};
 use crate::{lance_errors, layout};
 use arrow_array::{
     Array, BinaryArray, RecordBatch, StringArray,
@@ -85,7 +85,8 @@ async fn keep_with_text(index: &VersionIndex, places: &mut Vec<u32>, text: &str)
     }
     let failed = lance_errors::lance(DOING);
     let mut scan = index.items.scan();
-    scan.project(&columns).map_err(&failed)?.batch_size_bytes(READ_BYTES as u64);
+    let columns = columns_of(&index.items, |it| columns.iter().any(|column| column == it));
+    scan.project_with_schema(&columns).map_err(&failed)?.batch_size_bytes(READ_BYTES as u64);
     let mut batches = scan.try_into_stream().await.map_err(&failed)?;
     let (mut first, mut found) = (0u32, HashSet::new());
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {
@@ -154,10 +155,10 @@ pub(crate) async fn held(reads: &Pool, bytes: u64) -> Result<Held, Problem> {
     taking.await.map_err(lance_errors::task(DOING))?
 }
 
-/// Reads rows by position.
+/// Reads rows by position; the columns come in the table's order.
 pub(crate) async fn take(index: &VersionIndex, places: &[u32], columns: &[&str]) -> Result<RecordBatch, Problem> {
     let failed = lance_errors::lance(DOING);
-    let schema = index.items.schema().project(columns).map_err(&failed)?;
+    let schema = columns_of(&index.items, |it| columns.contains(&it));
     let places: Vec<u64> = places.iter().map(|it| u64::from(*it)).collect();
     index.items.take(&places, ProjectionRequest::from(schema)).await.map_err(failed)
 }

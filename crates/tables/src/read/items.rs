@@ -131,7 +131,7 @@ pub(crate) async fn verify(index: Arc<VersionIndex>) -> Result<VerifyReport, Pro
     if index.kind == DatasetKind::Table {
         let failed = lance_errors::lance("read a dataset version");
         let mut scan = index.items.scan();
-        scan.batch_size_bytes(BATCH_BYTES);
+        scan.project_with_schema(index.items.schema()).map_err(&failed)?.batch_size_bytes(BATCH_BYTES);
         let mut batches = scan.try_into_stream().await.map_err(&failed)?;
         while let Some(batch) = batches.try_next().await.map_err(&failed)? {
             report.items += batch.num_rows() as u64;

@@ -7,45 +7,97 @@
 pub(crate) mod decode;
 mod process;
 
-pub use process::decode_parquet;
+pub use process::{Wanted, decode_parquet};
 
 use super::{
     columns,
-    source::{FileBatches, Opened, check_rows},
+    parts::{self, Part},
+    source::{FileBatches, Import, Opened, check_rows},
 };
 use crate::imports::{Decoder, Imports};
-use arrow_schema::{Field, SchemaRef};
+use arrow_array::RecordBatch;
+use arrow_schema::{Field, Schema, SchemaRef};
+use kaogong_data::tables::{ColumnImport, Note, NoteKind, Why};
 use kaogong_domain::Problem;
-use std::path::Path;
+use parquet::file::reader::Length;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// A file that can be drawn from.
 pub(super) struct Source {
     pub(super) schema: SchemaRef,
     /// The rows that its footer tells of.
     pub(super) rows: u64,
+    /// Columns of times that nanoseconds cannot tell.
+    pub(super) wide: BTreeSet<usize>,
     pub(super) batches: FileBatches,
 }
 
-/// Opens a file; with `base`, checks that its columns are those of that version.
+/// Opens a file, or all parts of a folder; with `base`, checks that its columns are those of that version.
 pub(super) fn open(path: &Path, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
-    let size = path.metadata().map_err(crate::lance_errors::io("read the Parquet file"))?.len();
-    if size == 0 {
+    let mut parts = parts::of(path)?;
+    let count = parts.len();
+    let rest = parts.split_off(1);
+    let Some(first) = parts.pop() else { return Err(Problem::invalid("there is no Parquet file")) };
+    let opened = open_part(&first, path, base, imports).map_err(|it| first.of(it))?;
+    if rest.is_empty() {
+        return Ok(opened);
+    }
+    // The first part says what the columns are. Each part has them in an order of its own.
+    let (columns, import) = (opened.columns.clone(), Import::new(opened.told()));
+    let schema = Arc::new(Schema::new(columns.clone()));
+    let places = (0..columns.len()).collect();
+    let (fields, path, imports) = (columns.clone(), path.to_owned(), imports.clone());
+    let open = move |part: Part| open_part(&part, &path, Some(&fields), &imports).map_err(|it| part.of(it));
+    let others = rest.into_iter().map(open);
+    let fields = columns.clone();
+    let batches = std::iter::once(Ok(opened)).chain(others).flat_map(move |opened| conformed(opened, &fields, &schema));
+    let notes = vec![Note { kind: NoteKind::Parts, detail: count.to_string() }];
+    Ok(Opened { columns, places, batches: Box::new(batches), import, notes, is_packed: true })
+}
+
+/// The batches of one part as the table has them.
+fn conformed(opened: Result<Opened, Problem>, columns: &[Field], schema: &SchemaRef) -> FileBatches {
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(problem) => return Box::new(std::iter::once(Err(problem))),
+    };
+    let (places, columns, schema) = (opened.places, columns.to_vec(), schema.clone());
+    Box::new(opened.batches.map(move |batch| {
+        let columns = columns::conform(&batch?, &places, &columns)?;
+        RecordBatch::try_new(schema.clone(), columns).map_err(|error| broken(&error))
+    }))
+}
+
+fn open_part(part: &Part, path: &Path, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
+    if part.segment.len() == 0 {
         return Err(Problem::invalid("the Parquet file is empty").hint("write it again"));
     }
     let source = match &imports.decoder {
-        Decoder::Here => decode::open(path, 0)?.into_source(),
-        Decoder::Program(program) => process::open(program, path, &imports.budget.decoders)?,
+        Decoder::Here => decode::open(part.segment.clone(), 0)?.into_source(),
+        Decoder::Program(program) => process::open(program, path, &part.segment, &imports.budget.decoders)?,
     };
-    if source.rows == 0 {
+    if source.rows == 0 && part.name.is_none() {
         return Err(Problem::invalid("the Parquet file has no rows").hint("write it again, with rows"));
     }
     check_rows(source.rows)?;
-    let fields = columns::stored(source.schema.fields())?;
+    let named = columns::stored(source.schema.fields())?;
+    let fields = named.fields;
     let places = match base {
         None => (0..fields.len()).collect(),
         Some(base) => columns::matched(&fields, base)?,
     };
-    Ok(Opened { columns: base.map_or(fields, <[Field]>::to_vec), places, batches: source.batches })
+    let usual = if base.is_some() { Why::Base } else { Why::Source };
+    let why = |at: usize| if source.wide.contains(&at) { Why::WideTimes } else { usual };
+    let told = named.renamed.into_iter().enumerate();
+    let told = told.map(|(at, renamed_from)| ColumnImport { renamed_from, ..ColumnImport::new(why(at)) });
+    Ok(Opened {
+        columns: base.map_or(fields, <[Field]>::to_vec),
+        places,
+        import: Import::new(told.collect()),
+        batches: source.batches,
+        notes: Vec::new(),
+        is_packed: false,
+    })
 }
 
 /// A file that cannot be read, with what to do about it.

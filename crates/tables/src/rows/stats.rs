@@ -204,6 +204,7 @@ impl ColumnStats {
             min,
             max,
             mean: (self.count > 0 && mean.is_finite()).then_some(mean),
+            import: None,
         }
     }
 }

@@ -213,6 +213,7 @@ fn summary(gathered: Gathered, index: &VersionIndex) -> VersionSummary {
         original: None,
         folders: None,
         warnings: gathered.warnings,
+        notes: Vec::new(),
     }
 }
 

@@ -28,7 +28,7 @@ export function DatasetPage() {
   const version = useVersion(project, name, wanted);
   return (
     <Page
-      title={name}
+      title={dataset.data?.title ?? name}
       crumbs={<Link to={pages.datasets(project)}>{t("nav.datasets")}</Link>}
       state={
         version.error && !version.data ? null : <VersionSelect name={name} value={version.data?.number ?? null} onChange={(it) => setUrl({ version: it, page: null, label: null, split: null })} />
@@ -134,6 +134,7 @@ function Body({ version, description }: { version: VersionView; description: str
       />
       <Facts
         rows={[
+          [t("name"), <span key="name" className="mono">{version.dataset} <Copy text={version.dataset} /></span>],
           [t("description"), description || null],
           [t("items"), count(version.items, language)],
           [t("size"), bytes(version.bytes)],

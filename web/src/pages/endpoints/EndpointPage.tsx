@@ -107,6 +107,8 @@ function Body({ endpoint }: { endpoint: EndpointView }) {
           rows={[
             [t("model"), <ModelLink key="m" version={`${endpoint.model}@${endpoint.version}`} />],
             [t("engine"), endpoint.engine],
+            [t("batching"), t(endpoint.shares_runs ? "batching.shared" : "batching.alone")],
+            ...(endpoint.remark ? [[t("remark"), endpoint.remark] as [string, string]] : []),
             [t("isolation"), endpoint.isolation === "none" ? t("isolation.none") : t("isolation.process", { process: String(endpoint.process ?? "–") })],
             [t("latency.p50"), microseconds(endpoint.stats.p50_us)],
             [t("latency.p99"), microseconds(endpoint.stats.p99_us)],

@@ -1,6 +1,6 @@
 //! The server's side of a probe: starts this program anew, waits within bounds, and finds words for how it ended.
 
-use super::{LIBRARY_TIME_MAX, MODEL_TIME_MAX, Told, space_for};
+use super::{Found, LIBRARY_TIME_MAX, MODEL_TIME_MAX, Told, space_for};
 use kaogong_domain::{Problem, endpoints::EngineName};
 use kaogong_server::serving::{ModelProbe, Verdict};
 use std::{
@@ -39,23 +39,23 @@ impl ProcessProbe {
         Self { program, library, places: Semaphore::new(AT_ONCE) }
     }
 
-    async fn try_model(&self, engine: EngineName, file: &Path) -> Result<(), Problem> {
+    async fn try_model(&self, engine: EngineName, file: &Path) -> Result<Option<String>, Problem> {
         let place = self.places.acquire().await;
         let _place = place.map_err(|it| Problem::unavailable("no more models are tried").because(it))?;
         let mut command = command(&self.program);
         command.arg("probe-model").arg("--engine").arg(engine.as_str());
-        if let (EngineName::OnnxRuntime, Some(library)) = (engine, &self.library) {
+        if let Some(library) = &self.library {
             command.arg("--onnxruntime").arg(library);
         }
         let ended = run(command.arg("--").arg(file), MODEL_TIME_MAX).await?;
-        ended.told(&Words {
+        let found = ended.told(&Words {
             who: engine.as_str(),
             did: "loaded the model and ran it once",
             hint: "try the other engine, or export the model again; one that is not yours may mean harm",
             space_bytes: space_for(file),
             time: MODEL_TIME_MAX,
         })?;
-        Ok(())
+        Ok(found.remark)
     }
 }
 
@@ -72,14 +72,14 @@ impl ModelProbe for ProcessProbe {
 pub async fn library_version(program: &Path, library: &Path) -> Result<String, Problem> {
     let ended = run(command(program).arg("probe-onnxruntime").arg("--").arg(library), LIBRARY_TIME_MAX).await?;
     let who = format!("the ONNX Runtime library `{}`", library.display());
-    let version = ended.told(&Words {
+    let found = ended.told(&Words {
         who: &who,
         did: "was opened",
         hint: "install it anew with `pip install onnxruntime`, for this machine and this system",
         space_bytes: super::SPACE_BYTES,
         time: LIBRARY_TIME_MAX,
     })?;
-    Ok(version.unwrap_or_else(|| "unknown".to_owned()))
+    Ok(found.version.unwrap_or_else(|| "unknown".to_owned()))
 }
 
 fn command(program: &Path) -> Command {
@@ -106,7 +106,7 @@ struct Words<'a> {
 }
 
 impl Ended {
-    fn told(self, about: &Words<'_>) -> Result<Option<String>, Problem> {
+    fn told(self, about: &Words<'_>) -> Result<Found, Problem> {
         let Words { who, did, .. } = about;
         let text = match self {
             Self::Said(told) => return told.into_result(),
@@ -180,14 +180,14 @@ mod tests {
         time: Duration::from_secs(120),
     };
 
-    async fn told_by(script: &str) -> Result<Option<String>, Problem> {
+    async fn told_by(script: &str) -> Result<Found, Problem> {
         let ended = run(Command::new("sh").arg("-c").arg(script), Duration::from_secs(20)).await.expect("it runs");
         ended.told(&ABOUT)
     }
 
     async fn words_for(script: &str) -> String {
         match told_by(script).await {
-            Ok(version) => version.unwrap_or_default(),
+            Ok(found) => found.version.unwrap_or_default(),
             Err(problem) => problem.text,
         }
     }

@@ -257,6 +257,7 @@ pub(super) async fn serve(
         name: name.to_owned(),
         model: format!("{}@{}", model.model, model.number),
         engine: engine.map(str::to_owned),
+        batching: None,
         isolation: None,
     };
     let endpoint = client.put_endpoint(&wanted).await?;

@@ -5,8 +5,12 @@
 //! at the same places and with the same rules as the crate finds them. What would make the two disagree about where
 //! the next header lies (a size in a PAX header, sparse files) is refused.
 
+use crate::http::spool::Spooled;
 use kaogong_domain::Problem;
-use std::io::{Read, Seek, SeekFrom};
+use std::{
+    io::{Read, Seek, SeekFrom},
+    sync::Arc,
+};
 use tar::{EntryType, Header, PaxExtensions};
 
 /// Headers and the bodies behind them fill whole blocks.
@@ -58,6 +62,19 @@ pub(crate) fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<Coun
         place = next;
     }
     Ok(counted)
+}
+
+/// Looks at the parts of a table when they come as an archive; a single Parquet file passes.
+pub(super) async fn check_parts(spooled: &Arc<Spooled>) -> Result<(), Problem> {
+    let spooled = spooled.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut head = Vec::new();
+        spooled.reader()?.take(262).read_to_end(&mut head).map_err(|it| broken("the body", &it))?;
+        // As the reader of the parts tells them apart.
+        let is_archive = head.len() == 262 && !head.starts_with(b"PAR1") && head.ends_with(b"ustar");
+        if is_archive { check("the body", &mut spooled.reader()?).map(drop) } else { Ok(()) }
+    });
+    looking.await.map_err(|it| Problem::bug("reading an archive did not end", it))?
 }
 
 /// Judges one entry; true when its body was read for that.

@@ -129,15 +129,20 @@ impl Call {
     }
 
     /// An experiment that can take new things.
-    pub(super) async fn active_experiment(&self, text: &str) -> Told<ExperimentRow> {
-        let found = self.experiment(text).await?;
-        if found.lifecycle == Lifecycle::Active {
-            return Ok(found);
+    pub(super) async fn active_experiment(&self, text: &str) -> Told<ExperimentId> {
+        let found = match text.parse::<ExperimentId>() {
+            _ if text == DEFAULT_ID => self.store().experiment_state(self.project(), None).await?,
+            Ok(id) => self.store().experiment_state(self.project(), Some(id)).await?,
+            Err(_) => None,
+        };
+        match found {
+            Some((id, Lifecycle::Active)) => Ok(id),
+            Some((_, lifecycle)) => Err(MlflowProblem::invalid(format!(
+                "The experiment {text} must be in the 'active' state. Current state is {}.",
+                lifecycle.as_str()
+            ))),
+            None => Err(MlflowProblem::missing(format!("No Experiment with id={} exists", shown(text)))),
         }
-        Err(MlflowProblem::invalid(format!(
-            "The experiment {text} must be in the 'active' state. Current state is {}.",
-            found.lifecycle.as_str()
-        )))
     }
 
     /// A run by the id that a client sent, without what it logged.

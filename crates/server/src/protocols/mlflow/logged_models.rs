@@ -69,7 +69,7 @@ pub(super) async fn create(call: Call) -> Reply {
         tags: wire::read_pairs(ask, "tags", limits::model_tag)?,
     };
     limits::length("model_type", 500, &new.model_type)?;
-    let made = call.store().create_logged_model(call.project(), experiment.id, new, &call.actor(), call.now()).await?;
+    let made = call.store().create_logged_model(call.project(), experiment, new, &call.actor(), call.now()).await?;
     answer(&call, made).await
 }
 

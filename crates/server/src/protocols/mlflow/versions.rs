@@ -170,7 +170,7 @@ async fn copied(call: &Call, source: &str) -> Told<Option<Outcome>> {
         return Ok(None);
     };
     let Some(row) = call.store().find_model_version(model.id, number).await? else { return Ok(None) };
-    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size });
+    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size, remark: None });
     Ok(Some(Outcome { file, status: row.status, message: row.status_message }))
 }
 

@@ -6,7 +6,7 @@
 //! [`super::process`].
 
 use super::{
-    super::{columns, source::BATCH_BYTES},
+    super::{columns, legacy_times, parts::Segment, source::BATCH_BYTES},
     Source, broken,
 };
 use crate::write::BATCH_ROWS;
@@ -15,16 +15,18 @@ use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use kaogong_domain::Problem;
 use parquet::{
-    arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    },
     basic::Type,
     column::page::Page,
     errors::ParquetError,
     file::{
         metadata::ColumnChunkMetaData,
-        reader::{FileReader, SerializedFileReader},
+        reader::{FileReader, Length, SerializedFileReader},
     },
 };
-use std::{collections::VecDeque, fs::File, path::Path};
+use std::collections::{BTreeSet, VecDeque};
 
 /// How many times its size a file may unpack to,
 const UNPACKED_RATIO_MAX: u64 = 1000;
@@ -41,33 +43,34 @@ pub(crate) struct Decoded {
     pub(crate) schema: SchemaRef,
     /// The rows that the footer tells of.
     pub(crate) rows: u64,
+    /// Columns of times that nanoseconds cannot tell.
+    pub(crate) wide: BTreeSet<usize>,
     /// The rows from the first one wanted.
     pub(crate) batches: Batches,
 }
 
 /// Opens a file and passes over its first `skip` rows.
-pub(crate) fn open(path: &Path, skip: u64) -> Result<Decoded, Problem> {
-    let file = File::open(path).map_err(crate::lance_errors::io("read the Parquet file"))?;
-    let size = file.metadata().map_err(crate::lance_errors::io("read the Parquet file"))?.len();
-    let again = file.try_clone().map_err(crate::lance_errors::io("read the Parquet file"))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| broken(&error))?;
-    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-    check_nesting(builder.schema())?;
+pub(crate) fn open(segment: Segment, skip: u64) -> Result<Decoded, Problem> {
+    let size = segment.len();
+    let told = ArrowReaderMetadata::load(&segment, ArrowReaderOptions::new()).map_err(|error| broken(&error))?;
+    check_nesting(told.schema())?;
+    let rows = u64::try_from(told.metadata().file_metadata().num_rows()).unwrap_or(0);
+    let (told, wide) = legacy_times::settled(&segment, told)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(segment.clone(), told);
     let schema = columns::unpacked(RecordBatch::new_empty(builder.schema().clone()));
     let schema = schema.map_err(|error| broken(&error))?.schema();
     let unpacked_max = size.saturating_mul(UNPACKED_RATIO_MAX).saturating_add(UNPACKED_BYTES_FREE);
-    let row_bytes = row_bytes(again, rows.max(1)).map_err(|error| broken(&error))?;
+    let row_bytes = row_bytes(segment, rows.max(1)).map_err(|error| broken(&error))?;
     let batch = (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS as u64) as usize;
     let builder = builder.with_batch_size(batch).with_offset(usize::try_from(skip).unwrap_or(usize::MAX));
     let reader = builder.build().map_err(|error| broken(&error))?;
-    let batches =
-        Batches { reader, waiting: None, pieces: VecDeque::new(), drawn: skip, given: skip, unpacked: 0, unpacked_max };
-    Ok(Decoded { schema, rows, batches })
+    let batches = Batches { reader, waiting: None, pieces: VecDeque::new(), given: skip, unpacked: 0, unpacked_max };
+    Ok(Decoded { schema, rows, wide, batches })
 }
 
 impl Decoded {
     pub(super) fn into_source(self) -> Source {
-        Source { schema: self.schema, rows: self.rows, batches: Box::new(self.batches) }
+        Source { schema: self.schema, rows: self.rows, wide: self.wide, batches: Box::new(self.batches) }
     }
 }
 
@@ -95,7 +98,7 @@ fn check_nesting(schema: &Schema) -> Result<(), Problem> {
 
 /// What a row may take: the mean of its columns, what its types take at least, and for columns with a dictionary as
 /// many of its longest value as a row has values on average.
-fn row_bytes(file: File, rows: u64) -> Result<u64, ParquetError> {
+fn row_bytes(file: Segment, rows: u64) -> Result<u64, ParquetError> {
     let reader = SerializedFileReader::new(file)?;
     let metadata = reader.metadata();
     let mut told = 0u64;
@@ -154,7 +157,6 @@ pub(crate) struct Batches {
     waiting: Option<RecordBatch>,
     /// A batch that was too long, in parts.
     pieces: VecDeque<RecordBatch>,
-    drawn: u64,
     given: u64,
     unpacked: u64,
     unpacked_max: u64,
@@ -167,7 +169,6 @@ impl Batches {
         }
         let batch = self.reader.next().transpose().map_err(|error| broken(&error))?;
         let batch = batch.map(columns::unpacked).transpose().map_err(|error| broken(&error))?;
-        self.drawn += batch.as_ref().map_or(0, |it| it.num_rows() as u64);
         self.unpacked += batch.as_ref().map_or(0, |it| it.get_array_memory_size() as u64);
         if self.unpacked > self.unpacked_max {
             return Err(Problem::invalid(format!(
@@ -253,7 +254,11 @@ mod tests {
     use super::*;
     use arrow_array::{ArrayRef, DictionaryArray, Int32Array, ListArray, StringArray, types::Int64Type};
     use parquet::arrow::ArrowWriter;
-    use std::sync::Arc;
+    use std::{fs::File, path::Path, sync::Arc};
+
+    fn opened(path: &Path, skip: u64) -> Decoded {
+        open(Segment::open(path, None).expect("a file"), skip).expect("a Parquet file")
+    }
 
     fn written(dir: &Path, column: ArrayRef) -> std::path::PathBuf {
         let batch = RecordBatch::try_from_iter([("a", column)]).expect("a batch");
@@ -275,7 +280,7 @@ mod tests {
     fn a_dictionary_of_long_values_comes_in_small_batches() {
         let dir = tempfile::tempdir().expect("a folder");
         let mut rows = 0;
-        for batch in open(&bomb(dir.path(), 100), 0).expect("a file").batches {
+        for batch in opened(&bomb(dir.path(), 100), 0).batches {
             let batch = batch.expect("rows");
             assert!(batch.num_rows() <= 32, "{} rows", batch.num_rows());
             rows += batch.num_rows();
@@ -287,16 +292,16 @@ mod tests {
     fn reading_goes_on_behind_rows_that_were_read() {
         let dir = tempfile::tempdir().expect("a folder");
         let path = bomb(dir.path(), 40);
-        let rest = open(&path, 33).expect("a file").batches.map(|it| it.expect("rows").num_rows());
+        let rest = opened(&path, 33).batches.map(|it| it.expect("rows").num_rows());
         assert_eq!(rest.sum::<usize>(), 7);
     }
 
     #[test]
     fn a_file_that_unpacks_to_too_much_is_refused() {
         let dir = tempfile::tempdir().expect("a folder");
-        let mut opened = open(&bomb(dir.path(), 3), 0).expect("a file").batches;
-        opened.unpacked_max = 2 << 20;
-        let problem = opened.next().expect("an answer").expect_err("too much");
+        let mut batches = opened(&bomb(dir.path(), 3), 0).batches;
+        batches.unpacked_max = 2 << 20;
+        let problem = batches.next().expect("an answer").expect_err("too much");
         assert!(problem.text.contains("1000 times its size"), "{}", problem.text);
     }
 
@@ -308,8 +313,7 @@ mod tests {
             Some(vec![Some(1)]),
             Some((0..long).map(|_| Some(0)).collect::<Vec<_>>()),
         ]);
-        let found: Result<Vec<_>, _> =
-            open(&written(dir.path(), Arc::new(lists)), 0).expect("a file").batches.collect();
+        let found: Result<Vec<_>, _> = opened(&written(dir.path(), Arc::new(lists)), 0).batches.collect();
         assert!(found.expect_err("too long").text.starts_with("row 2 of the Parquet file takes 64 MiB"));
     }
 

@@ -4,13 +4,14 @@
 //! little memory, as most files need; one that needs more is read again from where it was, with all there is. What
 //! needs more than that is refused.
 
-use super::{Source, broken, decode};
+use super::{super::parts::Segment, Source, broken, decode};
 use crate::lance_errors;
 use arrow_array::RecordBatch;
 use arrow_ipc::{reader::StreamReader, writer::StreamWriter};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use kaogong_data::budget::{Held, IMPORT_WAIT_MAX, Pool};
 use kaogong_domain::{ErrorKind, Problem};
+use parquet::file::reader::Length;
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufReader, BufWriter, Read, Write},
@@ -27,6 +28,8 @@ const USUAL_BYTES: u64 = 96 << 20;
 const WORDS_BYTES_MAX: u64 = 16 << 10;
 /// Where the stream tells how many rows the footer names.
 const ROWS_KEY: &str = "kaogong.rows";
+/// And which columns of times became wider.
+const WIDE_KEY: &str = "kaogong.wide";
 /// Words of those who ran out of memory: Rust, and the C libraries below it.
 const MEMORY_WORDS: [&str; 4] =
     ["memory allocation of", "not enough memory", "out of memory", "cannot allocate memory"];
@@ -41,15 +44,26 @@ struct Refusal {
     hint: Option<String>,
 }
 
-/// The decoding process: writes the rows behind the first `skip` of the file at `path` to `out`, as an Arrow stream.
+/// Which rows of which file are wanted.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The file on the disk.
+    pub path: PathBuf,
+    /// Where in it the Parquet file lies, and how many bytes it has; all of it when `None`.
+    pub part: Option<(u64, u64)>,
+    /// Rows to pass over.
+    pub skip: u64,
+}
+
+/// The decoding process: writes the rows that are wanted to `out`, as an Arrow stream.
 /// A refusal goes to `words` as one line, and the answer is false.
 ///
 /// The caller has bounded the memory of this process before.
 ///
 /// # Errors
 /// Nobody reads.
-pub fn decode_parquet(path: &Path, skip: u64, out: impl Write, words: &mut impl Write) -> Result<bool, std::io::Error> {
-    let decoding = || write_stream(path, skip, out);
+pub fn decode_parquet(wanted: &Wanted, out: impl Write, words: &mut impl Write) -> Result<bool, std::io::Error> {
+    let decoding = || write_stream(wanted, out);
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decoding)).unwrap_or_else(|_| Err(damaged()));
     let Err(problem) = done else { return Ok(true) };
     let refusal = Refusal { kind: problem.kind.as_str().to_owned(), text: problem.text, hint: problem.hint };
@@ -57,10 +71,13 @@ pub fn decode_parquet(path: &Path, skip: u64, out: impl Write, words: &mut impl 
     Ok(false)
 }
 
-fn write_stream(path: &Path, skip: u64, out: impl Write) -> Result<(), Problem> {
+fn write_stream(wanted: &Wanted, out: impl Write) -> Result<(), Problem> {
     let gone = |error: ArrowError| Problem::unavailable("nobody reads what is decoded").because(error);
-    let decoded = decode::open(path, skip)?;
-    let metadata = [(ROWS_KEY.to_owned(), decoded.rows.to_string())].into();
+    let segment = Segment::open(&wanted.path, wanted.part).map_err(lance_errors::io("read the Parquet file"))?;
+    let decoded = decode::open(segment, wanted.skip)?;
+    let wide: Vec<_> = decoded.wide.iter().map(usize::to_string).collect();
+    let metadata = [(ROWS_KEY, decoded.rows.to_string()), (WIDE_KEY, wide.join(" "))];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
     let schema = Arc::new(Schema::new_with_metadata(decoded.schema.fields().clone(), metadata));
     let mut writer = StreamWriter::try_new(BufWriter::with_capacity(1 << 16, out), &schema).map_err(gone)?;
     for batch in decoded.batches {
@@ -74,29 +91,30 @@ fn damaged() -> Problem {
 }
 
 /// Opens a file in another process. Waits for memory: call it off the async threads.
-pub(super) fn open(program: &Path, path: &Path, pool: &Pool) -> Result<Source, Problem> {
+pub(super) fn open(program: &Path, path: &Path, segment: &Segment, pool: &Pool) -> Result<Source, Problem> {
     let held = pool.take(USUAL_BYTES, IMPORT_WAIT_MAX)?;
     let mut batches = Batches {
         program: program.to_owned(),
-        path: path.to_owned(),
+        wanted: Wanted { path: path.to_owned(), part: Some((segment.begin(), segment.len())), skip: 0 },
         pool: pool.clone(),
-        given: 0,
         running: None,
         held: Some(held),
     };
     batches.start()?;
     let schema = batches.running.as_ref().map(|it| it.stream.schema()).ok_or_else(damaged)?;
     let rows = schema.metadata().get(ROWS_KEY).and_then(|it| it.parse().ok()).unwrap_or(0);
+    let wide = schema.metadata().get(WIDE_KEY).map(String::as_str).unwrap_or_default();
+    let wide = wide.split_whitespace().filter_map(|it| it.parse().ok()).collect();
     let schema: SchemaRef = Arc::new(Schema::new(schema.fields().clone()));
-    Ok(Source { schema, rows, batches: Box::new(batches) })
+    Ok(Source { schema, rows, wide, batches: Box::new(batches) })
 }
 
 /// What comes over the pipe.
 struct Batches {
     program: PathBuf,
-    path: PathBuf,
+    /// The rows that were not given yet.
+    wanted: Wanted,
     pool: Pool,
-    given: u64,
     running: Option<Running>,
     /// What the process may take.
     held: Option<Held>,
@@ -110,7 +128,7 @@ impl Batches {
     /// Starts a process behind the rows that were given, with more memory when it needs that.
     fn start(&mut self) -> Result<(), Problem> {
         loop {
-            let mut process = Process::start(&self.program, &self.path, self.given, self.memory())?;
+            let mut process = Process::start(&self.program, &self.wanted, self.memory())?;
             let stdout = process.child.stdout.take().ok_or_else(damaged)?;
             match StreamReader::try_new(BufReader::with_capacity(1 << 16, stdout), None) {
                 Ok(stream) => {
@@ -153,7 +171,7 @@ impl Batches {
             let Some(running) = &mut self.running else { return Ok(None) };
             let error = match running.stream.next() {
                 Some(Ok(batch)) => {
-                    self.given += batch.num_rows() as u64;
+                    self.wanted.skip += batch.num_rows() as u64;
                     return Ok(Some(batch));
                 }
                 Some(Err(error)) => error,
@@ -213,11 +231,16 @@ enum Ended {
 }
 
 impl Process {
-    fn start(program: &Path, path: &Path, skip: u64, memory: u64) -> Result<Self, Problem> {
+    fn start(program: &Path, wanted: &Wanted, memory: u64) -> Result<Self, Problem> {
         let mut command = Command::new(program);
         // One heap: each thread's own would count against the bound.
         command.env_clear().env("MALLOC_ARENA_MAX", "1").arg("read-parquet");
-        command.arg("--memory-bytes").arg(memory.to_string()).arg("--skip").arg(skip.to_string()).arg("--").arg(path);
+        let (begin, length) = wanted.part.unwrap_or((0, u64::MAX));
+        let numbers = [("--memory-bytes", memory), ("--begin", begin), ("--length", length), ("--skip", wanted.skip)];
+        for (name, number) in numbers {
+            command.arg(name).arg(number.to_string());
+        }
+        command.arg("--").arg(&wanted.path);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(lance_errors::io("start a process that decodes the file"))?;
         let words = child.stderr.take().map(|mut stderr| {
