@@ -308,6 +308,26 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_of_parquet_files_is_one_table() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("parts/y=1")).expect("a folder");
+        for name in ["parts/b.parquet", "parts/a.parq", "parts/_SUCCESS", "parts/.a.parq.crc"] {
+            fs::write(at(name), "12345").expect("a file");
+        }
+        let parts = LocalData::find(&at("parts"), None, None).expect("parts");
+        assert_eq!((parts.format, parts.files), (DataFormat::Parquet, 2));
+        fs::write(at("parts/1.png"), "12345").expect("a file");
+        assert_eq!(LocalData::find(&at("parts"), None, None).expect("a folder").format, DataFormat::Images);
+        assert_eq!(LocalData::find(&at("parts"), Some(DataFormat::Parquet), None).expect("parts").files, 2);
+        fs::write(at("parts/y=1/c.parquet"), "12345").expect("a file");
+        assert!(refusal(&at("parts"), Some(DataFormat::Parquet)).contains("hold a column"));
+        fs::create_dir_all(at("none")).expect("a folder");
+        fs::write(at("none/1.png"), "12345").expect("a file");
+        assert!(refusal(&at("none"), Some(DataFormat::Parquet)).ends_with("holds no .parquet file"));
+    }
+
+    #[test]
     fn links_are_counted_and_refused_with_a_way_out() {
         use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().expect("a folder");

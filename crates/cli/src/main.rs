@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod code_folder;
 mod commands;
 mod context;
 mod data_in;

@@ -6,6 +6,7 @@ use crate::{
         backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
     },
     serving::{ModelProbe, Serving},
+    vault::Vault,
 };
 use http::{HeaderMap, header};
 use kaogong_data::{
@@ -65,6 +66,8 @@ pub struct Parts {
     pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
+    /// Encrypts the secrets of projects.
+    pub vault: Vault,
     /// The folder that keeps everything.
     pub data_folder: PathBuf,
     /// A folder for bodies on their way in, on the same disk as the data.
@@ -126,6 +129,7 @@ pub struct App {
 pub struct Removals(#[expect(dead_code, reason = "it is held, not used")] OwnedRwLockWriteGuard<()>);
 
 struct Rest {
+    vault: Vault,
     data_folder: PathBuf,
     temp_folder: PathBuf,
     machine: Room,
@@ -161,6 +165,7 @@ impl App {
             serving,
             decode: parts.decode,
             parts: Rest {
+                vault: parts.vault,
                 data_folder: parts.data_folder,
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
@@ -274,6 +279,11 @@ impl App {
     /// How limits of jobs are enforced, in words.
     pub fn limits(&self) -> &str {
         &self.parts.limits
+    }
+
+    /// Encrypts and opens the secrets of projects.
+    pub fn vault(&self) -> &Vault {
+        &self.parts.vault
     }
 
     /// The metrics in Prometheus text.

@@ -16,6 +16,7 @@ pub mod probe;
 pub mod quickstart;
 pub mod read_parquet;
 pub mod runs;
+pub mod secrets;
 pub mod supervise;
 pub mod up;
 

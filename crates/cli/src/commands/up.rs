@@ -12,7 +12,7 @@ use crate::{
 use kaogong_data::{Blobs, DecodeBudget, TableEngine, budget::IMPORT_BYTES_MIN};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops};
+use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops, vault::Vault};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::{Decoder, Imports, LanceTables};
@@ -120,6 +120,15 @@ fn model_bytes(mib: Option<u64>, machine_bytes: u64, wrong: &mut Vec<String>) ->
     bytes
 }
 
+/// The memory of imports, in bytes; what is wrong with it goes to `wrong`.
+fn import_bytes(args: &UpArgs, wrong: &mut Vec<String>) -> u64 {
+    let bytes = args.import_memory_mib.saturating_mul(1 << 20);
+    if bytes < IMPORT_BYTES_MIN {
+        wrong.push(format!("--import-memory-mib {} is less than {}", args.import_memory_mib, IMPORT_BYTES_MIN >> 20));
+    }
+    bytes
+}
+
 fn check(args: &UpArgs) -> Result<Settings, Problem> {
     let mut wrong = vec![];
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -151,11 +160,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     if job_memory_bytes == 0 {
         wrong.push("--job-memory-mib must not be 0".to_owned());
     }
-    let import_bytes = args.import_memory_mib.saturating_mul(1 << 20);
-    if import_bytes < IMPORT_BYTES_MIN {
-        let least = IMPORT_BYTES_MIN >> 20;
-        wrong.push(format!("--import-memory-mib {} is less than {least}", args.import_memory_mib));
-    }
+    let import_bytes = import_bytes(args, &mut wrong);
     let compute_threads = args.compute_threads.unwrap_or(cores.min(COMPUTE_THREADS_MAX));
     if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
         wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
@@ -369,6 +374,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
+        vault: Vault::open(&folder.join("secrets.key"))?,
         data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),

@@ -5,7 +5,7 @@ use super::{
     extract::{Json, Params, Query},
 };
 use crate::{
-    access::{InProject, Route, Rule},
+    access::{InProject, Route, Rule, layer::not_for_jobs},
     app::App,
 };
 use axum::{
@@ -56,21 +56,25 @@ pub fn routes() -> Vec<Route> {
             .answers_page::<VersionView>(),
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}", read, version)
             .doc("dataset_version_view", "One version, by number or `latest`.")
-            .answers::<VersionView>(),
+            .answers::<VersionView>()
+            .for_jobs(),
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items", read, items)
             .doc("item_list", "Items of a version, filtered.")
             .query::<ItemQuery>()
-            .answers_page::<ItemView>(),
+            .answers_page::<ItemView>()
+            .for_jobs(),
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}", read, item)
             .doc("item_view", "One item.")
-            .answers::<ItemView>(),
+            .answers::<ItemView>()
+            .for_jobs(),
         Route::get(
             "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/content",
             read,
             content,
         )
         .doc("item_content", "The original bytes of an item.")
-        .answers_bytes("application/octet-stream"),
+        .answers_bytes("application/octet-stream")
+        .for_jobs(),
         Route::get(
             "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/thumbnail",
             read,
@@ -228,7 +232,18 @@ pub(super) async fn find_version(
         })?),
     };
     let version = find_version_number(app, &dataset, number).await?;
+    only_inputs(app, inside, &dataset, &version).await?;
     Ok((dataset, version))
+}
+
+/// A job reads the versions that it was submitted with, so that what it was made from stays known.
+async fn only_inputs(app: &App, inside: &InProject, dataset: &DatasetRow, version: &VersionRow) -> Result<(), Problem> {
+    let Some(job) = inside.caller.job() else { return Ok(()) };
+    let inputs = app.store.job_inputs(job).await?;
+    if inputs.iter().any(|it| it.version_id == version.id) {
+        return Ok(());
+    }
+    Err(not_for_jobs(format!("{}@{} is not among the inputs of this job", dataset.name, version.number)))
 }
 
 /// A version by number, or the newest.

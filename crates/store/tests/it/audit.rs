@@ -32,6 +32,7 @@ async fn access(w: &World) {
         job_id: None,
         attempt_id,
         expires_at: None,
+        sealed_secrets: None,
     };
     let made = store.create_token(token("a", None), actor, NOW).await.expect("a token").id;
     store.revoke_token(bob, made, actor, NOW).await.expect("revoked");

@@ -1,7 +1,7 @@
 //! Arrow values as JSON and as text.
 
 use arrow_array::{
-    Array,
+    Array, Int64Array,
     cast::AsArray,
     types::{Float32Type, Float64Type, Int64Type, UInt64Type},
 };
@@ -9,8 +9,11 @@ use arrow_cast::{
     cast,
     display::{ArrayFormatter, FormatOptions},
 };
-use arrow_schema::{ArrowError, DataType};
-use kaogong_data::tables::TableRow;
+use arrow_schema::{ArrowError, DataType, TimeUnit};
+use kaogong_data::{
+    csv::{tells_moment, write_timestamp},
+    tables::TableRow,
+};
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -88,25 +91,70 @@ pub(crate) fn float(number: f64) -> Value {
 
 /// The values of a column as texts, cut and marked where they are too long for a page.
 pub(crate) fn texts(column: &dyn Array) -> Result<Vec<Option<String>>, ArrowError> {
-    let texts = ArrayFormatter::try_new(column, &FormatOptions::default())?;
-    (0..column.len())
-        .map(|row| {
-            if column.is_null(row) {
-                return Ok(None);
-            }
-            let mut cut = Cut::default();
-            match texts.value(row).write(&mut cut) {
-                Err(error) if !cut.is_full => Err(error),
-                _ => Ok(Some(cut.text)),
-            }
-        })
-        .collect()
+    let texts = Texts::of(column)?;
+    (0..column.len()).map(|row| texts.shown_at(row)).collect()
 }
+
+/// The values of a column as pages and CSV files spell them.
+pub(crate) struct Texts<'a> {
+    column: &'a dyn Array,
+    texts: ArrayFormatter<'a>,
+    /// Of moments with a zone: how many units make a second, and the units since 1970.
+    moments: Option<(i64, Int64Array)>,
+}
+
+impl<'a> Texts<'a> {
+    pub(crate) fn of(column: &'a dyn Array) -> Result<Self, ArrowError> {
+        let moments = match column.data_type() {
+            DataType::Timestamp(unit, Some(_)) => {
+                let units = match unit {
+                    TimeUnit::Second => 1,
+                    TimeUnit::Millisecond => 1000,
+                    TimeUnit::Microsecond => 1_000_000,
+                    TimeUnit::Nanosecond => 1_000_000_000,
+                };
+                Some((units, cast(column, &DataType::Int64)?.as_primitive::<Int64Type>().clone()))
+            }
+            _ => None,
+        };
+        Ok(Self { column, texts: ArrayFormatter::try_new(column, &OPTIONS)?, moments })
+    }
+
+    /// The text of a row, cut and marked where it is too long for a page.
+    fn shown_at(&self, row: usize) -> Result<Option<String>, ArrowError> {
+        if self.column.is_null(row) || self.moments.is_some() {
+            return self.at(row);
+        }
+        let mut cut = Cut::default();
+        match self.texts.value(row).write(&mut cut) {
+            Err(error) if !cut.is_full => Err(error),
+            _ => Ok(Some(cut.text)),
+        }
+    }
+
+    pub(crate) fn at(&self, row: usize) -> Result<Option<String>, ArrowError> {
+        if self.column.is_null(row) {
+            return Ok(None);
+        }
+        let text = self.texts.value(row).try_to_string()?;
+        // Before the time of railways, zones were some seconds off a whole minute, which no text tells; and a zone can
+        // move a moment beyond the year 9999. Such moments are told in UTC.
+        let in_utc = self.moments.as_ref().and_then(|(units, values)| {
+            let value = values.value(row);
+            (!tells_moment(&text, value, *units)).then(|| write_timestamp(value, *units, Some("UTC"))).flatten()
+        });
+        Ok(Some(in_utc.unwrap_or(text)))
+    }
+}
+
+const OPTIONS: FormatOptions<'static> = FormatOptions::new();
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::{BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, StringArray, UInt64Array};
+    use arrow_array::{
+        BooleanArray, Date32Array, Float32Array, Float64Array, StringArray, TimestampSecondArray, UInt64Array,
+    };
 
     #[test]
     fn long_texts_are_cut_and_marked() {
@@ -127,5 +175,8 @@ mod tests {
         assert_eq!(all(&BooleanArray::from(vec![Some(true), None])), "[true,null]");
         assert_eq!(all(&StringArray::from(vec!["é\""])), r#"["é\""]"#);
         assert_eq!(all(&Date32Array::from(vec![0])), r#"["1970-01-01"]"#);
+        // In the year 1 Berlin was 53 minutes and 28 seconds ahead.
+        let moments = TimestampSecondArray::from(vec![-62_135_596_800, 1_720_598_400]).with_timezone("Europe/Berlin");
+        assert_eq!(all(&moments), r#"["0001-01-01T00:00:00Z","2024-07-10T10:00:00+02:00"]"#);
     }
 }

@@ -123,6 +123,7 @@ pub(super) async fn submit(
             outputs: Vec::new(),
             resources: Resources::default(),
             retries: 1,
+            token: Default::default(),
         };
         let request_key = Some(format!("quickstart-{id}-job-{algorithm}"));
         jobs.push(client.submit(&NewJob { spec, request_key }).await?);
