@@ -49,9 +49,9 @@ def lists_in_lists(path):
     pq.write_table(pa.table({"a": outer}), path, compression="zstd")
 
 
-def ten_thousand_columns(path):
+def three_thousand_columns(path):
     column = pa.array(np.zeros(200, np.int64))
-    pq.write_table(pa.table({f"c{at}": column for at in range(9_999)}), path, compression="zstd")
+    pq.write_table(pa.table({f"c{at}": column for at in range(3_000)}), path, compression="zstd")
 
 
 def nulls_of_a_mebibyte(path):
@@ -224,7 +224,7 @@ PARQUET = [
     a_dictionary_of_long_values,
     one_list_of_a_hundred_million,
     lists_in_lists,
-    ten_thousand_columns,
+    three_thousand_columns,
     nulls_of_a_mebibyte,
     equal_numbers,
     prefixes,

@@ -18,6 +18,8 @@ import requests
 #: What imports may take, as `kaogong up` has it by default.
 PROMISED = 512 << 20
 PROGRAM = os.environ["KAOGONG_PROGRAM"]
+#: What six callers send at once; the others are sent one by one.
+SENT_TOGETHER = ["one_value_of_a_gibibyte", "one_list_of_a_hundred_million", "prefixes", "archive_of_images"]
 
 
 def memory_of(pid):
@@ -125,11 +127,13 @@ def promised(server):
     return sum(map(memory_of, tree(server.process.pid))) + PROMISED
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 6])
+@pytest.mark.parametrize("at_once", [1, 6])
 def test_no_file_takes_more_than_was_promised(server, hostile, at_once):
     allowed = promised(server)
     found, over = {}, {}
     for stem, (kind, path) in hostile.items():
+        if at_once > 1 and stem not in SENT_TOGETHER:
+            continue
         with Watch(server.process.pid) as watch, concurrent.futures.ThreadPoolExecutor(at_once) as pool:
             began = time.monotonic()
             done = list(pool.map(lambda _: server.send(kind, path), range(at_once)))
