@@ -16,12 +16,13 @@ use http::{HeaderValue, StatusCode, header};
 use kaogong_api::{
     Page,
     datasets::{
-        ColumnImportView, ColumnView, DatasetView, ImportNoteView, ItemQuery, ItemView, PixelRange, SkippedView,
-        SummaryView, ThumbnailQuery, VersionView,
+        ColumnImportView, ColumnView, DatasetView, FolderLevelView, FoldersView, ImportNoteView, ItemQuery, ItemView,
+        PixelRange, SkippedView, SummaryView, ThumbnailQuery, VersionView,
     },
     paging::{PAGE_LIMIT_MAX, PageQuery},
 };
 use kaogong_data::{
+    folder::{FolderLevel, FolderReport},
     images::{PictureFormat, ThumbnailFormat, thumbnail},
     tables::{BrowseQuery, ColumnKind, Histogram, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
 };
@@ -186,13 +187,12 @@ async fn picture(
     let place = app.picture_place().await?;
     let bytes = app.tables.content(&at, id).await?;
     let small = tokio::task::spawn_blocking(move || {
-        let made = thumbnail(&bytes, side, ThumbnailFormat::Png);
-        drop(place);
-        made
+        let _place = place;
+        let _held = app.preview_memory(&bytes)?;
+        thumbnail(&bytes, side, ThumbnailFormat::Png).map_err(Problem::from)
     })
     .await
-    .map_err(|it| Problem::bug("making a thumbnail did not end", it))?
-    .map_err(|it| Problem::invalid(it.to_string()))?;
+    .map_err(|it| Problem::bug("making a thumbnail did not end", it))??;
     Ok(bytes_forever(small, "image/png"))
 }
 
@@ -390,6 +390,8 @@ fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) 
             height_min: it.height_min,
             height_max: it.height_max,
         }),
+        samples: it.images.iter().flat_map(|it| &it.samples).map(|it| (it.label.clone(), it.count)).collect(),
+        folders: it.folders.as_ref().map(folders_view),
         skipped: it
             .warnings
             .listed
@@ -403,6 +405,21 @@ fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) 
             .iter()
             .map(|it| ImportNoteView { kind: it.kind.as_str().to_owned(), detail: it.detail.clone() })
             .collect(),
+    }
+}
+
+fn folders_view(it: &FolderReport) -> FoldersView {
+    let number = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+    let level = |it: &FolderLevel| FolderLevelView {
+        level: number(it.level),
+        names: it.names as u64,
+        examples: it.examples.clone(),
+    };
+    FoldersView {
+        levels: it.levels.iter().map(level).collect(),
+        class_level: it.class_level.map(number),
+        is_unsure: it.is_unsure,
+        note: it.note.clone(),
     }
 }
 

@@ -15,11 +15,12 @@ use kaogong_data::{
     tables::TableRow,
 };
 use serde_json::Value;
+use std::fmt::Write;
 
 /// Whole numbers up to here are the same in JavaScript.
 const EXACT_MAX: u64 = 1 << 53;
 
-/// The values of a column: numbers and booleans as such, everything else as text.
+/// The values of a column: numbers and booleans as such, everything else as text, cut where it is too long for a page.
 pub(crate) fn json(column: &dyn Array) -> Result<Vec<Value>, ArrowError> {
     Ok(match column.data_type() {
         DataType::Boolean => column.as_boolean().iter().map(|it| it.map_or(Value::Null, Value::from)).collect(),
@@ -47,14 +48,31 @@ pub(crate) fn json(column: &dyn Array) -> Result<Vec<Value>, ArrowError> {
     })
 }
 
-/// Cuts a text that is too long for a page, and marks it.
-pub(crate) fn cut(text: &mut String) {
-    if text.len() > TableRow::CELL_CHARS_MAX
-        && let Some((end, _)) = text.char_indices().nth(TableRow::CELL_CHARS_MAX)
-    {
-        text.truncate(end);
-        text.push('…');
-        text.shrink_to_fit();
+/// A text that ends where a page would cut it. Writing more fails, so that a value of megabytes is not made into a
+/// text of twice as many first.
+#[derive(Debug, Default)]
+struct Cut {
+    text: String,
+    chars: usize,
+    is_full: bool,
+}
+
+impl Write for Cut {
+    fn write_str(&mut self, more: &str) -> std::fmt::Result {
+        let left = TableRow::CELL_CHARS_MAX - self.chars;
+        match more.char_indices().nth(left) {
+            None => {
+                self.chars += more.chars().count();
+                self.text.push_str(more);
+                Ok(())
+            }
+            Some((end, _)) => {
+                (self.chars, self.is_full) = (TableRow::CELL_CHARS_MAX, true);
+                self.text.push_str(&more[..end]);
+                self.text.push('…');
+                Err(std::fmt::Error)
+            }
+        }
     }
 }
 
@@ -71,10 +89,10 @@ pub(crate) fn float(number: f64) -> Value {
     serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
 }
 
-/// The values of a column as texts.
+/// The values of a column as texts, cut and marked where they are too long for a page.
 pub(crate) fn texts(column: &dyn Array) -> Result<Vec<Option<String>>, ArrowError> {
     let texts = Texts::of(column)?;
-    (0..column.len()).map(|row| texts.at(row)).collect()
+    (0..column.len()).map(|row| texts.shown_at(row)).collect()
 }
 
 /// The values of a column as pages and CSV files spell them.
@@ -100,6 +118,18 @@ impl<'a> Texts<'a> {
             _ => None,
         };
         Ok(Self { column, texts: ArrayFormatter::try_new(column, &OPTIONS)?, moments })
+    }
+
+    /// The text of a row, cut and marked where it is too long for a page.
+    fn shown_at(&self, row: usize) -> Result<Option<String>, ArrowError> {
+        if self.column.is_null(row) || self.moments.is_some() {
+            return self.at(row);
+        }
+        let mut cut = Cut::default();
+        match self.texts.value(row).write(&mut cut) {
+            Err(error) if !cut.is_full => Err(error),
+            _ => Ok(Some(cut.text)),
+        }
     }
 
     pub(crate) fn at(&self, row: usize) -> Result<Option<String>, ArrowError> {
@@ -129,9 +159,9 @@ mod tests {
     #[test]
     fn long_texts_are_cut_and_marked() {
         for (text, chars, marked) in [("é".repeat(2000), 2000, false), ("é".repeat(2001), 2001, true)] {
-            let mut shown = text.clone();
-            cut(&mut shown);
-            assert_eq!((shown.chars().count(), shown.ends_with('…'), shown == text), (chars, marked, !marked));
+            let shown = texts(&StringArray::from(vec![text.clone()])).expect("texts").remove(0).expect("a text");
+            let length = shown.chars().count();
+            assert_eq!((length, shown.ends_with('…'), shown == text), (chars + usize::from(marked), marked, !marked));
         }
     }
 
