@@ -23,6 +23,7 @@ const IDLE: &[(&[&str], &[&str])] = &[
     (&["access", "organisations"], &[PROJECT]),
     (&["access", "projects"], &[PROJECT]),
     (&["completion"], &[PROJECT, URL, TOKEN, HOME, OUTPUT]),
+    (&["engine-zygote"], &[PROJECT, URL, TOKEN, HOME, OUTPUT]),
     (&["supervise"], &[PROJECT, URL, TOKEN, HOME, OUTPUT]),
     (&["probe-model"], &[PROJECT, URL, TOKEN, HOME, OUTPUT]),
     (&["probe-onnxruntime"], &[PROJECT, URL, TOKEN, HOME, OUTPUT]),

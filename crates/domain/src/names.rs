@@ -19,6 +19,76 @@ impl Name {
     }
 }
 
+/// The longest title, in bytes.
+pub const TITLE_BYTES_MAX: usize = 200;
+
+/// A dataset as somebody calls it, in any script and case: `数据`, `My Data`. Addresses and commands may use it as it is;
+/// inside it is known by its [`Title::name`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Title {
+    text: String,
+    name: Name,
+}
+
+impl Title {
+    /// As it was typed, without spaces around it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The name that stands for it in addresses: the title itself where it is one, else its Latin letters and digits
+    /// with a hash of the whole, which no other title has.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+impl FromStr for Title {
+    type Err = BadTitle;
+
+    fn from_str(text: &str) -> Result<Self, BadTitle> {
+        let text = text.trim();
+        if let Ok(name) = text.parse::<Name>() {
+            return Ok(Self { text: text.to_owned(), name });
+        }
+        let bad = |it: char| it.is_control() || matches!(it, '@' | '/' | '\\');
+        if text.is_empty() || text.len() > TITLE_BYTES_MAX || text.contains(bad) || text.starts_with('.') {
+            return Err(BadTitle { text: text.chars().take(80).collect() });
+        }
+        Ok(Self { text: text.to_owned(), name: Name(slug(text)) })
+    }
+}
+
+/// The text cannot be the title of a dataset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` cannot be the name of a dataset: use 1 to 200 bytes of any script, without `@`, `/` and `\\`, and not beginning with a full stop"
+)]
+pub struct BadTitle {
+    text: String,
+}
+
+/// `My Data` as `my-data-` and 13 characters of its hash (FNV-1a of 64 bits, in base 32).
+fn slug(title: &str) -> String {
+    let mut slug = String::new();
+    for it in title.chars() {
+        if it.is_ascii_alphanumeric() {
+            slug.push(it.to_ascii_lowercase());
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+        if slug.len() == 40 {
+            break;
+        }
+    }
+    let begin = slug.trim_end_matches('-');
+    let begin = if begin.is_empty() { "data" } else { begin };
+    let hash =
+        title.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, it| (hash ^ u64::from(it)).wrapping_mul(0x0100_0000_01b3));
+    let digits = (0..13u32).rev().map(|at| b"0123456789abcdefghijklmnopqrstuv"[(hash >> (5 * at) & 31) as usize]);
+    format!("{begin}-{}", digits.map(char::from).collect::<String>())
+}
+
 /// The text is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -86,8 +156,8 @@ impl FromStr for VersionRef {
                 (name, Some(number))
             }
         };
-        let name = name.parse::<Name>().map_err(|it| crate::Problem::invalid(it.to_string()))?;
-        Ok(Self { name, version })
+        let title = name.parse::<Title>().map_err(|it| crate::Problem::invalid(it.to_string()))?;
+        Ok(Self { name: title.name, version })
     }
 }
 
@@ -126,6 +196,23 @@ mod tests {
         for good in ["a", "0", "digits", "breast-cancer", "v1.2_x"] {
             assert!(good.parse::<Name>().is_ok(), "{good:?} was refused");
         }
+    }
+
+    #[test]
+    fn titles_of_any_script_have_a_safe_name_of_their_own() {
+        let name = |text: &str| text.parse::<Title>().map(|it| it.name().to_string());
+        assert_eq!(name("digits"), Ok("digits".to_owned()));
+        assert_eq!(name(" digits "), Ok("digits".to_owned()));
+        let titles = ["My Data", "my data", "数据", "数据 2", "Ünïcode", "-", "A", &"长".repeat(66), &"x y".repeat(60)];
+        let names: std::collections::BTreeSet<_> = titles.iter().map(|it| name(it).expect("a title")).collect();
+        assert_eq!(names.len(), titles.len());
+        assert!(names.iter().all(|it| it.parse::<Name>().is_ok()), "{names:?}");
+        assert!(name("My Data").expect("a title").starts_with("my-data-"));
+        for bad in ["", " ", "..", ".x", "a/b", "a\\b", "a@b", "a\nb", &"长".repeat(67)] {
+            assert!(bad.parse::<Title>().is_err(), "{bad:?} was accepted");
+        }
+        let pinned: VersionRef = "My Data@3".parse().expect("a pinned version");
+        assert_eq!((Ok(pinned.name.to_string()), pinned.version), (name("My Data"), Some(3)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kaogong_domain::{
     Problem, Timestamp,
     datasets::DatasetKind,
     ids::{DatasetId, ProjectId, UserId, VersionId},
-    names::Name,
+    names::{Name, Title},
 };
 use serde_json::json;
 use sqlx::any::AnyRow;
@@ -26,6 +26,8 @@ pub struct DatasetRow {
     pub project_id: ProjectId,
     /// Its name in the project.
     pub name: Name,
+    /// What people call it; its name where that is no other.
+    pub title: String,
     /// What it holds.
     pub kind: DatasetKind,
     /// What it is.
@@ -97,6 +99,7 @@ fn dataset(row: &AnyRow) -> Result<DatasetRow> {
         id: row.parse("id", "a dataset id")?,
         project_id: row.parse("project_id", "a project id")?,
         name: row.parse("name", "a name")?,
+        title: Some(row.text("title")?).filter(|it| !it.is_empty()).map_or_else(|| row.text("name"), Ok)?,
         kind: row.word("kind", DatasetKind::parse, "a kind of dataset")?,
         description: row.text("description")?,
         created_at: row.time("created_at")?,
@@ -163,6 +166,7 @@ impl Store {
             id: DatasetId::generate(now),
             project_id: project,
             name: name.clone(),
+            title: name.to_string(),
             kind,
             description: String::new(),
             created_at: now,
@@ -172,6 +176,13 @@ impl Store {
         sql::exec(&mut tx, sql, vals![made.id, project, name, kind.as_str(), "", now, actor.user]).await?;
         tx.commit().await?;
         Ok(made)
+    }
+
+    /// Notes what people call a dataset.
+    pub async fn name_dataset(&self, id: DatasetId, title: &Title) -> Told<()> {
+        let mut tx = self.change().await?;
+        sql::exec(&mut tx, "UPDATE datasets SET title = $2 WHERE id = $1", vals![id, title.as_str()]).await?;
+        Ok(tx.commit().await?)
     }
 
     /// A dataset by name.
@@ -262,7 +273,7 @@ impl Store {
         if number == 1 {
             tx.count(owner.project_id, "datasets", 1);
             let change = Change::new(owner.project_id, "datasets", "dataset.created", owner.id).name(&owner.name);
-            tx.event(actor, now, change.detail(json!({"kind": owner.kind.as_str()}))).await?;
+            tx.event(actor, now, change.detail(json!({"kind": owner.kind.as_str(), "title": owner.title}))).await?;
         }
         let change = Change::new(owner.project_id, "datasets", "dataset.version_created", owner.id)
             .name(format!("{}@{number}", owner.name))

@@ -202,6 +202,29 @@ impl Store {
         Ok(rows.await?.iter().map(named).collect::<Result<_>>()?)
     }
 
+    /// The id and the lifecycle of an experiment, or of the one that clients call `0`.
+    pub async fn experiment_state(
+        &self,
+        project: ProjectId,
+        id: Option<ExperimentId>,
+    ) -> Told<Option<(ExperimentId, Lifecycle)>> {
+        let mut conn = self.read().await?;
+        let row = match id {
+            Some(id) => {
+                let sql = "SELECT id, lifecycle FROM experiments WHERE id = $1 AND project_id = $2";
+                sql::row(&mut conn, sql, vals![id, project]).await?
+            }
+            None => {
+                let sql = "SELECT id, lifecycle FROM experiments WHERE project_id = $1 AND is_default = 1";
+                sql::row(&mut conn, sql, vals![project]).await?
+            }
+        };
+        let state = |row: &AnyRow| -> Result<_> {
+            Ok((row.parse("id", "an experiment id")?, row.word("lifecycle", Lifecycle::parse, "a lifecycle")?))
+        };
+        Ok(row.as_ref().map(state).transpose()?)
+    }
+
     /// The id of the experiment that clients call `0`.
     pub async fn default_experiment_id(&self, project: ProjectId) -> Told<ExperimentId> {
         let sql = "SELECT id FROM experiments WHERE project_id = $1 AND is_default = 1";

@@ -403,7 +403,7 @@ impl Store {
         let rows = sql::rows_in(&mut conn, vals![project], sql::ids(runs), |list| {
             format!(
                 "SELECT v.run_id AS run_id, m.name AS name, v.number AS number FROM model_versions v \
-                 JOIN models m ON m.id = v.model_id WHERE m.project_id = $1 AND v.run_id IN ({list}) \
+                 JOIN models m ON m.id = v.model_id WHERE v.run_id IN ({list}) AND m.project_id || '' = $1 \
                  ORDER BY m.name, v.number"
             )
         });

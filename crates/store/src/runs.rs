@@ -167,8 +167,21 @@ impl Store {
         tx.count(new.experiment_id, counters::runs_in(Lifecycle::Active), 1);
         tx.event(actor, now, Change::new(project, "runs", "run.created", id).name(&new.name)).await?;
         tx.commit().await?;
-        let found = self.find_run(project, id).await?;
-        found.ok_or_else(|| Problem::not_found("the run is gone"))
+        let row = RunRow {
+            id,
+            experiment_id: new.experiment_id,
+            name: new.name,
+            status: RunStatus::Running,
+            user: new.user,
+            started_at: new.started_at,
+            ended_at: None,
+            lifecycle: Lifecycle::Active,
+            job_id: new.job_id,
+            dataset_versions: versions,
+            inputs: json!([]),
+            outputs: json!([]),
+        };
+        Ok(RunFull { row, params: BTreeMap::new(), tags: new.tags, metrics: vec![] })
     }
 
     /// A run without what it logged, deleted ones too: what most calls need of it, and costs the same however much

@@ -30,6 +30,13 @@ const TARGET_KEY: &str = "kaogong.target";
 /// Field metadata: the name the file had, where the table has another.
 const NAME_KEY: &str = "kaogong.name";
 
+/// Field metadata of Parquet exports: the type of the dataset, where Parquet has none for it.
+const TYPE_KEY: &str = "kaogong.type";
+/// Times in seconds, which Parquet has from milliseconds on.
+pub(crate) const SECONDS: &str = "seconds";
+/// Dates in milliseconds, which Parquet has in days.
+pub(crate) const DATE_64: &str = "date64";
+
 fn field(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, false)
 }
@@ -105,4 +112,15 @@ pub(crate) fn column(stored_name: &str, file_name: &str, data_type: DataType) ->
         return field;
     }
     field.with_metadata(HashMap::from([(NAME_KEY.to_owned(), file_name.to_owned())]))
+}
+
+/// The mark that [`exported_as`] left.
+pub(crate) fn exported_type_of(field: &Field) -> Option<&str> {
+    field.metadata().get(TYPE_KEY).map(String::as_str)
+}
+
+/// A column of an export, which remembers what its type was in the dataset.
+pub(crate) fn exported_as(name: &str, data_type: DataType, was: Option<&str>) -> Field {
+    let metadata = was.map(|it| (TYPE_KEY.to_owned(), it.to_owned()));
+    Field::new(name, data_type, true).with_metadata(metadata.into_iter().collect())
 }

@@ -695,6 +695,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The names of the project's secrets. Values are never shown. */
+        get: operations["secret_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/secrets/{secret}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set a secret, whether or not it is there. */
+        put: operations["secret_set"];
+        post?: never;
+        /** Delete a secret. Jobs that wait for it cannot start any more. */
+        delete: operations["secret_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/uploads": {
         parameters: {
             query?: never;
@@ -965,13 +1000,48 @@ export interface components {
              */
             probability: number;
         };
+        /** @description What an import did to a column. */
+        ColumnImportView: {
+            /**
+             * Format: int64
+             * @description Values that are not what the file says, because a type was asked for that cannot hold them.
+             */
+            changed: number;
+            /** @description The value that decided, where one did. */
+            example?: string | null;
+            /**
+             * Format: int64
+             * @description The line of that value in the file, from 1.
+             */
+            line?: number | null;
+            /**
+             * Format: int64
+             * @description Words such as `NA` that were read as "no value".
+             */
+            null_words: number;
+            /** @description The name in the file, when two columns had one name. */
+            renamed_from?: string | null;
+            /**
+             * Format: int64
+             * @description Values that an export writes in other words: `+5` as `5`.
+             */
+            respelt: number;
+            /**
+             * @description Why it has its type: `values asked base source empty words leading_zeros long_numbers digits unsure_numbers
+             *     other_columns decimal_stop percents pluses unsure_dates dates_and_times zones wide_times`
+             */
+            why: string;
+        };
         /** @description A column of a table. */
         ColumnView: {
+            /** @description The exact type in the table: `Int64`, `Utf8`, `Timestamp(µs, "UTC")`, … */
+            data_type?: string;
             /**
              * Format: int64
              * @description Different values, counted exactly up to 1000; `null` when there are more.
              */
             distinct?: number | null;
+            import?: null | components["schemas"]["ColumnImportView"];
             /** @description `integer number text boolean date timestamp` */
             kind: string;
             /**
@@ -1052,8 +1122,10 @@ export interface components {
             /** @description `images` or `table` */
             kind: string;
             latest?: null | components["schemas"]["VersionView"];
-            /** @description Its name in the project. */
+            /** @description Its name in the project, for addresses and commands. */
             name: string;
+            /** @description What people call it: any text. Addresses and commands take it, too. */
+            title?: string;
             /**
              * Format: int32
              * @description How many versions there are.
@@ -1066,6 +1138,8 @@ export interface components {
             batching?: string | null;
             /** @description `tract` or `onnxruntime`. */
             engine?: string | null;
+            /** @description `process` or `none`; as it was when absent. */
+            isolation?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
             model: string;
         };
@@ -1114,12 +1188,19 @@ export interface components {
             id: string;
             /** @description Input tensors. */
             inputs: components["schemas"]["TensorView"][];
+            /** @description `process` when the model runs in a process of its own, `none` when it runs in the server's. */
+            isolation: string;
             /** @description The registered model. */
             model: string;
             /** @description Its name, and the model's name in the Open Inference Protocol. */
             name: string;
             /** @description Output tensors. */
             outputs: components["schemas"]["TensorView"][];
+            /**
+             * Format: int32
+             * @description The number of the process that the model runs in, when that is not the server's.
+             */
+            process?: number | null;
             /** @description Why it failed. */
             reason?: string | null;
             /** @description What to know about a model that answers: that nobody has seen it run, for one. */
@@ -1145,6 +1226,8 @@ export interface components {
             /** @description Its version. */
             version: string;
         };
+        /** @description The value of a variable. */
+        EnvValue: string | components["schemas"]["SecretValue"] | components["schemas"]["HiddenValue"];
         /** @description A Python environment, built once by uv and shared. */
         EnvironmentSpec: {
             /** @description Text of a requirements lock: every package pinned, with hashes. */
@@ -1219,6 +1302,18 @@ export interface components {
              */
             updated_at: number;
         };
+        /** @description A value that is not shown. */
+        HiddenValue: {
+            /** @description Always true. */
+            hidden: boolean;
+        };
+        /** @description Something worth telling about an imported file. */
+        ImportNoteView: {
+            /** @description Which: the encoding, the separator, how many. */
+            detail: string;
+            /** @description `compressed encoding skipped_lines separator_line delimiter parts` */
+            kind: string;
+        };
         /** @description One item, without its bytes. */
         ItemView: {
             /**
@@ -1271,9 +1366,9 @@ export interface components {
             code?: string | null;
             /** @description Program and arguments; not passed through a shell. */
             command: string[];
-            /** @description Variables for the command. Names beginning with `KAOGONG_` or `MLFLOW_` are set by the platform. */
+            /** @description Variables for the command. Those that the platform sets itself are refused, with their name. */
             env?: {
-                [key: string]: string;
+                [key: string]: components["schemas"]["EnvValue"];
             };
             environment?: null | components["schemas"]["EnvironmentSpec"];
             /** @description Dataset versions that the job reads, by the name the job uses: `{"digits": "digits@1"}`. Pinned at submission. */
@@ -1291,7 +1386,14 @@ export interface components {
              * @description Attempts after the first one, at most 10.
              */
             retries?: number;
+            /** @description What the job's token may do. */
+            token?: components["schemas"]["JobToken"];
         };
+        /**
+         * @description What the token of a job may do.
+         * @enum {string}
+         */
+        JobToken: "job" | "developer";
         /** @description A job. */
         JobView: {
             /** @description Attempts, oldest first. */
@@ -1448,6 +1550,11 @@ export interface components {
             batching?: string | null;
             /** @description `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract. */
             engine?: string | null;
+            /**
+             * @description `process` (when absent) or `none`, which only the platform's administrator may choose: a fault in the model's native
+             *     code then ends the server.
+             */
+            isolation?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
             model: string;
             /** @description Its name. */
@@ -1713,6 +1820,28 @@ export interface components {
             /** @description Who logged it. */
             user: string;
         };
+        /** @description The value to keep. */
+        SecretChange: {
+            /** @description 8 bytes to 64 KiB of text, and not digits alone. It is never shown again. */
+            value: string;
+        };
+        /** @description A value that is kept as a secret. */
+        SecretValue: {
+            /** @description The name of the secret. */
+            secret: string;
+        };
+        /** @description A secret of a project, without its value. */
+        SecretView: {
+            /** @description Its name: letters, digits and `_`. */
+            name: string;
+            /**
+             * Format: int64
+             * @description When its value was last set, in milliseconds since 1970.
+             */
+            updated_at: number;
+            /** @description Who set it. */
+            updated_by?: string | null;
+        };
         /** @description Sign-in with a password. */
         SignIn: {
             /** @description User name. */
@@ -1754,6 +1883,8 @@ export interface components {
             columns: components["schemas"]["ColumnView"][];
             /** @description `images` or `table` */
             kind: string;
+            /** @description What is worth telling about the file, for tables. */
+            notes?: components["schemas"]["ImportNoteView"][];
             pixels?: null | components["schemas"]["PixelRange"];
             /** @description Files that were left out, and why; the first hundred. */
             skipped: components["schemas"]["SkippedView"][];
@@ -2190,7 +2321,10 @@ export interface operations {
     dataset_import: {
         parameters: {
             query: {
-                /** @description What the body is: `images` (a tar stream of a folder), `csv` or `parquet`. */
+                /**
+                 * @description What the body is: `images` (a tar stream of a folder), `csv`, `jsonl`, or `parquet` (a file, or a tar stream of
+                 *     a folder of parts).
+                 */
                 format: string;
                 /** @description Seed of the train/test split; 0 when absent. */
                 seed?: number;
@@ -2206,6 +2340,24 @@ export interface operations {
                 source?: string;
                 /** @description Chosen by the caller; a repeated import with the same key answers with the version already made. */
                 request_key?: string;
+                /** @description The separator of a CSV file; found out from the header line when absent. */
+                delimiter?: string;
+                /** @description Words that mean "no value" in all columns of a CSV file, as a JSON list: `["-","?"]`. */
+                nulls?: string;
+                /** @description The decimal sign of a CSV file, `.` or `,`; found out from the values when absent. */
+                decimal?: string;
+                /** @description The sign between thousands in a CSV file: `,`, `.`, a space or `'`; found out from the values when absent. */
+                thousands?: string;
+                /** @description Lines before the header of a CSV file that are no part of the table. */
+                skip_lines?: number;
+                /** @description Lines of a CSV file that begin with this are no part of the table. */
+                comment?: string;
+                /** @description The encoding of a CSV file by its name on the web: `utf-8`, `latin1`, `gb18030`, `utf-16le`, … */
+                encoding?: string;
+                /** @description Which part of a date stands first where the values do not tell: `year`, `day` or `month`. */
+                dates?: string;
+                /** @description Types of columns of a CSV file, as a JSON object: `{"zip": "text"}`. `text boolean integer number date timestamp` */
+                types?: string;
             };
             header?: never;
             path: {
@@ -2266,6 +2418,11 @@ export interface operations {
                 split?: string;
                 /** @description Adds `manifest.jsonl` (name, label, split of every item) as the first entry of an image tar. */
                 manifest?: boolean;
+                /**
+                 * @description Writes a table anew also where the imported file has the format: CSV is then UTF-8 with commas, whatever the file
+                 *     was.
+                 */
+                rewrite?: boolean;
             };
             header?: never;
             path: {
@@ -3312,6 +3469,82 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["CurveView"][];
                 };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    secret_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["SecretView"][];
+                        total: number;
+                    };
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    secret_set: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                secret: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecretChange"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    secret_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                secret: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Error"];
         };

@@ -1,5 +1,6 @@
 //! `kaogong datasets`.
 
+use super::import_report;
 use crate::{
     context::Context,
     data_in::{DataFormat, LocalData},
@@ -10,6 +11,7 @@ use crate::{
 use clap::Subcommand;
 use kaogong_api::{datasets::*, paging::PageQuery};
 use kaogong_client::{Client, is_unreachable, tar_in::Limits};
+use kaogong_data::csv::AskedType;
 use kaogong_domain::{Problem, names::VersionRef};
 use serde_json::json;
 use std::{
@@ -42,9 +44,9 @@ pub enum DatasetsCommand {
     },
     /// Import a folder of pictures or a table as a new version.
     #[command(
-        after_help = "Examples:\n  kaogong datasets import ./digits --name digits\n  kaogong datasets import patients.csv --name patients --target diagnosis --seed 7"
+        after_help = "Examples:\n  kaogong datasets import ./digits --name digits\n  kaogong datasets import patients.csv --name patients --target diagnosis --seed 7\n  kaogong datasets import sales.csv --name sales --column zip=text --decimal , --encoding latin1"
     )]
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
     /// List the versions of a dataset, newest first.
     #[command(
         after_help = "Examples:\n  kaogong datasets versions digits\n  kaogong datasets versions digits --limit 1"
@@ -78,7 +80,7 @@ pub enum DatasetsCommand {
 /// Arguments of `kaogong datasets import`.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
-    /// A folder of pictures, or a .csv or .parquet file.
+    /// A folder of pictures, or a file: .csv, .tsv, .csv.gz or .parquet.
     pub path: PathBuf,
     /// The dataset; it is made when it is new.
     #[arg(long)]
@@ -95,6 +97,13 @@ pub struct ImportArgs {
     /// The column to predict, for tables.
     #[arg(long, value_name = "COLUMN")]
     pub target: Option<String>,
+    /// The level of folders that is the class, for pictures: 1 is the outermost below wrappers and splits; found out
+    /// from the names when absent.
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub class_level: Option<u32>,
+    /// Follow symbolic links that lead into this folder, as those of DVC and Hugging Face caches do.
+    #[arg(long, value_name = "ROOT")]
+    pub follow_links: Option<PathBuf>,
     /// Whether the version is this import, or the version before and this import.
     #[arg(long, default_value = "replace", value_parser = ["replace", "append"])]
     pub mode: String,
@@ -104,6 +113,66 @@ pub struct ImportArgs {
     /// A repeated import with the same key answers with the version already made.
     #[arg(long, value_name = "KEY")]
     pub request_key: Option<String>,
+    /// How a CSV file is written.
+    #[command(flatten)]
+    pub csv: CsvArgs,
+}
+
+/// How a CSV file is written, where that cannot be seen from it.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options for CSV files")]
+pub struct CsvArgs {
+    /// The separator, or `tab`; found out from the header line when absent.
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<String>,
+    /// Words that mean "no value" in every column, when they stand without quotes: `--nulls '?,-'`.
+    #[arg(long, value_name = "WORDS", value_delimiter = ',', allow_hyphen_values = true)]
+    pub nulls: Vec<String>,
+    /// The type of a column: text, boolean, integer, number, date or timestamp. Can be given many times.
+    #[arg(long = "column", visible_alias = "types", value_name = "NAME=TYPE", value_parser = column_type)]
+    pub columns: Vec<(String, String)>,
+    /// The decimal sign: `.` or `,`.
+    #[arg(long, value_name = "CHARACTER")]
+    pub decimal: Option<String>,
+    /// The sign between thousands: `,`, `.`, a space or an apostrophe.
+    #[arg(long, value_name = "CHARACTER")]
+    pub thousands: Option<String>,
+    /// Which part of a date stands first, where the values do not tell.
+    #[arg(long, value_parser = ["year", "day", "month"])]
+    pub dates: Option<String>,
+    /// Lines before the header line that are no part of the table.
+    #[arg(long, value_name = "N")]
+    pub skip_lines: Option<u32>,
+    /// Leave out lines that begin with this.
+    #[arg(long, value_name = "CHARACTER")]
+    pub comment: Option<String>,
+    /// The encoding: utf-8, latin1, gb18030, utf-16le, …
+    #[arg(long)]
+    pub encoding: Option<String>,
+}
+
+/// `NAME=TYPE`; a name may hold `=` itself.
+fn column_type(text: &str) -> Result<(String, String), String> {
+    let (name, kind) = text.rsplit_once('=').ok_or("write NAME=TYPE, for example zip=text")?;
+    kind.parse::<AskedType>().map_err(|it| format!("{}: {}", it.text, it.hint.unwrap_or_default()))?;
+    Ok((name.to_owned(), kind.to_owned()))
+}
+
+impl CsvArgs {
+    /// Adds the options to a query.
+    fn put_into(self, query: &mut ImportQuery) {
+        let json = |it: serde_json::Value| Some(it.to_string());
+        query.nulls = if self.nulls.is_empty() { None } else { json(json!(self.nulls)) };
+        let types: std::collections::BTreeMap<_, _> = self.columns.into_iter().collect();
+        query.types = if types.is_empty() { None } else { json(json!(types)) };
+        query.delimiter = self.delimiter;
+        query.decimal = self.decimal;
+        query.thousands = self.thousands;
+        query.dates = self.dates;
+        query.skip_lines = self.skip_lines;
+        query.comment = self.comment;
+        query.encoding = self.encoding;
+    }
 }
 
 /// Arguments of `kaogong datasets items`.
@@ -156,7 +225,7 @@ pub async fn run(context: &Context, command: DatasetsCommand) -> Result<(), Prob
                 let latest = it.latest.as_ref();
                 let number = |value: Option<String>| value.unwrap_or_else(|| "-".into());
                 vec![
-                    it.name.clone(),
+                    if it.title == it.name { it.name.clone() } else { format!("{} ({})", it.title, it.name) },
                     it.kind.clone(),
                     number(latest.map(|it| it.number.to_string())),
                     number(latest.map(|it| it.items.to_string())),
@@ -185,7 +254,8 @@ pub async fn run(context: &Context, command: DatasetsCommand) -> Result<(), Prob
             })
         }
         DatasetsCommand::Import(args) => {
-            let version = import(context, args).await?;
+            let version = import(context, *args).await?;
+            warn_of_folders(context, &version);
             show(context, &version)
         }
         DatasetsCommand::Items(args) => items(context, args).await,
@@ -211,8 +281,6 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
     if summary.classes.len() > 30 {
         classes.push(format!("… {} classes in all", summary.classes.len()));
     }
-    let columns =
-        summary.columns.iter().map(|it| format!("{} ({}{})", it.name, it.kind, nulls(it))).collect::<Vec<_>>();
     let pixels = summary
         .pixels
         .as_ref()
@@ -232,9 +300,12 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
             ("splits", splits(summary)),
             ("seed", summary.split_seed.map(|it| it.to_string()).unwrap_or_default()),
             ("classes", classes.join("\n")),
+            ("folders", summary.folders.as_ref().map(|it| it.note.clone()).unwrap_or_default()),
             ("pixels", pixels.unwrap_or_default()),
+            ("samples", counts(&summary.samples)),
             ("target", summary.target.clone().unwrap_or_default()),
-            ("columns", columns.join("\n")),
+            ("file", import_report::notes(&summary.notes)),
+            ("columns", import_report::columns(&summary.columns)),
             ("source", it.source.clone()),
             ("message", it.message.clone()),
             ("created", words::time(it.created_at)),
@@ -244,23 +315,33 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
     )
 }
 
-fn nulls(column: &ColumnView) -> String {
-    if column.nulls == 0 { String::new() } else { format!(", {} empty", column.nulls) }
+fn counts(of: &std::collections::BTreeMap<String, u64>) -> String {
+    of.iter().map(|(name, items)| format!("{name}: {items}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Says that the folders could be read in another way.
+fn warn_of_folders(context: &Context, version: &VersionView) {
+    if let Some(folders) = version.summary.folders.as_ref().filter(|it| it.is_unsure) {
+        context.out.note(&format!("warning: {}", folders.note));
+    }
 }
 
 async fn import(context: &Context, args: ImportArgs) -> Result<VersionView, Problem> {
-    let data = LocalData::find(&args.path, args.format)?;
+    let data = LocalData::find(&args.path, args.format, args.follow_links.as_deref())?;
     let source = std::path::absolute(&args.path).unwrap_or_else(|_| args.path.clone());
-    let query = ImportQuery {
+    let mut query = ImportQuery {
         format: data.format.as_str().into(),
         seed: Some(args.seed),
         test_percent: Some(args.test_percent),
         target: args.target,
+        class_level: args.class_level,
         mode: Some(args.mode),
         message: args.message,
         source: Some(source.display().to_string()),
         request_key: Some(args.request_key.map_or_else(super::new_key, Ok)?),
+        ..ImportQuery::default()
     };
+    args.csv.put_into(&mut query);
     send(&context.client()?, &Board::new(), &args.name, &data, &query).await
 }
 
@@ -334,7 +415,8 @@ async fn export(context: &Context, args: ExportArgs) -> Result<(), Problem> {
         ))
         .hint(if is_images { "use --format images" } else { "use --format csv, parquet or original" }));
     }
-    let query = ExportQuery { format: wanted, split: args.split.clone(), manifest: args.manifest };
+    let query =
+        ExportQuery { format: wanted, split: args.split.clone(), manifest: args.manifest, ..ExportQuery::default() };
     let mut tries_left = 3;
     let value = loop {
         match export_once(context, &client, &version, &args.path, &query).await {

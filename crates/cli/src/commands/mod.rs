@@ -8,12 +8,15 @@ pub mod datasets;
 pub mod doctor;
 pub mod endpoints;
 pub mod engine_zygote;
+mod import_report;
 pub mod jobs;
 pub mod login;
 pub mod models;
 pub mod probe;
 pub mod quickstart;
+pub mod read_parquet;
 pub mod runs;
+pub mod secrets;
 pub mod supervise;
 pub mod up;
 

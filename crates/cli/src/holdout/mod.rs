@@ -154,7 +154,12 @@ async fn read_pictures(
     task: TaskSpec,
     sender: mpsc::Sender<Sample>,
 ) -> Result<(), Problem> {
-    let query = ExportQuery { format: Some("images".into()), split: Some(plan.split.to_owned()), manifest: true };
+    let query = ExportQuery {
+        format: Some("images".into()),
+        split: Some(plan.split.to_owned()),
+        manifest: true,
+        rewrite: false,
+    };
     let answer = client.export(&plan.version.dataset, plan.version.number, &query).await?;
     let limits = Limits { entries: plan.version.items + 1, bytes: plan.version.bytes + MANIFEST_BYTES_MAX };
     let limit = plan.limit;

@@ -75,6 +75,11 @@ pub fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
+/// A count of values.
+pub fn values(count: u64) -> String {
+    if count == 1 { "1 value".to_owned() } else { format!("{count} values") }
+}
+
 /// How many files: `1 file`, `2 files`.
 pub fn files(count: u64) -> String {
     format!("{count} file{}", if count == 1 { "" } else { "s" })

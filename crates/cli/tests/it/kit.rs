@@ -103,8 +103,7 @@ impl Server {
     /// The process that those are copies of.
     pub(crate) fn zygote(&self) -> Option<i32> {
         let own = i32::try_from(self.child.id()).expect("a process id");
-        let words = |it: i32| text(&std::fs::read(format!("/proc/{it}/cmdline")).unwrap_or_default());
-        let is_one = |(it, parent): &(i32, i32)| *parent == own && words(*it).contains("engine-zygote");
+        let is_one = |(it, parent): &(i32, i32)| *parent == own && words_of(*it).contains("engine-zygote");
         parents().into_iter().find(is_one).map(|it| it.0)
     }
 
@@ -171,6 +170,11 @@ fn is_supervisor(process: i32, folder: &Path) -> bool {
     let words = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     let words: Vec<String> = words.split(|it| *it == 0).map(text).collect();
     words.get(1).is_some_and(|it| it == "supervise") && words.get(2).is_some_and(|it| Path::new(it).starts_with(folder))
+}
+
+/// The command line of a process.
+pub(crate) fn words_of(process: i32) -> String {
+    text(&std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default()).replace('\0', " ")
 }
 
 fn name_of(process: i32) -> String {

@@ -60,6 +60,48 @@ fn a_table_comes_back_byte_for_byte() {
 }
 
 #[test]
+fn an_import_tells_what_it_did_and_a_name_may_be_anything() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = folder.path().join("rows.csv");
+    let rows = "Bericht\nc`x;betrag;betrag;wann\n007;1.234,5;?;31/01/2024\nNA;1,5;x;01/02/2024\n";
+    fs::write(&source, rows).expect("a file");
+    let arguments = [
+        "datasets",
+        "import",
+        source.to_str().expect("a path"),
+        "--name",
+        "我的 Data",
+        "--skip-lines",
+        "1",
+        "--nulls",
+        "?",
+        "--column",
+        "c`x=text",
+    ];
+    let made = server.cli(&arguments);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let told = text(&made.stdout);
+    for part in ["c`x", "asked for", "betrag_2", "a second `betrag`", "date", "2 values spelt otherwise"] {
+        assert!(told.contains(part), "no {part} in {told}");
+    }
+    let version = server.json(&["datasets", "show", "我的 Data@1"]);
+    let columns = version["summary"]["columns"].as_array().expect("columns");
+    let kinds: Vec<_> = columns.iter().map(|it| it["kind"].as_str().expect("a kind")).collect();
+    assert_eq!(kinds, ["text", "number", "text", "date"]);
+    assert_eq!(server.json(&["datasets", "list"])["items"][0]["title"], "我的 Data");
+    let items = server.json(&["datasets", "items", "我的 Data"]);
+    assert_eq!(items["items"][0]["values"]["c`x"], "007", "{items}");
+    assert_eq!(items["items"][1]["values"]["c`x"], "NA", "{items}");
+    // The short name that addresses have is a name, too.
+    let name = version["dataset"].as_str().expect("a name");
+    let export = server.cli(&["datasets", "export", name, "-", "--format", "csv"]);
+    assert_eq!(text(&export.stdout), rows, "the file as it came");
+    server.json(&["datasets", "delete", "我的 Data"]);
+    assert_eq!(server.json(&["datasets", "list"])["total"], 0);
+}
+
+#[test]
 fn a_folder_becomes_a_served_model() {
     let server = Server::start();
     let folder = tempfile::tempdir().expect("a folder");

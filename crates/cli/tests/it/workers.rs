@@ -1,6 +1,6 @@
 //! Models in processes of their own: whatever a model does to its process, the server and the other models go on.
 
-use crate::kit::{Reply, Server, http, text, wait_until};
+use crate::kit::{Reply, Server, http, text, wait_until, words_of};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
@@ -171,7 +171,9 @@ fn a_model_that_ends_its_process_again_and_again_is_set_aside_until_it_is_update
 fn calls_go_on_when_the_process_that_starts_the_others_is_killed() {
     let scene = Scene::new(&["double"], &[]);
     let first = scene.serve("double", "double@1", "tract");
-    end(scene.server.zygote().expect("a zygote"), Signal::KILL);
+    let zygote = scene.server.zygote().expect("a zygote");
+    assert!(!words_of(zygote).contains("--late"), "a library that starts threads is not shared by the workers");
+    end(zygote, Signal::KILL);
     wait_until("its workers end with it", || (!scene.server.workers().contains(&first)).then_some(()));
     assert_eq!(numbers(&scene.double("double")), json!([3.0, -4.0]));
     assert_eq!(scene.server.workers().len(), 1);

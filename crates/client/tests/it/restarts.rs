@@ -119,10 +119,12 @@ fn import_query(request_key: Option<&str>) -> ImportQuery {
         seed: None,
         test_percent: Some(20),
         target: None,
+        class_level: None,
         mode: None,
         message: Some("ä & b".into()),
         source: None,
         request_key: request_key.map(Into::into),
+        ..ImportQuery::default()
     }
 }
 

@@ -8,16 +8,17 @@ mod query;
 mod version;
 mod write;
 
+pub use crate::csv::CsvOptions;
 pub use query::{
     BrowseQuery, ByteStream, ColumnNeed, ExportQuery, Histogram, HistogramRow, ImageRow, ItemContent, ItemStream, Page,
     RowRead, Rows, StreamQuery, TableRow,
 };
 pub use version::{
-    ClassCount, Column, ColumnKind, Committed, ImageFacts, OriginalFile, SplitCount, VersionAt, VersionPins,
-    VersionSummary, Warning, Warnings,
+    ClassCount, Column, ColumnImport, ColumnKind, Committed, ImageFacts, Note, NoteKind, OriginalFile, SplitCount,
+    VersionAt, VersionPins, VersionSummary, Warning, Warnings, Why,
 };
 pub use write::{
-    BadFiles, Change, CsvOptions, ImageImportPlan, ItemIn, Progress, SplitPlan, SweepPlan, SweepReport, TableFormat,
+    BadFiles, Change, ImageImportPlan, ItemIn, Progress, SplitPlan, SweepPlan, SweepReport, TableFormat,
     TableImportPlan, VerifyReport,
 };
 

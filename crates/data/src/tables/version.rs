@@ -1,7 +1,7 @@
 //! What a version is: its pins, and the facts about it that were found while importing.
 
 use super::TableFormat;
-use crate::blobs::BlobHash;
+use crate::{blobs::BlobHash, folder::FolderReport};
 use kaogong_domain::{
     datasets::{DatasetKind, Split},
     ids::DatasetId,
@@ -67,8 +67,14 @@ pub struct VersionSummary {
     /// The file a table version was made of, when it was made of one file only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<OriginalFile>,
+    /// Which folders this import took the classes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folders: Option<FolderReport>,
     /// What this import left out and why.
     pub warnings: Warnings,
+    /// What is worth telling about the imported file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// The file a table was imported from; the bytes lie in the blob store under `hash`.
@@ -80,6 +86,10 @@ pub struct OriginalFile {
     pub size: u64,
     /// CSV or Parquet.
     pub format: TableFormat,
+    /// The bytes are not what other programs take for a file of that format: compressed, or in another encoding than
+    /// UTF-8.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_packed: bool,
 }
 
 /// Bounds over the pictures of a version, in displayed pixels.
@@ -97,6 +107,9 @@ pub struct ImageFacts {
     pub formats: Vec<ClassCount>,
     /// Pictures that carry an orientation other than upright.
     pub rotated: u64,
+    /// Pictures that this import added, by what their pixels hold (`3 × uint8`), most first.
+    #[serde(default)]
+    pub samples: Vec<ClassCount>,
 }
 
 /// How many items bear a word.
@@ -143,6 +156,150 @@ pub struct Column {
     /// The mean of a number column over its values; `None` elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
+    /// What the import that made the version did to it; absent in versions made before there were reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<ColumnImport>,
+}
+
+/// What an import did to a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnImport {
+    /// Why it has its type.
+    pub why: Why,
+    /// The value that decided, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+    /// The line of that value, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// Words such as `NA` that were read as "no value".
+    #[serde(default)]
+    pub null_words: u64,
+    /// Values that an export writes in other words: `+5` as `5`.
+    #[serde(default)]
+    pub respelt: u64,
+    /// Values that are not what the file says, because somebody asked for a type that cannot hold them.
+    #[serde(default)]
+    pub changed: u64,
+    /// The name in the file, where the version has another because two columns had one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
+}
+
+impl ColumnImport {
+    /// A column that is kept as it came.
+    pub fn new(why: Why) -> Self {
+        Self { why, example: None, line: None, null_words: 0, respelt: 0, changed: 0, renamed_from: None }
+    }
+}
+
+/// Why a column has its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// All its values are of this type.
+    Values,
+    /// Somebody asked for it.
+    Asked,
+    /// The dataset has it so, and the import added to it.
+    Base,
+    /// The file says so.
+    Source,
+    /// It has no values.
+    Empty,
+    /// A value is a word.
+    Words,
+    /// A number has leading zeros, as codes have.
+    LeadingZeros,
+    /// A whole number has more digits than 64 bits keep, as identifiers have.
+    LongNumbers,
+    /// A number or time has more digits than the usual type keeps.
+    Digits,
+    /// The numbers can be read in two ways.
+    UnsureNumbers,
+    /// The numbers can be read in two ways, and the other columns of the file say in which.
+    OtherColumns,
+    /// A full stop is taken for the decimal sign; it could stand between thousands.
+    DecimalStop,
+    /// Values are percentages, all or some.
+    Percents,
+    /// Every number has a plus sign, as telephone numbers have.
+    Pluses,
+    /// Day and month can change places.
+    UnsureDates,
+    /// Some values are dates, others have a time of day.
+    DatesAndTimes,
+    /// The times are told with different zones.
+    Zones,
+    /// The times reach beyond the years that nanoseconds can tell, and are kept in microseconds.
+    WideTimes,
+}
+
+impl Why {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Values => "values",
+            Self::Asked => "asked",
+            Self::Base => "base",
+            Self::Source => "source",
+            Self::Empty => "empty",
+            Self::Words => "words",
+            Self::LeadingZeros => "leading_zeros",
+            Self::LongNumbers => "long_numbers",
+            Self::Digits => "digits",
+            Self::UnsureNumbers => "unsure_numbers",
+            Self::OtherColumns => "other_columns",
+            Self::DecimalStop => "decimal_stop",
+            Self::Percents => "percents",
+            Self::Pluses => "pluses",
+            Self::UnsureDates => "unsure_dates",
+            Self::DatesAndTimes => "dates_and_times",
+            Self::Zones => "zones",
+            Self::WideTimes => "wide_times",
+        }
+    }
+}
+
+/// Something worth telling about an imported file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// What it is about.
+    pub kind: NoteKind,
+    /// Which: the separator, the encoding, a count.
+    pub detail: String,
+}
+
+/// What a note is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoteKind {
+    /// The file is compressed.
+    Compressed,
+    /// The file is not written in UTF-8.
+    Encoding,
+    /// Lines before the header were left out, as asked.
+    SkippedLines,
+    /// The first line tells the separator, and is no part of the table.
+    SeparatorLine,
+    /// The separator is no comma.
+    Delimiter,
+    /// The rows came in several files.
+    Parts,
+}
+
+impl NoteKind {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Compressed => "compressed",
+            Self::Encoding => "encoding",
+            Self::SkippedLines => "skipped_lines",
+            Self::SeparatorLine => "separator_line",
+            Self::Delimiter => "delimiter",
+            Self::Parts => "parts",
+        }
+    }
 }
 
 impl Column {

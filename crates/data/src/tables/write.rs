@@ -1,6 +1,7 @@
 //! What the caller asks for when writing: import plans, splits, sweeping.
 
 use super::{OriginalFile, VersionPins};
+use crate::{csv::CsvOptions, folder::FolderReport};
 use bytes::Bytes;
 use kaogong_domain::{Timestamp, datasets::Split, ids::DatasetId};
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,8 @@ pub struct ImageImportPlan {
     pub split: Option<SplitPlan>,
     /// What to do with bad files.
     pub bad_files: BadFiles,
+    /// Which folders the classes come from; goes into the summary.
+    pub folders: FolderReport,
     /// Who imports, for the label layer: a user id or a service name.
     pub author: String,
     /// The moment of the import; ids are made from it.
@@ -88,6 +91,8 @@ pub struct ItemIn {
 pub enum TableFormat {
     /// Text with separators and a header line.
     Csv,
+    /// A JSON object a line.
+    Jsonl,
     /// Apache Parquet.
     Parquet,
 }
@@ -97,25 +102,9 @@ impl TableFormat {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
             Self::Parquet => "parquet",
         }
-    }
-}
-
-/// How a CSV file is written. Values are UTF-8.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CsvOptions {
-    /// Between values; `None` looks at the header line (comma, semicolon, tab or bar).
-    #[serde(default)]
-    pub delimiter: Option<char>,
-    /// Texts that mean "no value", besides the empty text.
-    #[serde(default)]
-    pub nulls: Vec<String>,
-}
-
-impl Default for CsvOptions {
-    fn default() -> Self {
-        Self { delimiter: None, nulls: ["NA", "NaN", "nan", "null", "NULL", "N/A"].map(str::to_owned).to_vec() }
     }
 }
 

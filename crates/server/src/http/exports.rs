@@ -40,7 +40,8 @@ pub fn routes() -> Vec<Route> {
         .doc("dataset_export", "A version as a tar of its original files, or as a CSV or Parquet file.")
         .query::<ExportQuery>()
         .answers_bytes("application/octet-stream")
-        .unhurried(),
+        .unhurried()
+        .for_jobs(),
     ]
 }
 
@@ -62,14 +63,23 @@ async fn export(
             Ok(stream_of(tar, "application/x-tar"))
         }
         (DatasetKind::Table, "original") => match (&summary.original, split) {
-            (Some(original), None) => Ok(stream_of(blob(&app, &original.hash)?, media_type(original.format))),
-            (Some(original), Some(_)) => table(&app, &at, original.format, split).await,
-            (None, _) => table(&app, &at, TableFormat::Csv, split).await,
+            (Some(original), None) => {
+                let media_type =
+                    if original.is_packed { "application/octet-stream" } else { media_type(original.format) };
+                Ok(stream_of(blob(&app, &original.hash)?, media_type))
+            }
+            (Some(original), Some(_)) if original.format == TableFormat::Parquet => {
+                table(&app, &at, original.format, split).await
+            }
+            _ => table(&app, &at, TableFormat::Csv, split).await,
         },
         (DatasetKind::Table, "csv" | "parquet") => {
             let wanted = if format == "csv" { TableFormat::Csv } else { TableFormat::Parquet };
             match &summary.original {
-                Some(original) if original.format == wanted && split.is_none() => {
+                // Compressed, or in another encoding, it would not be what its name says.
+                Some(original)
+                    if original.format == wanted && split.is_none() && !original.is_packed && !query.rewrite =>
+                {
                     Ok(stream_of(blob(&app, &original.hash)?, media_type(wanted)))
                 }
                 _ => table(&app, &at, wanted, split).await,
@@ -92,6 +102,7 @@ async fn export(
 fn media_type(format: TableFormat) -> &'static str {
     match format {
         TableFormat::Csv => "text/csv",
+        TableFormat::Jsonl => "application/x-ndjson",
         TableFormat::Parquet => "application/vnd.apache.parquet",
     }
 }

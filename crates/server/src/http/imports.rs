@@ -1,6 +1,7 @@
 //! Imports: the body is spooled to disk first, so that a broken upload leaves nothing, then read into tables.
 
 pub(crate) mod archive;
+mod options;
 mod pictures;
 
 use super::{
@@ -19,13 +20,19 @@ use kaogong_api::{
     jobs::UploadView,
 };
 use kaogong_data::{
-    folder::FolderPlan,
+    budget::Held,
+    folder::{FolderPlan, LabelsFrom},
     tables::{
         BadFiles, Change, Committed, CsvOptions, ImageImportPlan, OriginalFile, Progress, SplitPlan, TableFormat,
         TableImportPlan, VersionAt,
     },
 };
-use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, names::Name};
+use kaogong_domain::{
+    Problem,
+    access::Permission,
+    datasets::DatasetKind,
+    names::{Name, Title},
+};
 use kaogong_store::{DatasetRow, NewVersion};
 use std::sync::Arc;
 
@@ -66,7 +73,8 @@ async fn import(
     Query(query): Query<ImportQuery>,
     body: Body,
 ) -> Answer<Response> {
-    let name = params.get::<Name>("dataset").map_err(|it| Problem::invalid(it.text))?;
+    let title = params.get::<Title>("dataset").map_err(|it| Problem::invalid(it.text))?;
+    let name = title.name().clone();
     let plan = Plan::parse(&query)?;
     if let Some(done) = already_done(&app, &inside, &name, &query).await? {
         return Ok(done);
@@ -76,7 +84,7 @@ async fn import(
     let spooled = spool(&app, body, IMPORT_BYTES_MAX).await?;
     // A task of its own: a client who goes away now has sent everything, and when it asks again with the same key it
     // finds this import going on, not a half of it in its way.
-    let import = Import { app, inside, name, plan, query };
+    let import = Import { app, inside, title, name, plan, query };
     let running = tokio::spawn(import.run(spooled));
     Ok(running.await.map_err(|it| Problem::bug("an import did not end", it))??)
 }
@@ -98,13 +106,15 @@ async fn check_kind(app: &App, inside: &InProject, name: &Name, kind: DatasetKin
 /// A body that was looked at.
 enum Content {
     Table(TableFormat, Spooled),
-    Images(FolderPlan, Arc<Spooled>),
+    /// Images, with the memory that the plan takes.
+    Images(FolderPlan, Held, Arc<Spooled>),
 }
 
 /// An import whose body has arrived.
 struct Import {
     app: Arc<App>,
     inside: InProject,
+    title: Title,
     name: Name,
     plan: Plan,
     query: ImportQuery,
@@ -112,13 +122,20 @@ struct Import {
 
 impl Import {
     async fn run(self, spooled: Spooled) -> Result<Response, Problem> {
-        let Self { app, inside, name, plan, query } = &self;
+        let Self { app, inside, title, name, plan, query } = &self;
         // An archive that cannot be read leaves no dataset behind.
         let content = match plan.format {
+            Format::Table(TableFormat::Parquet) => {
+                let spooled = Arc::new(spooled);
+                archive::check_parts(&spooled).await?;
+                let spooled = Arc::into_inner(spooled).ok_or_else(|| Problem::unavailable("a body is still read"))?;
+                Content::Table(TableFormat::Parquet, spooled)
+            }
             Format::Table(format) => Content::Table(format, spooled),
             Format::Images => {
                 let spooled = Arc::new(spooled);
-                Content::Images(pictures::look(&spooled).await?, spooled)
+                let (folder, held) = pictures::look(&spooled, plan.labels, &app.decode).await?;
+                Content::Images(folder, held, spooled)
             }
         };
         let project = inside.project.id;
@@ -138,10 +155,14 @@ impl Import {
                 Problem::conflict(format!("dataset `{name}` was deleted while the import waited")).hint("import again")
             );
         }
+        // Before the first version, with which it is seen; a name alone does not take a title away.
+        if title.as_str() != name.as_str() && dataset.title != title.as_str() {
+            app.store.name_dataset(dataset.id, title).await?;
+        }
         let change = change_for(app, &dataset, plan.mode).await?;
         let committed = match content {
             Content::Table(format, spooled) => self.table(&dataset, change, format, spooled).await?,
-            Content::Images(folder, spooled) => self.images(&dataset, change, folder, spooled).await?,
+            Content::Images(folder, _held, spooled) => self.images(&dataset, change, folder, spooled).await?,
         };
         // Counted now, while all of it is at hand, so that no list ever looks into the tables for it.
         let at = VersionAt { dataset: dataset.id, pins: committed.pins.clone() };
@@ -162,13 +183,14 @@ impl Import {
     ) -> Result<Committed, Problem> {
         // After an append no single file is what the version holds: it is not kept.
         let is_whole = change == Change::Replace;
-        let original = is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format });
+        let original =
+            is_whole.then(|| OriginalFile { hash: spooled.hash(), size: spooled.size(), format, is_packed: false });
         let plan = TableImportPlan {
             dataset: dataset.id,
             change,
             path: spooled.path().to_owned(),
             format,
-            csv: CsvOptions::default(),
+            csv: self.plan.csv.clone(),
             target: self.query.target.clone(),
             split: Some(self.plan.split.clone()),
             original,
@@ -195,12 +217,13 @@ impl Import {
             change,
             split: Some(self.plan.split.clone()),
             bad_files: BadFiles::Skip,
+            folders: folder.folders,
             author: self.inside.caller.user.id.to_string(),
             now: self.app.now(),
         };
         let mut import = self.app.tables.begin_images(plan).await?;
         import.skip_all(folder.skipped);
-        match pictures::send(spooled, folder.files, import.as_mut()).await {
+        match pictures::send(spooled, self.app.decode.files.clone(), folder.files, import.as_mut()).await {
             Ok(()) => import.finish().await,
             Err(problem) => {
                 import.abort().await;
@@ -238,7 +261,9 @@ struct Plan {
     format: Format,
     mode: Mode,
     split: SplitPlan,
+    labels: LabelsFrom,
     seed: u64,
+    csv: CsvOptions,
 }
 
 impl Plan {
@@ -246,12 +271,12 @@ impl Plan {
         let format = match query.format.as_str() {
             "images" => Format::Images,
             "csv" => Format::Table(TableFormat::Csv),
+            "jsonl" => Format::Table(TableFormat::Jsonl),
             "parquet" => Format::Table(TableFormat::Parquet),
             other => {
                 let shown: String = other.chars().take(32).collect();
-                return Err(
-                    Problem::invalid(format!("`{shown}` is not an import format")).hint("images, csv or parquet")
-                );
+                return Err(Problem::invalid(format!("`{shown}` is not an import format"))
+                    .hint("images, csv, jsonl or parquet"));
             }
         };
         let mode = match query.mode.as_deref() {
@@ -272,7 +297,9 @@ impl Plan {
         check_request_key(query.request_key.as_deref())?;
         let seed = query.seed.unwrap_or(0);
         let split = SplitPlan { seed, train_percent: 100 - test_percent, validation_percent: 0, test_percent };
-        Ok(Self { format, mode, split, seed })
+        let labels = query.class_level.map_or(LabelsFrom::Auto, |it| LabelsFrom::Level(it as usize));
+        let csv = options::of(query, format == Format::Table(TableFormat::Csv))?;
+        Ok(Self { format, mode, split, labels, seed, csv })
     }
 
     fn kind(&self) -> DatasetKind {

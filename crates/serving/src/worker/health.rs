@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn each_history_has_its_answer() {
-        let cases: [(&str, &[(u64, u64)], &[&str]); 7] = [
+        type Case = (&'static str, &'static [(u64, u64)], &'static [&'static str]);
+        let cases: [Case; 7] = [
             ("one end", &[(0, 0)], &["0ms"]),
             (
                 "five at once",

@@ -466,3 +466,28 @@ fn unsent(error: &std::io::Error) -> Problem {
     }
     Problem::unavailable(format!("the inputs of a call cannot be given to the model: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_to_blame_for_an_end() {
+        let ended = |how, running, ended_for| Ended { how, running, ended_for };
+        let (fault, killed) = (Ending::Signal(8), Ending::Signal(9));
+        let cases = [
+            ("alone in the worker when it crashed", ended(fault.clone(), 1, None), false, true),
+            ("beside another when it crashed", ended(fault.clone(), 2, None), false, false),
+            ("again, alone, when it crashed", ended(fault, 1, None), true, true),
+            ("killed from outside", ended(killed.clone(), 1, None), false, false),
+            ("killed from outside again", ended(killed.clone(), 1, None), true, true),
+            ("ended for this call", ended(killed.clone(), 3, Some(7)), false, true),
+            ("ended for another's call", ended(killed, 3, Some(8)), false, false),
+            ("all workers ended", ended(Ending::Orphaned, 1, None), false, false),
+            ("it left by itself", ended(Ending::Exit(1), 1, None), false, true),
+        ];
+        for (what, ended, alone, want) in cases {
+            assert_eq!(is_to_blame(&ended, 7, alone), want, "{what}");
+        }
+    }
+}

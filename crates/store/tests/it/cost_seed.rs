@@ -21,10 +21,9 @@ fn id(prefix: &str) -> String {
 }
 
 /// Rows of tables in which each row stands for a thing of its own.
-fn things(w: &World, it: &Walked) -> Vec<String> {
-    let (project, experiment, admin) = (w.project, it.experiment, w.admin);
-    let (run, job, user) = (id("run"), id("job"), id("usr"));
-    let (dataset, version, model, number) = (id("ds"), id("dv"), id("mdl"), id("mv"));
+fn things(w: &World) -> Vec<String> {
+    let (project, admin) = (w.project, w.admin);
+    let (job, user, dataset, version) = (id("job"), id("usr"), id("ds"), id("dv"));
     vec![
         format!("organisations (id, name, title, created_at) SELECT {}, 'org-' || i, '', 1", id("org")),
         format!(
@@ -58,6 +57,14 @@ fn things(w: &World, it: &Walked) -> Vec<String> {
         ),
         format!("attempts (id, job_id, number, state, created_at) SELECT {}, {job}, 1, 'succeeded', 1", id("att")),
         format!("job_inputs (job_id, alias, version_id) SELECT {job}, 'a', {version}"),
+    ]
+}
+
+/// The same of what runs are about.
+fn tracked(w: &World, it: &Walked) -> Vec<String> {
+    let (project, experiment) = (w.project, it.experiment);
+    let (run, job, model, number) = (id("run"), id("job"), id("mdl"), id("mv"));
+    vec![
         format!(
             "experiments (id, project_id, name, is_default, lifecycle, created_at, updated_at) SELECT {}, '{project}', 'e' || i, 0, 'active', i, i",
             id("exp")
@@ -129,7 +136,7 @@ pub(crate) async fn fill(w: &World, it: &Walked, count: u32) {
     let mut conn = AnyConnection::connect(&text_of(&w.url)).await.expect("the database answers");
     let numbers = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})");
     let mut tx = conn.begin().await.expect("a transaction");
-    for rows in things(w, it).into_iter().chain(below(w, it)) {
+    for rows in things(w).into_iter().chain(tracked(w, it)).chain(below(w, it)) {
         let (table, select) = rows.split_once(" SELECT ").expect("a table and its values");
         let sql = format!("INSERT INTO {table} {numbers} SELECT {select} FROM n");
         sqlx::query(sqlx::AssertSqlSafe(sql.clone()))

@@ -1,7 +1,7 @@
 //! Datasets and their versions.
 
 use crate::support::{NOW, name, on_both, refused};
-use kaogong_domain::{ErrorKind, datasets::DatasetKind};
+use kaogong_domain::{ErrorKind, datasets::DatasetKind, names::Title};
 use kaogong_store::NewVersion;
 
 #[tokio::test]
@@ -23,6 +23,21 @@ async fn a_dataset_is_made_once_and_keeps_its_kind() {
         let (page, total) = w.store.list_datasets(w.project, 1, 5).await.expect("a page");
         assert_eq!((page, total), (vec![made], 2));
         assert_eq!(w.store.list_datasets(w.other, 0, 5).await.expect("a page"), (vec![], 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dataset_is_called_what_people_call_it() {
+    on_both("titles of datasets", async |w| {
+        let title: Title = "我的 Data".parse().expect("a title");
+        let made = w.store.ensure_dataset(w.project, title.name(), DatasetKind::Table, &w.actor, NOW).await;
+        let made = made.expect("a dataset");
+        assert_eq!(made.title, title.name().as_str());
+        w.store.name_dataset(made.id, &title).await.expect("a title");
+        w.store.commit_version(w.new_version(made.id), &w.actor, NOW).await.expect("a version");
+        let found = w.store.find_dataset(w.project, title.name()).await.expect("it reads").expect("a dataset");
+        assert_eq!((found.id, found.title.as_str()), (made.id, "我的 Data"));
     })
     .await;
 }

@@ -1,14 +1,16 @@
 //! A table version as one CSV or Parquet file, in pieces.
 
-use super::index::VersionIndex;
-use crate::{lance_errors, layout};
-use arrow_array::{Array, BooleanArray, RecordBatch};
-use arrow_cast::{cast, display::FormatOptions};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use super::{columns_of, index::VersionIndex, values::Texts};
+use crate::{lance_errors, layout, rows::columns::exactly};
+use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, cast::AsArray};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use kaogong_data::tables::{ByteStream, ExportQuery, TableFormat};
+use kaogong_data::{
+    csv::{write_float, write_record},
+    tables::{ByteStream, ExportQuery, TableFormat},
+};
 use kaogong_domain::{
     Problem,
     datasets::{DatasetKind, Split},
@@ -35,14 +37,19 @@ pub(crate) async fn stream(index: Arc<VersionIndex>, query: ExportQuery) -> Resu
     if index.kind != DatasetKind::Table {
         return Err(Problem::invalid("pictures cannot be exported as a table").hint("export them as an archive"));
     }
-    let source = Schema::from(index.items.schema());
-    let columns: Vec<_> = source.fields().iter().filter(|it| it.name() != layout::ITEM_ID).cloned().collect();
-    let stored: Vec<_> = columns.iter().map(|it| it.name().as_str()).collect();
+    if query.format == TableFormat::Jsonl {
+        return Err(Problem::invalid("tables are not exported as JSON lines").hint("export them as CSV or Parquet"));
+    }
+    let stored = columns_of(&index.items, |it| it != layout::ITEM_ID);
     let failed = lance_errors::lance(DOING);
     let mut scan = index.items.scan();
-    scan.project(&stored).map_err(&failed)?.batch_size_bytes(BATCH_BYTES);
+    scan.project_with_schema(&stored).map_err(&failed)?.batch_size_bytes(BATCH_BYTES);
     let rows = scan.try_into_stream().await.map_err(&failed)?;
-    let fields = columns.iter().map(|it| Field::new(layout::file_name_of(it), it.data_type().clone(), true));
+    let stored = Schema::from(&stored);
+    let fields = stored.fields().iter().map(|it| match query.format {
+        TableFormat::Csv | TableFormat::Jsonl => Field::new(layout::file_name_of(it), it.data_type().clone(), true),
+        TableFormat::Parquet => in_parquet(it),
+    });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let (sender, receiver) = mpsc::channel(PIECES);
     let handle = Handle::current();
@@ -50,7 +57,7 @@ pub(crate) async fn stream(index: Arc<VersionIndex>, query: ExportQuery) -> Resu
         let pipe = Pipe { sender: sender.clone(), buffer: Vec::with_capacity(PIECE_BYTES) };
         let rows = RowReader { rows, index, split: query.split, schema, first: 0, handle };
         let result = match query.format {
-            TableFormat::Csv => csv(rows, pipe),
+            TableFormat::Csv | TableFormat::Jsonl => csv(rows, pipe),
             TableFormat::Parquet => parquet(rows, pipe),
         };
         if let Err(problem) = result {
@@ -59,6 +66,20 @@ pub(crate) async fn stream(index: Arc<VersionIndex>, query: ExportQuery) -> Resu
         }
     });
     Ok(futures::stream::unfold(receiver, |mut it| async move { it.recv().await.map(|piece| (piece, it)) }).boxed())
+}
+
+/// The column of a Parquet file. Parquet has no times in seconds and no dates in milliseconds, and readers would see
+/// plain integers: such columns become the nearest type that it has, and note what they were.
+fn in_parquet(field: &Field) -> Field {
+    let (data_type, was) = match field.data_type() {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            (DataType::Timestamp(TimeUnit::Millisecond, zone.clone()), Some(layout::SECONDS))
+        }
+        DataType::Time32(TimeUnit::Second) => (DataType::Time32(TimeUnit::Millisecond), Some(layout::SECONDS)),
+        DataType::Date64 => (DataType::Date32, Some(layout::DATE_64)),
+        other => (other.clone(), None),
+    };
+    layout::exported_as(layout::file_name_of(field), data_type, was)
 }
 
 /// The rows of a version with the file's column names, on a blocking thread.
@@ -79,48 +100,74 @@ impl RowReader {
         let failed = lance_errors::arrow(DOING);
         let places = self.first..self.first + batch.num_rows();
         self.first = places.end;
-        let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec()).map_err(&failed)?;
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns = columns.map(|(values, field)| {
+            exactly(values, field.data_type()).map_err(|reason| {
+                Problem::invalid(format!("column `{}` cannot be exported as it is: {reason}", field.name()))
+                    .hint("export as CSV, which has no limits of that kind")
+            })
+        });
+        let columns = columns.collect::<Result<Vec<_>, _>>()?;
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(&failed)?;
         let Some(split) = self.split else { return Ok(Some(batch)) };
         let wanted: BooleanArray = places.map(|at| Some(self.index.split(at) == Some(split))).collect();
         filter_record_batch(&batch, &wanted).map(Some).map_err(failed)
     }
 }
 
-fn csv(mut rows: RowReader, pipe: Pipe) -> Result<(), Problem> {
-    let header = rows.schema.clone();
-    let mut writer = arrow_csv::WriterBuilder::new().with_header(true).build(pipe);
-    let failed = |error: arrow_schema::ArrowError| Problem::unavailable("cannot write the CSV file").because(error);
-    writer.write(&as_text(&RecordBatch::new_empty(header))?).map_err(failed)?;
+fn csv(mut rows: RowReader, mut pipe: Pipe) -> Result<(), Problem> {
+    let mut line = Vec::new();
+    write_record(&mut line, rows.schema.fields().iter().map(|it| Some(it.name().as_str())));
     while let Some(batch) = rows.next()? {
-        writer.write(&as_text(&batch)?).map_err(failed)?;
+        pipe.write_all(&line).map_err(lance_errors::io(DOING))?;
+        line.clear();
+        let spelt: Vec<_> = batch.columns().iter().map(as_days).collect();
+        let columns = spelt.iter().map(|it| Spelt::of(it.as_ref()));
+        let columns = columns.collect::<Result<Vec<_>, _>>().map_err(lance_errors::arrow(DOING))?;
+        let mut cells: Vec<Option<String>> = Vec::with_capacity(columns.len());
+        for row in 0..batch.num_rows() {
+            cells.clear();
+            for column in &columns {
+                cells.push(column.at(row).map_err(lance_errors::arrow(DOING))?);
+            }
+            write_record(&mut line, cells.iter().map(Option::as_deref));
+            if line.len() >= PIECE_BYTES {
+                pipe.write_all(&line).map_err(lance_errors::io(DOING))?;
+                line.clear();
+            }
+        }
     }
-    writer.into_inner().flush().map_err(lance_errors::io(DOING))
+    pipe.write_all(&line).and_then(|()| pipe.flush()).map_err(lance_errors::io(DOING))
 }
 
-/// CSV has no lists, structs or bytes: such columns are written as texts.
-fn as_text(batch: &RecordBatch) -> Result<RecordBatch, Problem> {
-    let failed = lance_errors::arrow(DOING);
-    let nested = |it: &DataType| {
-        it.is_nested() || matches!(it, DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_))
-    };
-    if !batch.schema_ref().fields().iter().any(|it| nested(it.data_type())) {
-        return Ok(batch.clone());
+/// Dates in milliseconds as days, where they are whole ones: a date has no time of day in CSV.
+fn as_days(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Date64 => exactly(column, &DataType::Date32).unwrap_or_else(|_| column.clone()),
+        _ => column.clone(),
     }
-    let options = FormatOptions::default();
-    let columns = batch.columns().iter().map(|column| {
-        if !nested(column.data_type()) {
-            return Ok(column.clone());
+}
+
+/// The values of a column as CSV spells them.
+enum Spelt<'a> {
+    Floats(&'a Float64Array),
+    Others(Texts<'a>),
+}
+
+impl<'a> Spelt<'a> {
+    fn of(column: &'a dyn Array) -> Result<Self, ArrowError> {
+        Ok(match column.as_primitive_opt() {
+            Some(floats) => Self::Floats(floats),
+            None => Self::Others(Texts::of(column)?),
+        })
+    }
+
+    fn at(&self, row: usize) -> Result<Option<String>, ArrowError> {
+        match self {
+            Self::Floats(column) => Ok(column.is_valid(row).then(|| write_float(column.value(row)))),
+            Self::Others(texts) => texts.at(row),
         }
-        let texts = arrow_cast::display::ArrayFormatter::try_new(column.as_ref(), &options)?;
-        let rows = (0..column.len())
-            .map(|row| if column.is_null(row) { Ok(None) } else { texts.value(row).try_to_string().map(Some) });
-        let texts: arrow_array::StringArray = rows.collect::<Result<_, _>>()?;
-        cast(&texts, &DataType::Utf8)
-    });
-    let columns: Vec<_> = columns.collect::<Result<_, _>>().map_err(&failed)?;
-    let fields = batch.schema_ref().fields().iter().zip(&columns);
-    let fields: Vec<_> = fields.map(|(it, column)| Field::new(it.name(), column.data_type().clone(), true)).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(failed)
+    }
 }
 
 fn parquet(mut rows: RowReader, pipe: Pipe) -> Result<(), Problem> {

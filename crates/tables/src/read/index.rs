@@ -3,6 +3,7 @@
 //! A version never changes, so an index never goes stale; a small cache keeps the last ones used. It costs
 //! at most 28 bytes an item, and each class name once.
 
+use super::columns_of;
 use crate::{
     lance_errors, layout,
     write::{
@@ -258,7 +259,7 @@ impl VersionIndex {
     }
 }
 
-/// Reads columns of a whole table, in order.
+/// Reads columns of a whole table, row by row; they come in the table's order.
 pub(crate) async fn each_batch(
     dataset: &Dataset,
     columns: &[&str],
@@ -266,7 +267,8 @@ pub(crate) async fn each_batch(
 ) -> Result<(), Problem> {
     let failed = lance_errors::lance("read a dataset version");
     let mut scan = dataset.scan();
-    scan.project(columns).map_err(&failed)?.batch_size_bytes(16 << 20);
+    let columns = columns_of(dataset, |it| columns.contains(&it));
+    scan.project_with_schema(&columns).map_err(&failed)?.batch_size_bytes(16 << 20);
     let mut batches = scan.try_into_stream().await.map_err(&failed)?;
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {
         act(&batch).map_err(lance_errors::arrow("read a dataset version"))?;
@@ -280,8 +282,11 @@ pub(crate) fn can_be_class(data_type: &DataType) -> bool {
 }
 
 fn is_class_type(items: &Dataset, column: &str) -> bool {
-    items.schema().field(column).is_some_and(|it| can_be_class(&it.data_type()))
+    items.schema().fields.iter().any(|it| it.name == column && can_be_class(&it.data_type()))
 }
+
+/// The longest text that is a class, in bytes.
+const CLASS_BYTES_MAX: usize = 4096;
 
 /// Numbers the values of a target, until there are too many for classes.
 pub(crate) struct TargetClasses {
@@ -307,6 +312,11 @@ impl TargetClasses {
             }
             text.clear();
             texts.value(row).write(&mut text).map_err(|_| ArrowError::ComputeError("cannot format a value".into()))?;
+            if text.len() > CLASS_BYTES_MAX {
+                // Remarks, not classes; ten thousand of them would fill the memory.
+                *self = Self::new(false);
+                return Ok(());
+            }
             self.class_of.push(classes.number(&text));
         }
         if classes.len() > Histogram::CLASSES_MAX {

@@ -1,235 +1,356 @@
-//! CSV files: separator, types over the whole file, and errors that name line and column.
+//! CSV files and JSON lines as batches: the columns that were decided over the whole file, filled record by record.
 
 use super::{
-    columns,
-    source::{BATCH_BYTES, Opened, check_rows},
+    columns::{self, Named},
+    source::{BATCH_BYTES, Import, Opened, check_rows},
 };
-use arrow_csv::{ReaderBuilder, reader::Format};
-use arrow_schema::{ArrowError, DataType, Field, Schema};
+use crate::imports::Imports;
+use arrow_array::{
+    ArrayRef, RecordBatch,
+    builder::{
+        BooleanBuilder, Date32Builder, Decimal128Builder, Float64Builder, Int64Builder, StringBuilder,
+        TimestampMicrosecondBuilder, TimestampNanosecondBuilder,
+    },
+};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use kaogong_data::{
-    csv::{Seen, Watch},
-    tables::CsvOptions,
+    budget::{Held, IMPORT_WAIT_MAX},
+    csv::{Cell, Decided, Fidelity, JsonLines, Kind, Record, Records, Scan, Source, Text},
+    tables::{ColumnImport, CsvOptions, Why},
 };
 use kaogong_domain::Problem;
-use std::{
-    fs::File,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-/// The longest header line that is looked at, in bytes.
-const HEADER_BYTES_MAX: u64 = 4 << 20;
-const BUFFER_BYTES: usize = 1 << 20;
-
-/// Values decoded together: the reader takes 16 bytes for each, however short it is.
+/// Values decoded together, however short they are.
 const BATCH_CELLS: usize = 1 << 20;
+/// How often a record lies in memory at once while it is read.
+const RECORD_COPIES: u64 = 4;
+/// The longest value shown in a problem, in characters.
+const SHOWN_CHARS_MAX: usize = 80;
 
-/// Opens a file. With `base`, its columns have the types of that version; else types are found by reading all
-/// of it: whole numbers, numbers, booleans, dates and moments, else text. Numbers with leading zeros are codes, so a
-/// column that has any is text.
-pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) -> Result<Opened, Problem> {
-    let delimiter = delimiter(path, options)?;
-    let format = || -> Result<Format, Problem> {
-        let nulls = null_pattern(&options.nulls);
-        let pattern =
-            nulls.parse().map_err(|_| Problem::invalid("the texts for \"no value\" are too many or too long"))?;
-        Ok(Format::default().with_header(true).with_delimiter(delimiter).with_null_regex(pattern))
+/// The rows of a text file.
+enum Rows {
+    Csv(Records<Text>),
+    Json(JsonLines),
+}
+
+impl Rows {
+    fn read(&mut self, record: &mut Record) -> Result<bool, Problem> {
+        match self {
+            Self::Csv(records) => records.read(record),
+            Self::Json(lines) => lines.read(record),
+        }
+    }
+}
+
+/// A text file whose columns are known.
+struct TextFile {
+    source: Source,
+    named: Named,
+    /// Of JSON lines, which have no header.
+    keys: Option<Vec<String>>,
+}
+
+impl TextFile {
+    fn csv(path: &Path, options: &CsvOptions) -> Result<Self, Problem> {
+        let source = Source::look(path, options)?;
+        let mut record = Record::default();
+        if !source.records()?.read(&mut record)? {
+            return Err(
+                Problem::invalid("the CSV file has no header line").hint("its first line must name the columns")
+            );
+        }
+        let named = named(record.fields().map(|it| it.text))?;
+        Ok(Self { source, named, keys: None })
+    }
+
+    fn json(path: &Path) -> Result<Self, Problem> {
+        let source = Source::text_file(path, &CsvOptions::default())?;
+        let keys = JsonLines::keys(source.text()?)?;
+        if keys.is_empty() {
+            return Err(Problem::invalid("the file has no JSON object with a key").hint("write one object a line"));
+        }
+        let named = named(keys.iter().map(String::as_str))?;
+        Ok(Self { source, named, keys: Some(keys) })
+    }
+
+    /// The rows from the first on.
+    fn rows(&self) -> Result<Rows, Problem> {
+        if let Some(keys) = &self.keys {
+            return Ok(Rows::Json(JsonLines::new(self.source.text()?, keys)));
+        }
+        let mut records = self.source.records()?;
+        records.read(&mut Record::default())?;
+        if self.named.fields.len() == 1 {
+            records.single_column();
+        }
+        Ok(Rows::Csv(records))
+    }
+}
+
+fn named<'a>(names: impl Iterator<Item = &'a str>) -> Result<Named, Problem> {
+    columns::stored(&names.map(|it| Arc::new(Field::new(it, DataType::Utf8, true))).collect::<Vec<_>>())
+}
+
+/// Opens a CSV file: reads all of it to decide what its columns are. With `base`, they are what that version has.
+pub(super) fn open(
+    path: &Path,
+    options: &CsvOptions,
+    base: Option<&[Field]>,
+    imports: &Imports,
+) -> Result<Opened, Problem> {
+    opened(TextFile::csv(path, options)?, options, base, imports)
+}
+
+/// Opens a file of JSON lines likewise.
+pub(super) fn open_json(path: &Path, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
+    opened(TextFile::json(path)?, &CsvOptions::default(), base, imports)
+}
+
+fn opened(file: TextFile, options: &CsvOptions, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
+    let named = &file.named;
+    check_types(named, options)?;
+    let scan = scan(&file, options)?;
+    let memory = memory_for(scan.longest(), imports)?;
+    let places = match base {
+        None => (0..named.fields.len()).collect(),
+        Some(base) => columns::matched(&named.fields, base)?,
     };
-    let mut watch = Watch::new(text(path)?, delimiter);
-    let found = format()?.infer_schema(&mut watch, None);
-    let found = found.map_err(|error| watch.problem().unwrap_or_else(|| explain(&error, &[])));
-    let ((found, rows), seen) = (found?, watch.finish());
-    let mut fields = columns::stored(found.fields())?;
-    if rows == 0 {
+    let decided = match base {
+        None => scan.decide(options, file.source.delimiter()),
+        Some(base) => {
+            let kinds = base.iter().zip(&places).map(|(it, place)| Ok((*place, kind_of(it)?)));
+            scan.decide_as(options, kinds.collect::<Result<Vec<_>, Problem>>()?)
+        }
+    };
+    let types = decided.iter().map(|it| type_of(it.reading.kind()));
+    let fields: Vec<_> = named.fields.iter().zip(types).map(|(it, kind)| it.clone().with_data_type(kind)).collect();
+    let import = Import::new(decided.iter().zip(&named.renamed).map(|(it, renamed)| told(it, renamed)).collect());
+    let batches = Batches {
+        rows: file.rows()?,
+        record: Record::default(),
+        schema: Arc::new(Schema::new(fields.clone())),
+        decided,
+        options: options.clone(),
+        batch_rows: scan.rows_within(BATCH_BYTES).min((BATCH_CELLS / fields.len()).max(1)),
+        import: import.clone(),
+        scratch: String::new(),
+        _memory: memory,
+    };
+    let (notes, is_packed) = (file.source.notes.clone(), !file.source.is_plain());
+    let columns = base.map_or(fields, <[Field]>::to_vec);
+    Ok(Opened { columns, places, batches: Box::new(batches), import, notes, is_packed })
+}
+
+/// Memory for records that are longer than a usual batch: each is there as bytes, as values and as a batch.
+fn memory_for(longest: u64, imports: &Imports) -> Result<Option<Held>, Problem> {
+    if longest <= BATCH_BYTES / RECORD_COPIES {
+        return Ok(None);
+    }
+    imports.budget.decoders.take(longest * RECORD_COPIES, IMPORT_WAIT_MAX).map(Some)
+}
+
+fn check_types(named: &Named, options: &CsvOptions) -> Result<(), Problem> {
+    let names: Vec<_> = named.fields.iter().map(crate::layout::file_name_of).map(str::trim).collect();
+    match options.types.keys().find(|it| !names.contains(&it.trim())) {
+        None => Ok(()),
+        Some(absent) => Err(Problem::invalid(format!("there is no column `{absent}` to give a type"))
+            .hint(format!("the columns are: {}", names.iter().take(20).copied().collect::<Vec<_>>().join(", ")))),
+    }
+}
+
+fn scan(file: &TextFile, options: &CsvOptions) -> Result<Scan, Problem> {
+    let names = file.named.fields.iter().map(|it| crate::layout::file_name_of(it).trim());
+    let asked = names.map(|name| options.types.iter().find(|it| it.0.trim() == name).map(|it| *it.1));
+    let asked: Vec<_> = asked.collect();
+    let mut scan = if file.keys.is_some() { Scan::of_json(asked) } else { Scan::new(asked) };
+    let (mut rows, mut record) = (file.rows()?, Record::default());
+    while rows.read(&mut record)? {
+        scan.see(&record, options)?;
+        check_rows(scan.records())?;
+    }
+    if scan.records() == 0 {
         return Err(Problem::invalid("the CSV file has a header and no rows").hint("add rows below the header"));
     }
-    check_rows(rows as u64)?;
-    let batch = seen.rows_within(BATCH_BYTES).min((BATCH_CELLS / fields.len()).max(1));
-    let places = match base {
-        None => (0..fields.len()).collect(),
-        Some(base) => columns::matched(&fields, base)?,
-    };
-    match base {
-        None => {
-            keep_codes(&mut fields, &seen);
-            settle(&mut fields, || text(path), &format, batch)?;
-        }
-        Some(base) => take_types(&mut fields, base, &places, &seen)?,
-    }
-    let schema = Arc::new(Schema::new(fields.clone()));
-    let reader = ReaderBuilder::new(schema).with_format(format()?).with_batch_size(batch).build_buffered(text(path)?);
-    let names = fields.iter().map(|it| crate::layout::file_name_of(it).trim().to_owned()).collect::<Vec<_>>();
-    let reader = reader.map_err(|error| explain(&error, &names))?;
-    let batches = reader.map(move |batch| batch.map_err(|error| explain(&error, &names)));
-    Ok(Opened { columns: base.map_or(fields, <[Field]>::to_vec), places, batches: Box::new(batches) })
+    Ok(scan)
 }
 
-/// Columns of numbers with leading zeros become text: `007` is not 7.
-fn keep_codes(fields: &mut [Field], seen: &Seen) {
-    for (at, field) in fields.iter_mut().enumerate() {
-        if field.data_type().is_numeric() && seen.leading_zero(at).is_some() {
-            *field = field.clone().with_data_type(DataType::Utf8);
-        }
-    }
-}
-
-/// Gives the file's columns the types that the base version has.
-fn take_types(fields: &mut [Field], base: &[Field], places: &[usize], seen: &Seen) -> Result<(), Problem> {
-    for (column, place) in base.iter().zip(places) {
-        if let Some(line) = seen.leading_zero(*place).filter(|_| column.data_type().is_numeric()) {
-            let name = crate::layout::file_name_of(column);
-            return Err(Problem::invalid(format!(
-                "line {line}, column `{name}`: a number with leading zeros, which the dataset would lose"
-            ))
-            .hint("remove the zeros, or import everything anew with `--mode replace`: such a column is kept as text"));
-        }
-        fields[*place] = fields[*place].clone().with_data_type(column.data_type().clone());
-    }
-    Ok(())
-}
-
-/// Finds columns whose values look like their type and are not (numbers beyond 64 bits, 31 February): these
-/// become text. Only columns where that can happen are read.
-fn settle<R: BufRead>(
-    fields: &mut [Field],
-    text: impl Fn() -> Result<R, Problem>,
-    format: &impl Fn() -> Result<Format, Problem>,
-    batch: usize,
-) -> Result<(), Problem> {
-    for _ in 0..=fields.len() {
-        let doubtful = |it: &Field| it.data_type().is_integer() || it.data_type().is_temporal();
-        let projection: Vec<usize> = (0..fields.len()).filter(|at| doubtful(&fields[*at])).collect();
-        if projection.is_empty() {
-            return Ok(());
-        }
-        let builder = ReaderBuilder::new(Arc::new(Schema::new(fields.to_vec()))).with_format(format()?);
-        let builder = builder.with_batch_size(batch).with_projection(projection);
-        let reader = builder.build_buffered(text()?).map_err(|error| explain(&error, &[]))?;
-        let bad = reader.into_iter().find_map(Result::err);
-        let Some(error) = bad else { return Ok(()) };
-        let column = match &error {
-            ArrowError::ParseError(message) => number_after(message, "column "),
-            _ => None,
-        };
-        match column.and_then(|it| fields.get_mut(it as usize)) {
-            Some(field) => *field = field.clone().with_data_type(DataType::Utf8),
-            None => return Err(explain(&error, &[])),
-        }
-    }
-    Ok(())
-}
-
-/// The file from behind a byte order mark.
-fn text(path: &Path) -> Result<BufReader<File>, Problem> {
-    let failed = crate::lance_errors::io("read the CSV file");
-    let mut file = File::open(path).map_err(&failed)?;
-    let mut mark = Vec::with_capacity(3);
-    (&mut file).take(3).read_to_end(&mut mark).map_err(&failed)?;
-    if mark.is_empty() {
-        return Err(Problem::invalid("the CSV file is empty").hint("its first line must name the columns"));
-    }
-    if mark.starts_with(&[0xff, 0xfe]) || mark.starts_with(&[0xfe, 0xff]) {
-        return Err(Problem::invalid("the CSV file is written in UTF-16")
-            .hint("save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8 FILE > NEW`"));
-    }
-    let begin = if mark == [0xef, 0xbb, 0xbf] { 3 } else { 0 };
-    file.seek(SeekFrom::Start(begin)).map_err(failed)?;
-    Ok(BufReader::with_capacity(BUFFER_BYTES, file))
-}
-
-/// The separator asked for, or the one that occurs most in the first line outside quotes.
-fn delimiter(path: &Path, options: &CsvOptions) -> Result<u8, Problem> {
-    if let Some(wanted) = options.delimiter {
-        let usable = wanted.is_ascii() && !matches!(wanted, '"' | '\n' | '\r' | '\0');
-        return if usable {
-            Ok(wanted as u8)
-        } else {
-            Err(Problem::invalid(format!("{wanted:?} cannot separate values"))
-                .hint("use a comma, semicolon, tab or bar"))
-        };
-    }
-    let mut line = Vec::new();
-    let reader = text(path)?;
-    reader.take(HEADER_BYTES_MAX).read_until(b'\n', &mut line).map_err(crate::lance_errors::io("read the CSV file"))?;
-    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0), (b'|', 0)];
-    let mut quoted = false;
-    for byte in line {
-        quoted ^= byte == b'"';
-        if let Some(it) = counts.iter_mut().find(|it| !quoted && it.0 == byte) {
-            it.1 += 1;
-        }
-    }
-    // The first of equals, so the comma when there is none at all.
-    Ok(counts.iter().rev().max_by_key(|it| it.1).map_or(b',', |it| it.0))
-}
-
-/// A pattern for the empty text and the texts given.
-fn null_pattern(texts: &[String]) -> String {
-    let escaped = texts.iter().map(|text| {
-        let plain = |it: char| it.is_alphanumeric() || it == '_' || it == ' ';
-        text.chars().map(|it| if plain(it) { it.to_string() } else { format!("\\x{{{:x}}}", u32::from(it)) }).collect()
-    });
-    let all: Vec<String> = std::iter::once(String::new()).chain(escaped).collect();
-    format!("^(?:{})$", all.join("|"))
-}
-
-/// Says what is wrong in the words of the file: its lines and its column names.
-fn explain(error: &ArrowError, names: &[String]) -> Problem {
-    let message = match error {
-        ArrowError::CsvError(message) | ArrowError::ParseError(message) => message.as_str(),
-        ArrowError::IoError(message, _) => return Problem::unavailable(format!("cannot read the CSV file: {message}")),
-        _ => return Problem::invalid(format!("the CSV file cannot be read: {error}")),
-    };
-    let line = number_after(message, "line ").or_else(|| number_after(message, "line: "));
-    let Some(line) = line else { return Problem::invalid(format!("the CSV file cannot be read: {message}")) };
-    let column = number_after(message, "column ").and_then(|it| names.get(it as usize));
-    if let (Some(column), Some(value), Some(kind)) =
-        (column, between(message, "value '", "' as type"), between(message, "as type '", "'"))
-    {
-        let shown: String = value.chars().take(80).collect();
-        // For values, and only there, the reader counts lines from 0.
-        let line = line + 1;
-        return Problem::invalid(format!("line {line}, column `{column}`: `{shown}` is no {}", word_for(kind)))
-            .hint("mend the value, or leave it empty for \"no value\"");
-    }
-    if message.contains("number of fields") || message.contains("unequal lengths") {
-        let expected = number_after(message, "xpected ");
-        let found = number_after(message, "found ")
-            .or_else(|| number_after(message, "got more than "))
-            .or_else(|| number_after(message, "got "));
-        let more = if message.contains("more than") { "more than " } else { "" };
-        let text = match (expected, found) {
-            (Some(expected), Some(found)) => format!("line {line} has {more}{found} values, the header has {expected}"),
-            _ => format!("line {line} has another number of values than the header"),
-        };
-        return Problem::invalid(text)
-            .hint("look for a missing separator, or for a separator inside a value without quotes");
-    }
-    if message.contains("UTF-8") {
-        return Problem::invalid(format!("line {line} is not UTF-8"))
-            .hint("save the file as UTF-8; from GBK: `iconv -f GBK -t UTF-8 FILE > NEW`");
-    }
-    Problem::invalid(format!("line {line} of the CSV file cannot be read: {message}"))
-}
-
-fn word_for(kind: &str) -> String {
+/// The type of a column in the table.
+fn type_of(kind: &Kind) -> DataType {
     match kind {
-        it if it.starts_with("Int") || it.starts_with("UInt") => "whole number".to_owned(),
-        it if it.starts_with("Float") => "number".to_owned(),
-        it if it.starts_with("Bool") => "`true` or `false`".to_owned(),
-        it if it.starts_with("Date") || it.starts_with("Time") => "date or time".to_owned(),
-        it => it.to_owned(),
+        Kind::Text => DataType::Utf8,
+        Kind::Boolean => DataType::Boolean,
+        Kind::Integer => DataType::Int64,
+        Kind::Number => DataType::Float64,
+        Kind::Decimal { precision, scale } => DataType::Decimal128(*precision, *scale as i8),
+        Kind::Date => DataType::Date32,
+        Kind::Timestamp { nanos, zone } => {
+            let unit = if *nanos { TimeUnit::Nanosecond } else { TimeUnit::Microsecond };
+            DataType::Timestamp(unit, zone.as_deref().map(Arc::from))
+        }
     }
 }
 
-fn number_after(message: &str, word: &str) -> Option<u64> {
-    let at = message.find(word)? + word.len();
-    let digits: String = message[at..].chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
+/// How the text of a column is read that the table holds already.
+fn kind_of(field: &Field) -> Result<Kind, Problem> {
+    Ok(match field.data_type() {
+        DataType::Boolean => Kind::Boolean,
+        DataType::UInt64 => Kind::Decimal { precision: 20, scale: 0 },
+        it if it.is_integer() => Kind::Integer,
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => Kind::Number,
+        DataType::Decimal128(precision, scale @ 0..) => Kind::Decimal { precision: *precision, scale: *scale as u8 },
+        DataType::Date32 | DataType::Date64 => Kind::Date,
+        DataType::Timestamp(unit, zone) => Kind::Timestamp {
+            nanos: *unit == TimeUnit::Nanosecond,
+            // Names of zones stand in no CSV file: exports write the offset of each moment, and UTC is one.
+            zone: zone.as_deref().map(|it| if it.starts_with(['+', '-']) { it.to_owned() } else { "UTC".to_owned() }),
+        },
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Time32(_) | DataType::Time64(_) => Kind::Text,
+        other => {
+            return Err(Problem::invalid(format!(
+                "column `{}` of the dataset holds {other}, which CSV cannot tell",
+                crate::layout::file_name_of(field)
+            ))
+            .hint("append a Parquet file"));
+        }
+    })
 }
 
-fn between<'a>(message: &'a str, begin: &str, end: &str) -> Option<&'a str> {
-    let rest = &message[message.find(begin)? + begin.len()..];
-    Some(&rest[..rest.find(end)?])
+fn told(decided: &Decided, renamed: &Option<String>) -> ColumnImport {
+    let (example, line) = decided.example.clone().unzip();
+    ColumnImport { example, line, renamed_from: renamed.clone(), ..ColumnImport::new(decided.why) }
+}
+
+/// A column being filled.
+enum Values {
+    Text(StringBuilder),
+    Boolean(BooleanBuilder),
+    Integer(Int64Builder),
+    Number(Float64Builder),
+    Decimal(Decimal128Builder),
+    Date(Date32Builder),
+    Micros(TimestampMicrosecondBuilder),
+    Nanos(TimestampNanosecondBuilder),
+}
+
+impl Values {
+    fn new(data_type: &DataType) -> Self {
+        match data_type {
+            DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
+            DataType::Int64 => Self::Integer(Int64Builder::new()),
+            DataType::Float64 => Self::Number(Float64Builder::new()),
+            DataType::Decimal128(..) => Self::Decimal(Decimal128Builder::new().with_data_type(data_type.clone())),
+            DataType::Date32 => Self::Date(Date32Builder::new()),
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => {
+                Self::Nanos(TimestampNanosecondBuilder::new().with_data_type(data_type.clone()))
+            }
+            DataType::Timestamp(..) => {
+                Self::Micros(TimestampMicrosecondBuilder::new().with_data_type(data_type.clone()))
+            }
+            _ => Self::Text(StringBuilder::new()),
+        }
+    }
+
+    fn push(&mut self, cell: Cell<'_>) {
+        match (self, cell) {
+            (Self::Text(it), Cell::Text(text)) => it.append_value(text),
+            (Self::Text(it), _) => it.append_null(),
+            (Self::Boolean(it), Cell::Boolean(value)) => it.append_value(value),
+            (Self::Boolean(it), _) => it.append_null(),
+            (Self::Integer(it), Cell::Integer(value)) => it.append_value(value),
+            (Self::Integer(it), _) => it.append_null(),
+            (Self::Number(it), Cell::Number(value)) => it.append_value(value),
+            (Self::Number(it), _) => it.append_null(),
+            (Self::Decimal(it), Cell::Decimal(value)) => it.append_value(value),
+            (Self::Decimal(it), _) => it.append_null(),
+            (Self::Date(it), Cell::Date(value)) => it.append_value(value),
+            (Self::Date(it), _) => it.append_null(),
+            (Self::Micros(it), Cell::Timestamp(value)) => it.append_value(value),
+            (Self::Micros(it), _) => it.append_null(),
+            (Self::Nanos(it), Cell::Timestamp(value)) => it.append_value(value),
+            (Self::Nanos(it), _) => it.append_null(),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Text(mut it) => Arc::new(it.finish()),
+            Self::Boolean(mut it) => Arc::new(it.finish()),
+            Self::Integer(mut it) => Arc::new(it.finish()),
+            Self::Number(mut it) => Arc::new(it.finish()),
+            Self::Decimal(mut it) => Arc::new(it.finish()),
+            Self::Date(mut it) => Arc::new(it.finish()),
+            Self::Micros(mut it) => Arc::new(it.finish()),
+            Self::Nanos(mut it) => Arc::new(it.finish()),
+        }
+    }
+}
+
+/// The second pass over a file.
+struct Batches {
+    rows: Rows,
+    record: Record,
+    schema: SchemaRef,
+    decided: Vec<Decided>,
+    options: CsvOptions,
+    batch_rows: usize,
+    import: Import,
+    scratch: String,
+    /// What long records take.
+    _memory: Option<Held>,
+}
+
+impl Batches {
+    fn draw(&mut self) -> Result<Option<RecordBatch>, Problem> {
+        let mut values: Vec<_> = self.schema.fields().iter().map(|it| Values::new(it.data_type())).collect();
+        let mut counts = vec![[0u64; 3]; values.len()];
+        let mut rows = 0;
+        while rows < self.batch_rows && self.rows.read(&mut self.record)? {
+            let fields = self.record.fields().zip(&self.decided).zip(values.iter_mut().zip(&mut counts));
+            for (at, ((field, decided), (values, counts))) in fields.enumerate() {
+                let read = decided.reading.read(field, &self.options, &mut self.scratch);
+                let (cell, fidelity) =
+                    read.map_err(|no| misfit(self.schema.field(at), decided, (field.text, self.record.line()), no))?;
+                match fidelity {
+                    Fidelity::Same => {}
+                    Fidelity::NullWord => counts[0] += 1,
+                    Fidelity::Respelt => counts[1] += 1,
+                    Fidelity::Changed => counts[2] += 1,
+                }
+                values.push(cell);
+            }
+            rows += 1;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        self.import.count(&counts);
+        let columns = values.into_iter().map(Values::finish).collect();
+        let failed = |it: ArrowError| Problem::bug("cannot gather the rows of a CSV file", it);
+        RecordBatch::try_new(self.schema.clone(), columns).map(Some).map_err(failed)
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<RecordBatch, Problem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.draw().transpose()
+    }
+}
+
+/// A value that its column cannot hold: somebody asked for the type, or the dataset has it.
+fn misfit(field: &Field, decided: &Decided, (text, line): (&str, u64), no: &str) -> Problem {
+    let shown: String = text.chars().take(SHOWN_CHARS_MAX).collect();
+    let name = crate::layout::file_name_of(field).trim();
+    let problem = Problem::invalid(format!("line {line}, column `{name}`: `{shown}` is no {no}"));
+    problem.hint(match decided.why {
+        Why::Asked => {
+            "say how numbers and dates are written (`--decimal`, `--thousands`, `--dates`), or ask for another type"
+        }
+        _ => {
+            "mend the value, leave it empty for \"no value\", or import everything anew with `--mode replace`: a column \
+             that holds such values gets another type"
+        }
+    })
 }

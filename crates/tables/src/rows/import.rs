@@ -2,10 +2,11 @@
 
 use super::{
     columns, csv, parquet,
-    source::{BATCH_BYTES, Gathered, Opened, RowSource, of_version, schema_of},
+    source::{BATCH_BYTES, Gathered, Import, Opened, RowSource, of_version, schema_of},
 };
 use crate::{
     ids::IdSource,
+    imports::{Guards, Imports},
     lance_errors::{self, Smuggled},
     layout,
     read::index::IndexCache,
@@ -21,7 +22,10 @@ use arrow_schema::{Field, Schema};
 use futures::TryStreamExt;
 use kaogong_data::{
     split,
-    tables::{Change, Committed, TableFormat, TableImportPlan, VersionAt, VersionSummary, Warnings},
+    tables::{
+        Change, Committed, Note, NoteKind, OriginalFile, TableFormat, TableImportPlan, VersionAt, VersionSummary,
+        Warnings,
+    },
 };
 use kaogong_domain::{Problem, datasets::DatasetKind};
 use lance::Dataset;
@@ -32,7 +36,6 @@ use std::{
     },
     time::SystemTime,
 };
-use tokio::sync::OwnedMutexGuard;
 
 /// Tells the import that nobody waits for it any more.
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -48,7 +51,8 @@ pub(crate) async fn import(
     plan: TableImportPlan,
     tables: Tables,
     indexes: Arc<IndexCache>,
-    lock: OwnedMutexGuard<()>,
+    imports: Arc<Imports>,
+    guards: Guards,
 ) -> Result<Committed, Problem> {
     if let Some(plan) = &plan.split {
         split::check(plan)?;
@@ -56,8 +60,8 @@ pub(crate) async fn import(
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(cancelled.clone());
     let task = tokio::spawn(async move {
-        let _lock = lock;
-        run(plan, tables, &indexes, cancelled).await
+        let _guards = guards;
+        run(plan, tables, &indexes, imports, cancelled).await
     });
     task.await.map_err(lance_errors::task("import a table"))?
 }
@@ -66,6 +70,7 @@ async fn run(
     plan: TableImportPlan,
     tables: Tables,
     indexes: &IndexCache,
+    imports: Arc<Imports>,
     cancelled: Arc<AtomicBool>,
 ) -> Result<Committed, Problem> {
     let began = SystemTime::now();
@@ -73,7 +78,7 @@ async fn run(
     // A file that cannot be read must not touch the tables, so it is looked at before the ground is prepared.
     let base = base_version(&plan, &tables).await?;
     let fields = base.as_ref().map(|it| columns::of_table(&Schema::from(it.schema())));
-    let opened = open(&plan, fields).await?;
+    let opened = open(&plan, fields, imports).await?;
     let target = target(&plan, base.as_deref(), &opened.columns)?;
     let mut gathered = Gathered::new(&opened.columns, target.as_deref());
     let base_rows = match &base {
@@ -82,6 +87,7 @@ async fn run(
     };
     let gathered = Arc::new(Mutex::new(gathered));
     let (reason, schema) = (Smuggled::default(), schema_of(&opened, target.as_deref()));
+    let told = Told::of(&opened);
     let source = RowSource {
         opened,
         schema: schema.clone(),
@@ -106,7 +112,7 @@ async fn run(
     };
     let gathered =
         std::mem::replace(&mut *gathered.lock().unwrap_or_else(PoisonError::into_inner), Gathered::new(&[], None));
-    finish(&plan, &tables, indexes, Written { ground, items, gathered, ids, began, target, base_rows }).await
+    finish(&plan, &tables, indexes, Written { ground, items, gathered, ids, began, target, base_rows, told }).await
 }
 
 struct Written {
@@ -118,6 +124,22 @@ struct Written {
     target: Option<String>,
     /// Rows that were there; `None` when they are replaced.
     base_rows: Option<u64>,
+    told: Told,
+}
+
+/// What the report of an import tells about its file.
+struct Told {
+    places: Vec<usize>,
+    import: Import,
+    notes: Vec<Note>,
+    is_packed: bool,
+}
+
+impl Told {
+    fn of(opened: &Opened) -> Self {
+        let (places, import) = (opened.places.clone(), opened.import.clone());
+        Self { places, import, notes: opened.notes.clone(), is_packed: opened.is_packed }
+    }
 }
 
 async fn finish(
@@ -127,14 +149,20 @@ async fn finish(
     written: Written,
 ) -> Result<Committed, Problem> {
     let rows = written.gathered.rows;
-    let (columns, classes) = written.gathered.finish();
+    let (mut columns, classes) = written.gathered.finish();
+    for (column, place) in columns.iter_mut().zip(&written.told.places) {
+        column.import = written.told.import.of(*place);
+    }
     let splits = plan.split.as_ref().map(|it| collect::row_splits(rows, &classes, it, written.base_rows));
     let splits = splits.and_then(|it| side::splits((0..).zip(it), written.ids));
     let parts = Parts { ground: written.ground, items: written.items, labels: None, splits, began: written.began };
     let pins = tables.commit(&plan.change, parts).await?;
     let index = indexes.get(tables, &VersionAt { dataset: plan.dataset, pins: pins.clone() }).await?;
     let (classes, classes_total) = index.class_counts();
-    let original = if plan.change == Change::Replace { plan.original.clone() } else { None };
+    let original = plan.original.clone().filter(|_| plan.change == Change::Replace);
+    // The parts of a folder are no one file.
+    let is_one = written.told.notes.iter().all(|it| it.kind != NoteKind::Parts);
+    let original = original.filter(|_| is_one).map(|it| OriginalFile { is_packed: written.told.is_packed, ..it });
     let file_bytes = std::fs::metadata(&plan.path).map_or(0, |it| it.len());
     let target = written.target.map(|stored| {
         let column = columns.iter().find(|it| it.stored_name.as_deref().unwrap_or(&it.name) == stored);
@@ -152,7 +180,9 @@ async fn finish(
         columns,
         target,
         original,
+        folders: None,
         warnings: Warnings::default(),
+        notes: written.told.notes,
     };
     Ok(Committed { pins, summary })
 }
@@ -167,12 +197,13 @@ async fn base_version(plan: &TableImportPlan, tables: &Tables) -> Result<Option<
     Ok(Some(dataset))
 }
 
-async fn open(plan: &TableImportPlan, base: Option<Vec<Field>>) -> Result<Opened, Problem> {
+async fn open(plan: &TableImportPlan, base: Option<Vec<Field>>, imports: Arc<Imports>) -> Result<Opened, Problem> {
     let (path, format, options) = (plan.path.clone(), plan.format, plan.csv.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let look = || match format {
-            TableFormat::Csv => csv::open(&path, &options, base.as_deref()),
-            TableFormat::Parquet => parquet::open(&path, base.as_deref()),
+            TableFormat::Csv => csv::open(&path, &options, base.as_deref(), &imports),
+            TableFormat::Jsonl => csv::open_json(&path, base.as_deref(), &imports),
+            TableFormat::Parquet => parquet::open(&path, base.as_deref(), &imports),
         };
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).unwrap_or_else(|_| {
             Err(Problem::invalid("the file is damaged: its reader gave up").hint("copy it again from its source"))
@@ -199,7 +230,7 @@ fn target(plan: &TableImportPlan, base: Option<&Dataset>, fields: &[Field]) -> R
 async fn add_base(base: &Dataset, fields: &[Field], gathered: &mut Gathered) -> Result<u64, Problem> {
     let failed = lance_errors::lance("read the base version");
     let mut scan = base.scan();
-    scan.batch_size_bytes(BATCH_BYTES);
+    scan.project_with_schema(base.schema()).map_err(&failed)?.batch_size_bytes(BATCH_BYTES);
     let mut batches = scan.try_into_stream().await.map_err(&failed)?;
     let mut rows = 0;
     while let Some(batch) = batches.try_next().await.map_err(&failed)? {

@@ -12,7 +12,7 @@ use crate::{
 };
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, Field, SchemaRef};
-use kaogong_data::tables::{Column, Progress};
+use kaogong_data::tables::{Column, ColumnImport, Note, Progress};
 use kaogong_domain::Problem;
 use std::{
     panic::AssertUnwindSafe,
@@ -39,6 +39,31 @@ pub(super) fn check_rows(rows: u64) -> Result<(), Problem> {
 /// Batches of a file, in its own columns and types.
 pub(super) type FileBatches = Box<dyn Iterator<Item = Result<RecordBatch, Problem>> + Send>;
 
+/// What is told about the columns of a file, counted while it is read.
+#[derive(Debug, Clone)]
+pub(super) struct Import(Arc<Mutex<Vec<ColumnImport>>>);
+
+impl Import {
+    pub(super) fn new(columns: Vec<ColumnImport>) -> Self {
+        Self(Arc::new(Mutex::new(columns)))
+    }
+
+    /// Adds words for "no value", values spelt otherwise and values changed, column by column.
+    pub(super) fn count(&self, counts: &[[u64; 3]]) {
+        let mut columns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (column, [words, respelt, changed]) in columns.iter_mut().zip(counts) {
+            column.null_words += words;
+            column.respelt += respelt;
+            column.changed += changed;
+        }
+    }
+
+    /// What is told about one column of the file.
+    pub(super) fn of(&self, place: usize) -> Option<ColumnImport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(place).cloned()
+    }
+}
+
 /// A file that was looked at.
 pub(super) struct Opened {
     /// The columns of the table.
@@ -46,6 +71,19 @@ pub(super) struct Opened {
     /// Where in the file's batches each of them lies.
     pub(super) places: Vec<usize>,
     pub(super) batches: FileBatches,
+    /// What is told about each column of the file.
+    pub(super) import: Import,
+    /// What is told about the file.
+    pub(super) notes: Vec<Note>,
+    /// Its bytes are not what other programs take for its format.
+    pub(super) is_packed: bool,
+}
+
+impl Opened {
+    /// What is told about the columns of the table, in their order.
+    pub(super) fn told(&self) -> Vec<ColumnImport> {
+        self.places.iter().filter_map(|it| self.import.of(*it)).collect()
+    }
 }
 
 /// What was learnt from the rows.
@@ -124,7 +162,10 @@ impl RowSource {
         let first = gathered.rows;
         // The file said how many rows it has; this one has more than it said.
         check_rows(first + batch.num_rows() as u64)?;
-        gathered.add(&columns, batch.num_rows()).map_err(&failed)?;
+        gathered.add(&columns, batch.num_rows()).map_err(|error| {
+            Problem::invalid(format!("a value of the file cannot be shown: {error}"))
+                .hint("look for times beyond the calendar, and leave them out or convert the column")
+        })?;
         let numbers = first..first + batch.num_rows() as u64;
         let ids = StringArray::from_iter_values(numbers.map(|it| self.ids.nth(it).to_string()));
         columns.insert(0, Arc::new(ids));

@@ -41,7 +41,7 @@ async fn types_are_found_and_values_come_back() {
     assert_eq!(total, 3);
     assert_eq!(values[0], r#"[1,"Ann",0.5,true,"2024-01-02","99999999999999999999"]"#);
     assert_eq!(values[1], r#"[2,"Bob \"B\"",null,false,"2024-03-01","1"]"#);
-    assert_eq!(values[2], r#"[3,null,2.0,true,"2023-12-31","2"]"#);
+    assert_eq!(values[2], r#"[3,"NA",2.0,true,"2023-12-31","2"]"#);
 }
 
 #[tokio::test]
@@ -52,8 +52,12 @@ async fn the_target_gives_classes_and_stratifies() {
         writeln!(text, "{}.5;{}", at, if at % 4 == 0 { "yes" } else { "no" }).expect("text");
     }
     let path = kit.file("t.csv", &text);
-    let original =
-        OriginalFile { hash: BlobHash::of(text.as_bytes()), size: text.len() as u64, format: TableFormat::Csv };
+    let original = OriginalFile {
+        hash: BlobHash::of(text.as_bytes()),
+        size: text.len() as u64,
+        format: TableFormat::Csv,
+        is_packed: false,
+    };
     let plan = TableImportPlan {
         target: Some("class.name".into()),
         split: Some(plan_80_20(3)),
@@ -126,7 +130,10 @@ async fn numbers_with_leading_zeros_are_text() {
     };
     kit.engine.import_table(append("code,share,n\n008,1,3\n")).await.expect("text stays text");
     let problem = kit.engine.import_table(append("code,share,n\n1,1,3\n1,1,04\n")).await.expect_err("a loss");
-    assert_eq!(problem.text, "line 3, column `n`: a number with leading zeros, which the dataset would lose");
+    assert_eq!(
+        problem.text,
+        "line 3, column `n`: `04` is no number without leading zeros, which the dataset would lose"
+    );
 }
 
 #[tokio::test]
@@ -154,12 +161,12 @@ async fn text_is_searched_in_all_text_columns() {
 #[tokio::test]
 async fn what_is_wrong_is_said_with_line_and_column() {
     for (text, expected) in [
-        ("", "the CSV file is empty"),
+        ("", "the file is empty"),
         ("a,b\n", "the CSV file has a header and no rows"),
-        ("a,b\n1,2\n3\n", "line 3 has 1 values, the header has 2"),
+        ("a,b\n1,2\n3\n", "line 3 has 1 value, the header has 2"),
+        ("title\na,b\n1,2\n", "line 2 has 2 values, the header has 1"),
+        ("a,b\n1,\"2\n", "the record that begins in line 2 has a quote that is never closed"),
         ("a,b\n1,2\n3,4,5\n", "line 3 has 3 values, the header has 2"),
-        ("a,a\n1,2\n", "two columns are named `a`"),
-        ("item_id,a\n1,2\n", "a column may not be named `item_id`"),
     ] {
         let kit = Kit::new();
         let problem = kit.import_csv(text).await.expect_err("a bad file");
@@ -170,8 +177,6 @@ async fn what_is_wrong_is_said_with_line_and_column() {
     let kit = Kit::new();
     let problem = kit.import_csv(b"a,b\n1,x\n2,\xff\n").await.expect_err("not UTF-8");
     assert!(problem.text.contains("UTF-8"), "{}", problem.text);
-    let problem = kit.import_csv(b"\xff\xfea\0").await.expect_err("UTF-16");
-    assert!(problem.text.contains("UTF-16"), "{}", problem.text);
     let plan = TableImportPlan {
         target: Some("z".into()),
         ..kit.table_plan(kit.file("t.csv", "a,b\n1,2\n"), TableFormat::Csv)
@@ -191,7 +196,7 @@ async fn separators_are_found_or_told() {
         let plan = TableImportPlan { csv, ..kit.table_plan(kit.file("t.csv", text), TableFormat::Csv) };
         let made = kit.engine.import_table(plan).await.expect("an import");
         let (_, rows) = kit.rows(&made.pins, all()).await;
-        assert_eq!(serde_json::json!(rows[0].values), serde_json::json!(["1,5", 2]), "{text:?}");
+        assert_eq!(serde_json::json!(rows[0].values), serde_json::json!([1.5, 2]), "{text:?}");
     }
 }
 

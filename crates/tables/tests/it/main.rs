@@ -3,6 +3,7 @@
 mod crash;
 mod csv_files;
 mod damage;
+mod fidelity;
 mod images;
 mod kit;
 mod parquet_files;

@@ -28,7 +28,7 @@ export function DatasetPage() {
   const version = useVersion(project, name, wanted);
   return (
     <Page
-      title={name}
+      title={dataset.data?.title ?? name}
       crumbs={<Link to={pages.datasets(project)}>{t("nav.datasets")}</Link>}
       state={
         version.error && !version.data ? null : <VersionSelect name={name} value={version.data?.number ?? null} onChange={(it) => setUrl({ version: it, page: null, label: null, split: null })} />
@@ -117,6 +117,7 @@ function Body({ version, description }: { version: VersionView; description: str
   const [params, setUrl] = useUrl();
   const tab = oneOf(params, "tab", TABS, "browse");
   const px = version.summary.pixels;
+  const folders = version.summary.folders;
   const range = (low: number, high: number) => (low === high ? String(low) : `${low}–${high}`);
   return (
     <div className="with-facts">
@@ -133,6 +134,7 @@ function Body({ version, description }: { version: VersionView; description: str
       />
       <Facts
         rows={[
+          [t("name"), <span key="name" className="mono">{version.dataset} <Copy text={version.dataset} /></span>],
           [t("description"), description || null],
           [t("items"), count(version.items, language)],
           [t("size"), bytes(version.bytes)],
@@ -141,6 +143,14 @@ function Body({ version, description }: { version: VersionView; description: str
           [t("split"), Object.entries(version.summary.splits).map(([k, n]) => <div key={k}>{t(`split.${k}` as Key)} {count(n, language)}</div>)],
           [t("dataset.seed"), version.summary.split_seed === null ? null : <code>{version.summary.split_seed}</code>],
           [t("dataset.pixels"), px ? `${range(px.width_min, px.width_max)} × ${range(px.height_min, px.height_max)} px` : null],
+          [t("dataset.samples"), Object.entries(version.summary.samples ?? {}).map(([sample, n]) => <div key={sample}>{sample}: {count(n, language)}</div>)],
+          [t("dataset.classLevel"), folders && folders.levels.length > 1 ? (
+            <div key="folders">
+              {t("dataset.classLevelText", { level: folders.class_level ?? "-", n: folders.levels.length })}
+              {folders.levels.map((it) => <div key={it.level} className="muted">{it.level}: {it.examples.join(", ")}{it.names > it.examples.length ? ", …" : ""}</div>)}
+              {folders.is_unsure ? <div>{t("dataset.classLevelUnsure")} <code>--class-level</code></div> : null}
+            </div>
+          ) : null],
           [t("dataset.target"), version.summary.target ? <code>{version.summary.target}</code> : null],
           [t("dataset.skipped"), version.summary.skipped_total ? count(version.summary.skipped_total, language) : null],
           [t("message"), version.message || null],

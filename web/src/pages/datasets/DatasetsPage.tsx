@@ -43,10 +43,11 @@ export function DatasetsPage() {
                 {
                   title: t("name"),
                   dataIndex: "name",
-                  sorter: sorted(data, (a, b) => a.name.localeCompare(b.name)),
+                  sorter: sorted(data, (a, b) => a.title.localeCompare(b.title, language)),
                   render: (name: string, it) => (
                     <>
-                      <Link to={pages.dataset(project, name)}>{name}</Link>
+                      <Link to={pages.dataset(project, name)}>{it.title}</Link>
+                      {it.title === name ? null : <div className="muted mono">{name}</div>}
                       {it.description ? <div className="muted">{it.description}</div> : null}
                     </>
                   ),

@@ -4,9 +4,9 @@ import { Link } from "react-router";
 import { useVersions } from "../../api/hooks";
 import type { ColumnView, VersionView } from "../../api/types";
 import { useProject } from "../../components/states";
-import { type Key, useWords } from "../../i18n";
+import { type Key, type T, useWords } from "../../i18n";
 import { inProject } from "../../lib/command";
-import { bytes, count, metric } from "../../lib/format";
+import { bytes, count, type Language, metric } from "../../lib/format";
 import { pageParam, useUrl } from "../../lib/url";
 import { api, pages } from "../../paths";
 import { Snippet, Wait, When } from "../../ui/basics";
@@ -42,6 +42,36 @@ export function VersionsTab({ name }: { name: string }) {
   );
 }
 
+/** Why a column has its type, with the value that decided. */
+function reason(column: ColumnView, t: T) {
+  const told = column.import;
+  if (!told) return "—";
+  const why = t(`why.${told.why}` as Key);
+  const example = told.example === null ? null : told.line === null ? <code>{told.example}</code> : <>{t("why.line", { n: told.line })} <code>{told.example}</code></>;
+  return (
+    <>
+      {why}
+      {example ? <span className="muted"> · {example}</span> : null}
+      {told.renamed_from !== null ? <span className="muted"> · {t("why.renamed", { it: told.renamed_from })}</span> : null}
+    </>
+  );
+}
+
+/** How many values an import did not keep letter by letter. */
+function changes(column: ColumnView, t: T, language: Language) {
+  const told = column.import;
+  if (!told) return "";
+  const parts: [Key, number][] = [
+    ["column.changed", told.changed],
+    ["column.respelt", told.respelt],
+    ["column.nullWords", told.null_words],
+  ];
+  return parts
+    .filter(([, n]) => n > 0)
+    .map(([key, n]) => t(key, { n: count(n, language) }))
+    .join(" · ");
+}
+
 export function SummaryTab({ version }: { version: VersionView }) {
   const { t, language } = useWords();
   const { summary } = version;
@@ -65,8 +95,15 @@ export function SummaryTab({ version }: { version: VersionView }) {
               { title: t("column.min"), dataIndex: "min", align: "right", render: metric },
               { title: t("column.mean"), dataIndex: "mean", align: "right", render: metric },
               { title: t("column.max"), dataIndex: "max", align: "right", render: metric },
+              { title: t("column.changedHead"), key: "changed", render: (_, it) => changes(it, t, language) || "—" },
+              { title: t("column.whyHead"), key: "why", render: (_, it) => reason(it, t) },
             ]}
           />
+          {summary.notes.map((it) => (
+            <p key={it.kind} className="muted">
+              {t(`note.${it.kind}` as Key, { it: it.detail })}
+            </p>
+          ))}
         </section>
       ) : null}
       {classes.length > 0 ? (

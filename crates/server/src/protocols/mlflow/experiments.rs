@@ -99,7 +99,7 @@ pub(super) async fn set_tag(call: Call) -> Reply {
     let found = call.active_experiment(&call.ask.need("experiment_id")?).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
     let value = limits::experiment_tag("", &key, value)?;
-    call.store().set_experiment_tag(call.project(), found.id, &key, &value, &call.actor(), call.now()).await?;
+    call.store().set_experiment_tag(call.project(), found, &key, &value, &call.actor(), call.now()).await?;
     done()
 }
 
@@ -107,7 +107,7 @@ pub(super) async fn delete_tag(call: Call) -> Reply {
     let id = call.ask.need("experiment_id")?;
     let found = call.active_experiment(&id).await?;
     let key = call.ask.need("key")?;
-    if call.store().delete_experiment_tag(call.project(), found.id, &key, &call.actor(), call.now()).await? {
+    if call.store().delete_experiment_tag(call.project(), found, &key, &call.actor(), call.now()).await? {
         return done();
     }
     Err(MlflowProblem::missing(format!("No tag with name: {key} in experiment with id {id}")))

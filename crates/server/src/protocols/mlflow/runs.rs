@@ -48,7 +48,7 @@ pub(super) async fn create(call: Call) -> Reply {
     let user = [ask.text_or_empty("user_id")?, tags.get("mlflow.user").cloned().unwrap_or_default(), call.user()];
     let token = call.inside.caller.token.clone();
     let mut new = NewRunRow {
-        experiment_id: experiment.id,
+        experiment_id: experiment,
         name,
         user: user.into_iter().find(|it| !it.is_empty()).unwrap_or_default(),
         started_at: begun.map_or_else(|| call.now(), Timestamp),

@@ -75,7 +75,8 @@ fn a_call_ends_at_its_moment_and_when_the_worker_goes() {
 
 #[test]
 fn what_no_worker_writes_is_an_error_and_nothing_worse() {
-    let lies: [(&str, fn(&Side)); 6] = [
+    type Lie = (&'static str, fn(&Side));
+    let lies: [Lie; 6] = [
         ("a length beyond everything", |it| it.page.0.number().store(u64::MAX, Ordering::Release)),
         ("a length beyond the file", |it| it.page.0.number().store(1 << 28, Ordering::Release)),
         ("a length beyond the message", |it| it.page.0.number().store(4096, Ordering::Release)),
