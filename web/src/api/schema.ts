@@ -1302,6 +1302,35 @@ export interface components {
              */
             updated_at: number;
         };
+        /** @description One level of folders. */
+        FolderLevelView: {
+            /** @description The first of them. */
+            examples: string[];
+            /**
+             * Format: int32
+             * @description 1 is the outermost.
+             */
+            level: number;
+            /**
+             * Format: int64
+             * @description Different names.
+             */
+            names: number;
+        };
+        /** @description How the folders of an import were read. */
+        FoldersView: {
+            /**
+             * Format: int32
+             * @description The level that is the class; `null` without classes.
+             */
+            class_level?: number | null;
+            /** @description Whether another level could be the class as well, and nobody said which. */
+            is_unsure: boolean;
+            /** @description The levels of folders around the images, from the outside, without wrappers and splits. */
+            levels: components["schemas"]["FolderLevelView"][];
+            /** @description Both in words; empty when there is nothing to choose. */
+            note: string;
+        };
         /** @description A value that is not shown. */
         HiddenValue: {
             /** @description Always true. */
@@ -1881,11 +1910,16 @@ export interface components {
             };
             /** @description Columns, for tables. */
             columns: components["schemas"]["ColumnView"][];
+            folders?: null | components["schemas"]["FoldersView"];
             /** @description `images` or `table` */
             kind: string;
             /** @description What is worth telling about the file, for tables. */
             notes?: components["schemas"]["ImportNoteView"][];
             pixels?: null | components["schemas"]["PixelRange"];
+            /** @description What the pixels of the images that this import added hold (`3 × uint8`), with how many. */
+            samples?: {
+                [key: string]: number;
+            };
             /** @description Files that were left out, and why; the first hundred. */
             skipped: components["schemas"]["SkippedView"][];
             /**
@@ -2332,6 +2366,11 @@ export interface operations {
                 test_percent?: number;
                 /** @description The column that holds the class or the value to predict, for tables. */
                 target?: string;
+                /**
+                 * @description Which level of folders is the class, for images: 1 is the outermost below wrappers and splits. Found out from
+                 *     the names when absent, see `folders` of the version.
+                 */
+                class_level?: number;
                 /** @description `replace` (the default: the new version is this import) or `append`. */
                 mode?: string;
                 /** @description Why this version is made. */
