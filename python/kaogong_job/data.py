@@ -71,7 +71,7 @@ class Dataset:
 
     def table(self, split=None):
         """The rows as a list of dicts of texts, in order; an empty text is no value."""
-        text = server.read(self._url("export", format="csv", split=split, rewrite="true")).decode("utf-8")
+        text = server.read(self._url("export", format="csv", split=split, rewrite="true")).decode("utf-8-sig")
         return list(csv.DictReader(io.StringIO(text, newline="")))
 
 

@@ -161,6 +161,45 @@ class Train(unittest.TestCase):
         self.assertGreaterEqual(self.metric("validation_r2")[0], 0.3)
 
 
+class Columns(unittest.TestCase):
+    def test_columns_that_only_tell_rows_apart_are_left_out(self):
+        rng = np.random.default_rng(0)
+        ids = rng.permutation(10_000)[:40]
+        rows = [
+            {
+                "rownames": str(at + 1),
+                "ID": str(ids[at]),
+                "clock": f"{at * 0.25:.2f}",
+                "patient": f"p{ids[at]}",
+                "age": str(20 + at % 30),
+                "size": f"{rng.normal():.6f}",
+                "ward": "ab"[at % 2],
+                "y": "yn"[at % 2],
+            }
+            for at in range(40)
+        ]
+        kinds = {"rownames": "integer", "ID": "integer", "age": "integer", "clock": "number", "size": "number"}
+        columns = [{"name": name, "kind": kinds.get(name, "text")} for name in rows[0]]
+        used, left_out = table.describe(columns, rows, "y")
+        self.assertEqual([it["name"] for it in used], ["age", "size", "ward"])
+        self.assertEqual([it.split(" ")[0] for it in left_out], ["rownames", "ID", "clock", "patient"])
+        self.assertIn("as row numbers do", left_out[0])
+        self.assertIn("as ids are", left_out[1])
+
+    def test_a_few_rows_prove_nothing(self):
+        rows = [{"x": str(at), "y": "yn"[at % 2]} for at in range(9)]
+        used, _ = table.describe([{"name": "x", "kind": "integer"}], rows, "y")
+        self.assertEqual(len(used), 1)
+
+
+class Measures(unittest.TestCase):
+    def test_a_rare_class_that_is_never_found_shows(self):
+        truth = np.array([0] * 95 + [1] * 5)
+        measures = fit.measures_of(truth, np.zeros(100, int))
+        self.assertEqual((measures["validation_accuracy"], measures["validation_balanced_accuracy"]), (0.95, 0.5))
+        self.assertLess(measures["validation_macro_f1"], 0.5)
+
+
 class Numbers(unittest.TestCase):
     def test_fields_are_read_as_serving_reads_them(self):
         for field, expected in json.loads((HERE / "numbers.json").read_text()).items():

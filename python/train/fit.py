@@ -7,7 +7,7 @@ import mlflow
 import mlflow.onnx
 import numpy as np
 from sklearn.linear_model import SGDRegressor
-from sklearn.metrics import log_loss
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +19,8 @@ VALIDATION_SHARE = 0.2
 EPOCHS = {"logistic": 60, "linear": 60, "mlp": 60}
 #: A column spreads at least this share of its mean; what is less is rounding of 32-bit numbers.
 SPREAD_MIN = 1e-6
+#: The longest value of a parameter, in characters.
+PARAM_CHARS_MAX = 2000
 #: Epochs without a better validation loss that end the training.
 STALE_EPOCHS_MAX = 10
 
@@ -120,13 +122,22 @@ def classification(x, y, labels, task, options):
 
         epochs = train_epochs(learner, x_train, y_train, loss_of, options.epochs or EPOCHS[options.algorithm])
         probabilities = learner.model.predict_proba(x_held_scaled)
-        accuracy = float(np.mean(np.argmax(probabilities, axis=1) == y_held))
+        measures = measures_of(y_held, np.argmax(probabilities, axis=1))
         train_accuracy = float(learner.model.score(x_train, y_train))
         model = graph.classifier(learner.model, scaler, x.shape[1], task)
         difference = graph.check(model, x_held[:512], probabilities[:512])
-        measures = {"validation_accuracy": accuracy, "train_accuracy": train_accuracy}
-        _log(model, measures, epochs, began, difference)
-        say(f"validation_accuracy {accuracy:.4f}")
+        _log(model, measures | {"train_accuracy": train_accuracy}, epochs, began, difference)
+        say(" ".join(f"{name} {value:.4f}" for name, value in measures.items()))
+
+
+def measures_of(truth, answers):
+    """How good the answers are. Where one class is rare, accuracy alone says little: the other two count each class
+    alike, the mean of the shares found of each class and the mean of their F1."""
+    return {
+        "validation_accuracy": float(np.mean(answers == truth)),
+        "validation_balanced_accuracy": float(balanced_accuracy_score(truth, answers)),
+        "validation_macro_f1": float(f1_score(truth, answers, average="macro", zero_division=0)),
+    }
 
 
 def regression(x, y, task, options):
@@ -164,6 +175,7 @@ def _scaler(x):
 
 
 def _params(options, x_train, held):
+    left_out = "; ".join(getattr(options, "left_out", []))
     return {
         "algorithm": options.algorithm,
         "seed": options.seed,
@@ -171,7 +183,7 @@ def _params(options, x_train, held):
         "train_items": len(x_train),
         "validation_items": held,
         "python": sys.version.split()[0],
-    }
+    } | ({"left_out_columns": left_out[:PARAM_CHARS_MAX]} if left_out else {})
 
 
 def _log(model, measures, epochs, began, difference):

@@ -19,6 +19,8 @@ import numpy as np
 
 #: Columns of words with more different values than this hold names or remarks, not categories.
 CATEGORIES_MAX = 50
+#: Fewer values than this may all be different by chance.
+ROWS_MIN = 10
 #: The largest number that a tensor of 32-bit floats holds.
 NUMBER_MAX = float(np.finfo(np.float32).max)
 
@@ -35,6 +37,20 @@ def number(text):
     return value if abs(value) <= NUMBER_MAX else np.nan
 
 
+def row_mark(values):
+    """Why the values only tell rows apart, as numbers of rows and ids do; `None` when they may tell more.
+
+    A model learns such a column by heart and is wrong on rows it never saw. Whole numbers that are all different are
+    ids; numbers that only rise, or only fall, from row to row count the rows.
+    """
+    if len(values) < ROWS_MIN or len(np.unique(values)) < len(values):
+        return None
+    steps = np.diff(values)
+    if (steps > 0).all() or (steps < 0).all():
+        return "it rises or falls from row to row, as row numbers do"
+    return "a whole number of its own in every row, as ids are" if (values == np.rint(values)).all() else None
+
+
 def describe(columns, rows, target):
     """The columns that are used, as the task describes them, and those that are not, with the reason."""
     used, left_out = [], []
@@ -48,11 +64,15 @@ def describe(columns, rows, target):
             known = values[~np.isnan(values)]
             if len(known) == 0 or known.min() == known.max():
                 left_out.append(f"{name} (one value)")
+            elif reason := row_mark(known):
+                left_out.append(f"{name} ({reason})")
             else:
                 used.append({"name": name, "kind": "number", "fill": float(np.float32(np.median(known)))})
         elif kind == "text":
             counts = Counter(it for it in fields if it)
-            if 2 <= len(counts) <= CATEGORIES_MAX:
+            if len(counts) >= ROWS_MIN and len(counts) == counts.total():
+                left_out.append(f"{name} (a text of its own in every row, as names are)")
+            elif 2 <= len(counts) <= CATEGORIES_MAX:
                 used.append({"name": name, "kind": "category", "values": sorted(counts)})
             else:
                 left_out.append(f"{name} ({len(counts)} different texts)")
@@ -90,6 +110,7 @@ def main():
     fit.say(f"reading {dataset.name}@{dataset.number}, target {target}")
     rows = [row for row in dataset.table(split="train") if row.get(target)]
     used, left_out = describe(dataset.summary["columns"], rows, target)
+    options.left_out = left_out
     for reason in left_out:
         fit.say(f"left out: {reason}")
     if len(rows) < 10 or not used:

@@ -202,3 +202,27 @@ pub struct NewTokenView {
     /// Shown this once.
     pub secret: String,
 }
+
+/// A secret of a project, without its value.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SecretView {
+    /// Its name: letters, digits and `_`.
+    pub name: String,
+    /// When its value was last set, in milliseconds since 1970.
+    pub updated_at: i64,
+    /// Who set it.
+    pub updated_by: Option<String>,
+}
+
+/// The value to keep.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct SecretChange {
+    /// 8 bytes to 64 KiB of text, and not digits alone. It is never shown again.
+    pub value: String,
+}
+
+impl std::fmt::Debug for SecretChange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretChange(***)")
+    }
+}

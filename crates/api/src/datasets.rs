@@ -70,6 +70,12 @@ pub struct SummaryView {
     pub target: Option<String>,
     /// Smallest and largest picture, for images.
     pub pixels: Option<PixelRange>,
+    /// What the pixels of the images that this import added hold (`3 × uint8`), with how many.
+    #[serde(default)]
+    pub samples: BTreeMap<String, u64>,
+    /// Which folders this import took the classes from, for images.
+    #[serde(default)]
+    pub folders: Option<FoldersView>,
     /// Files that were left out, and why; the first hundred.
     pub skipped: Vec<SkippedView>,
     /// How many files were left out.
@@ -77,6 +83,30 @@ pub struct SummaryView {
     /// What is worth telling about the file, for tables.
     #[serde(default)]
     pub notes: Vec<ImportNoteView>,
+}
+
+/// How the folders of an import were read.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FoldersView {
+    /// The levels of folders around the images, from the outside, without wrappers and splits.
+    pub levels: Vec<FolderLevelView>,
+    /// The level that is the class; `null` without classes.
+    pub class_level: Option<u32>,
+    /// Whether another level could be the class as well, and nobody said which.
+    pub is_unsure: bool,
+    /// Both in words; empty when there is nothing to choose.
+    pub note: String,
+}
+
+/// One level of folders.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct FolderLevelView {
+    /// 1 is the outermost.
+    pub level: u32,
+    /// Different names.
+    pub names: u64,
+    /// The first of them.
+    pub examples: Vec<String>,
 }
 
 /// The smallest and largest picture, in displayed orientation.
@@ -211,6 +241,10 @@ pub struct ImportQuery {
     pub test_percent: Option<u8>,
     /// The column that holds the class or the value to predict, for tables.
     pub target: Option<String>,
+    /// Which level of folders is the class, for images: 1 is the outermost below wrappers and splits. Found out from
+    /// the names when absent, see `folders` of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_level: Option<u32>,
     /// `replace` (the default: the new version is this import) or `append`.
     pub mode: Option<String>,
     /// Why this version is made.

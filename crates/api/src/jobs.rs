@@ -1,7 +1,10 @@
 //! Jobs on the wire; the same shape is read from a job file in TOML.
 
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{collections::BTreeMap, fmt};
 use utoipa::{IntoParams, ToSchema};
 
 /// What to run.
@@ -12,9 +15,9 @@ pub struct JobSpec {
     pub name: String,
     /// Program and arguments; not passed through a shell.
     pub command: Vec<String>,
-    /// Variables for the command. Names beginning with `KAOGONG_` or `MLFLOW_` are set by the platform.
+    /// Variables for the command. Those that the platform sets itself are refused, with their name.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvValue>,
     /// The Python environment; without it the command runs with the machine's own programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<EnvironmentSpec>,
@@ -33,6 +36,104 @@ pub struct JobSpec {
     /// Attempts after the first one, at most 10.
     #[serde(default)]
     pub retries: u32,
+    /// What the job's token may do.
+    #[serde(default, skip_serializing_if = "JobToken::is_usual")]
+    pub token: JobToken,
+}
+
+/// The value of a variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum EnvValue {
+    /// The value itself. Who may not submit jobs is not shown it.
+    Text(String),
+    /// The value of a secret of the project when an attempt starts. It is never shown.
+    Secret(SecretValue),
+    /// A value that the caller may not see; never sent to the server.
+    Hidden(HiddenValue),
+}
+
+impl EnvValue {
+    /// The value, where it stands here.
+    pub fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// The secret that holds the value.
+    pub fn secret(&self) -> Option<&str> {
+        if let Self::Secret(it) = self { Some(&it.secret) } else { None }
+    }
+}
+
+impl<'de> Deserialize<'de> for EnvValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Says what is expected, which an untagged enum does not.
+        struct Seen;
+
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Fields {
+            secret: Option<String>,
+            hidden: Option<bool>,
+        }
+
+        impl<'de> Visitor<'de> for Seen {
+            type Value = EnvValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or { secret = \"NAME\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<EnvValue, E> {
+                Ok(EnvValue::Text(text.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EnvValue, A::Error> {
+                let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
+                match (fields.secret, fields.hidden) {
+                    (Some(secret), None) => Ok(EnvValue::Secret(SecretValue { secret })),
+                    (None, Some(true)) => Ok(EnvValue::Hidden(HiddenValue { hidden: true })),
+                    _ => Err(de::Error::custom("expected a text or { secret = \"NAME\" }")),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Seen)
+    }
+}
+
+/// A value that is kept as a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecretValue {
+    /// The name of the secret.
+    pub secret: String,
+}
+
+/// A value that is not shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HiddenValue {
+    /// Always true.
+    pub hidden: bool,
+}
+
+/// What the token of a job may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum JobToken {
+    /// What the job itself needs: read its inputs, log its runs, keep their artifacts, register their models.
+    #[default]
+    Job,
+    /// Everything that a developer does in the project, submitting jobs too.
+    Developer,
+}
+
+impl JobToken {
+    /// Whether this is what a job gets that asks for nothing.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::Job
+    }
 }
 
 /// A Python environment, built once by uv and shared.

@@ -155,6 +155,9 @@ pub enum Command {
     /// Run one attempt of a job; started by the server.
     #[command(hide = true, after_help = "Examples:\n  kaogong supervise FOLDER")]
     Supervise(supervise::SuperviseArgs),
+    /// Decode a Parquet file within bounds and write it as an Arrow stream; started by the server.
+    #[command(hide = true, after_help = "Examples:\n  kaogong read-parquet --memory-bytes 268435456 table.parquet")]
+    ReadParquet(read_parquet::ReadParquetArgs),
     /// Load a model in a process of its own and run it once; started by the server.
     #[command(hide = true, after_help = "Examples:\n  kaogong probe-model --engine tract model.onnx")]
     ProbeModel(probe::ProbeModelArgs),

@@ -55,11 +55,11 @@ enum Content {
 }
 
 impl LocalData {
-    /// Looks at `path`.
+    /// Looks at `path`. Symbolic links that lead below `links` are followed, others are refused.
     ///
     /// # Errors
     /// Bad usage when it is missing, empty, cannot be read, or is not what `format` says.
-    pub fn find(path: &Path, format: Option<DataFormat>) -> Result<Self, Problem> {
+    pub fn find(path: &Path, format: Option<DataFormat>, links: Option<&Path>) -> Result<Self, Problem> {
         let shown = path.display();
         let facts = fs::metadata(path).map_err(|it| cannot_read(path, &it))?;
         if facts.is_dir() {
@@ -67,7 +67,7 @@ impl LocalData {
                 return Err(usage(format!("{shown} is a folder, not a table"))
                     .hint("name a .csv, .jsonl or .parquet file, a folder of .parquet files, or use --format images"));
             }
-            let folder = Self::folder(path)?;
+            let folder = Self::folder(path, links)?;
             return match format {
                 Some(DataFormat::Images) => Ok(folder),
                 _ => folder.in_parts(path, format.is_some()),
@@ -95,18 +95,33 @@ impl LocalData {
         Ok(Self { format, files: 1, bytes: facts.len(), content: Content::File(path.to_owned()) })
     }
 
-    fn folder(path: &Path) -> Result<Self, Problem> {
+    fn folder(path: &Path, links: Option<&Path>) -> Result<Self, Problem> {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let mut left_out = LeftOut::default();
+        let links = links.map(|it| it.canonicalize().map_err(|error| cannot_read(it, &error))).transpose()?;
         // Names in order, so that the same folder always makes the same stream. Links are not followed: in a folder
-        // that somebody else packed they could lead to any file of the caller's.
-        for entry in walkdir::WalkDir::new(path).follow_root_links(true).sort_by_file_name() {
+        // that somebody else packed they could lead to any file of the caller's. With a root they are, inside it alone.
+        let walk = walkdir::WalkDir::new(path).follow_root_links(true).follow_links(links.is_some());
+        let mut walk = walk.sort_by_file_name().into_iter();
+        while let Some(entry) = walk.next() {
             let entry = entry.map_err(|it| {
                 let at = it.path().unwrap_or(path).to_owned();
                 it.into_io_error()
                     .map_or_else(|| usage(format!("{} cannot be walked", at.display())), |it| cannot_read(&at, &it))
             })?;
+            if let (Some(root), true, true) = (&links, entry.path_is_symlink(), entry.depth() > 0) {
+                let target = entry.path().canonicalize().map_err(|it| cannot_read(entry.path(), &it))?;
+                if !target.starts_with(root) {
+                    if is_hidden(path, entry.path()) {
+                        if entry.file_type().is_dir() {
+                            walk.skip_current_dir();
+                        }
+                        continue;
+                    }
+                    return Err(leads_outside(entry.path(), &target, root));
+                }
+            }
             if entry.file_type().is_file() {
                 bytes += entry.metadata().map_or(0, |it| it.len());
                 entries.push(tar_out::Entry::below(path, entry.path()));
@@ -114,7 +129,14 @@ impl LocalData {
                 left_out.note(path, entry.path(), entry.file_type());
             }
         }
-        left_out.refuse(path)?;
+        left_out.refuse(path).map_err(|it| match left_out.links {
+            0 => it,
+            _ => it.hint(format!(
+                "name the folder that they lead into with --follow-links ROOT, or use a copy with the files \
+                 themselves: cp -rL {} COPY",
+                path.display()
+            )),
+        })?;
         if entries.is_empty() {
             return Err(usage(format!("the folder {} holds no files", path.display()))
                 .hint("pictures lie in one folder per class: cats/1.jpg, dogs/2.jpg"));
@@ -177,6 +199,12 @@ impl LocalData {
             }
         }
     }
+}
+
+fn leads_outside(link: &Path, target: &Path, root: &Path) -> Problem {
+    let (link, target, root) = (link.display(), target.display(), root.display());
+    usage(format!("the symbolic link {link} leads to {target}, outside {root}"))
+        .hint("name with --follow-links the folder that holds everything it may lead to, or remove it")
 }
 
 /// Hidden things are never imported.
@@ -246,7 +274,7 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path, format: Option<DataFormat>) -> String {
-        LocalData::find(path, format).expect_err("refused").text
+        LocalData::find(path, format, None).expect_err("refused").text
     }
 
     #[test]
@@ -270,13 +298,33 @@ mod tests {
         fs::create_dir_all(dir.path().join("cats")).expect("a folder");
         fs::write(dir.path().join("cats/1.png"), "12345").expect("a file");
         fs::write(dir.path().join("t.CSV"), "a\n1\n").expect("a file");
-        let folder = LocalData::find(dir.path(), None).expect("a folder");
+        let folder = LocalData::find(dir.path(), None, None).expect("a folder");
         assert_eq!((folder.format, folder.files, folder.bytes), (DataFormat::Images, 2, 9));
-        assert_eq!(LocalData::find(&dir.path().join("t.CSV"), None).expect("a table").format, DataFormat::Csv);
+        assert_eq!(LocalData::find(&dir.path().join("t.CSV"), None, None).expect("a table").format, DataFormat::Csv);
         let formats =
             ["a.tsv", "a.csv.gz", "a.parq", "a.parquet.gz", "csv", "a.b.pq"].map(|it| format_of_name(Path::new(it)));
         use DataFormat::{Csv, Parquet};
         assert_eq!(formats, [Some(Csv), Some(Csv), Some(Parquet), None, None, Some(Parquet)]);
+    }
+
+    #[test]
+    fn a_folder_of_parquet_files_is_one_table() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir_all(at("parts/y=1")).expect("a folder");
+        for name in ["parts/b.parquet", "parts/a.parq", "parts/_SUCCESS", "parts/.a.parq.crc"] {
+            fs::write(at(name), "12345").expect("a file");
+        }
+        let parts = LocalData::find(&at("parts"), None, None).expect("parts");
+        assert_eq!((parts.format, parts.files), (DataFormat::Parquet, 2));
+        fs::write(at("parts/1.png"), "12345").expect("a file");
+        assert_eq!(LocalData::find(&at("parts"), None, None).expect("a folder").format, DataFormat::Images);
+        assert_eq!(LocalData::find(&at("parts"), Some(DataFormat::Parquet), None).expect("parts").files, 2);
+        fs::write(at("parts/y=1/c.parquet"), "12345").expect("a file");
+        assert!(refusal(&at("parts"), Some(DataFormat::Parquet)).contains("hold a column"));
+        fs::create_dir_all(at("none")).expect("a folder");
+        fs::write(at("none/1.png"), "12345").expect("a file");
+        assert!(refusal(&at("none"), Some(DataFormat::Parquet)).ends_with("holds no .parquet file"));
     }
 
     #[test]
@@ -289,11 +337,42 @@ mod tests {
         fs::write(at("data/cats/1.png"), "12345").expect("a file");
         symlink(at("data/cats/1.png"), at("data/.cache/x.png")).expect("a link");
         symlink(at("data"), at("by_link")).expect("a link");
-        assert_eq!(LocalData::find(&at("by_link"), None).expect("a hidden link and one to the folder").files, 1);
+        assert_eq!(LocalData::find(&at("by_link"), None, None).expect("a hidden link and one to the folder").files, 1);
         symlink(at("data/cats/1.png"), at("data/cats/2.png")).expect("a link");
         symlink("/nowhere", at("data/cats/3.png")).expect("a link");
-        let problem = LocalData::find(&at("data"), None).expect_err("refused");
+        let problem = LocalData::find(&at("data"), None, None).expect_err("refused");
         assert!(problem.text.contains("holds 2 symbolic links") && problem.text.contains("cats/2.png"));
         assert!(problem.hint.is_some_and(|it| it.contains("cp -rL")));
+    }
+
+    #[test]
+    fn links_are_followed_inside_a_root_alone() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| dir.path().join(name);
+        // As a cache keeps it: snapshots of links, and blobs beside them.
+        for folder in ["cache/blobs/more", "cache/snapshots/main/cats", "secret"] {
+            fs::create_dir_all(at(folder)).expect("a folder");
+        }
+        fs::write(at("cache/blobs/0a"), "12345").expect("a file");
+        fs::write(at("cache/blobs/more/2.png"), "123").expect("a file");
+        fs::write(at("secret/key.png"), "1").expect("a file");
+        symlink("../../../blobs/0a", at("cache/snapshots/main/cats/1.png")).expect("a link");
+        symlink("../../blobs/more", at("cache/snapshots/main/dogs")).expect("a link");
+        let data = at("cache/snapshots/main");
+        let found = LocalData::find(&data, None, Some(&at("cache"))).expect("inside");
+        assert_eq!((found.files, found.bytes), (2, 8));
+        let Content::Folder(entries) = &found.content else { panic!("a folder") };
+        let names: Vec<_> = entries.iter().map(|it| String::from_utf8_lossy(&it.name).into_owned()).collect();
+        assert_eq!(names, ["cats/1.png", "dogs/2.png"]);
+        assert!(
+            LocalData::find(&data, None, Some(&at("cache/snapshots"))).expect_err("outside").text.contains("outside")
+        );
+        symlink("../../../../secret/key.png", at("cache/snapshots/main/cats/2.png")).expect("a link");
+        let problem = LocalData::find(&data, None, Some(&at("cache"))).expect_err("outside");
+        assert!(problem.text.contains("cats/2.png leads to") && problem.text.contains("key.png"), "{}", problem.text);
+        fs::remove_file(at("cache/snapshots/main/cats/2.png")).expect("a link");
+        symlink("..", at("cache/snapshots/main/cats/up")).expect("a link");
+        assert!(LocalData::find(&data, None, Some(&at("cache"))).is_err(), "a circle");
     }
 }

@@ -1,31 +1,29 @@
 //! Job files: a job's wire shape in TOML, with files instead of hashes and texts.
 
 use crate::{
-    data_in::{LeftOut, cannot_read},
+    code_folder::{self, Code},
+    data_in::cannot_read,
     exit::usage,
     output::words,
 };
-use kaogong_api::jobs::{EnvironmentSpec, JobSpec, Resources};
+use kaogong_api::jobs::{EnvValue, EnvironmentSpec, JobSpec, JobToken, Resources};
 use kaogong_client::{Client, tar_out};
-use kaogong_domain::Problem;
+use kaogong_domain::{
+    Problem,
+    command_words::shell_remark,
+    lock_files,
+    variables::{self, looks_secret},
+};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
 };
 
 /// The largest job file and lock file.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
-/// The most bytes of code that are packed.
-const CODE_BYTES_MAX: u64 = 1 << 30;
-/// Folders, and links in their place, that are never code.
-const LEFT_OUT: [&str; 5] = [".git", "__pycache__", ".venv", "node_modules", ".ipynb_checkpoints"];
-
-/// The bit of a file's mode that lets its owner start it.
-const OWNER_RUNS: u32 = 0o100;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,7 +32,7 @@ struct JobFile {
     name: Option<String>,
     command: Vec<String>,
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: BTreeMap<String, EnvValue>,
     #[serde(default)]
     environment: Option<Environment>,
     #[serde(default)]
@@ -47,6 +45,8 @@ struct JobFile {
     resources: Resources,
     #[serde(default)]
     retries: u32,
+    #[serde(default)]
+    token: JobToken,
 }
 
 #[derive(Debug, Deserialize)]
@@ -62,19 +62,22 @@ struct Environment {
 pub struct Prepared {
     /// The job; its `code` is set after the upload.
     pub spec: JobSpec,
+    /// What may not be as its author thinks, in sentences.
+    pub remarks: Vec<String>,
     code: Option<Vec<tar_out::Entry>>,
 }
 
 /// Reads a job file; paths in it are relative to it.
 ///
 /// # Errors
-/// Bad usage: a missing file, wrong TOML, an unknown key, a lock or code that cannot be read.
+/// Bad usage: a missing file, wrong TOML, an unknown key, a variable that is not the job's to set, a lock or code that
+/// cannot be read or used.
 pub fn read(path: &Path) -> Result<Prepared, Problem> {
     let text = read_text(path)?;
     let shown = path.display();
     let file: JobFile = toml::from_str(&text).map_err(|it| {
         usage(format!("{shown} is not a job file: {}", it.to_string().trim_end()))
-            .hint("a job file has name, command, env, environment, code, inputs, outputs, resources, retries")
+            .hint("a job file has name, command, env, environment, code, inputs, outputs, resources, retries, token")
     })?;
     if file.command.first().is_none_or(String::is_empty) {
         return Err(
@@ -82,23 +85,54 @@ pub fn read(path: &Path) -> Result<Prepared, Problem> {
         );
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    let environment = file.environment.map(|it| -> Result<_, Problem> {
-        Ok(EnvironmentSpec { lock: read_text(&folder.join(&it.lock))?, python: it.python })
-    });
-    let code = file.code.map(|it| code_entries(&folder.join(it)));
+    for (name, value) in &file.env {
+        variables::check(name, value.text(), file.environment.is_some()).map_err(as_usage)?;
+    }
+    let environment = file.environment.map(|it| read_environment(folder, it)).transpose()?;
+    let code = file.code.map(|it| code_folder::read(&folder.join(it))).transpose()?;
+    let remarks = remarks(&file.command, &file.env, code.as_ref());
     let stem = path.file_stem().map(|it| it.to_string_lossy().into_owned());
     let spec = JobSpec {
         name: file.name.or(stem).unwrap_or_else(|| "job".into()),
         command: file.command,
         env: file.env,
-        environment: environment.transpose()?,
+        environment,
         code: None,
         inputs: file.inputs,
         outputs: file.outputs,
         resources: file.resources,
         retries: file.retries,
+        token: file.token,
     };
-    Ok(Prepared { spec, code: code.transpose()? })
+    Ok(Prepared { spec, remarks, code: code.map(|it| it.entries) })
+}
+
+fn read_environment(folder: &Path, it: Environment) -> Result<EnvironmentSpec, Problem> {
+    let path = folder.join(&it.lock);
+    let lock = read_text(&path)?;
+    let name = it.lock.to_string_lossy();
+    lock_files::check(Some(&name), &lock).map_err(as_usage)?;
+    Ok(EnvironmentSpec { lock, python: it.python })
+}
+
+fn as_usage(it: Problem) -> Problem {
+    Problem { hint: it.hint, ..usage(it.text) }
+}
+
+/// What is said before a job is sent that may well do something else than its author thinks.
+fn remarks(command: &[String], env: &BTreeMap<String, EnvValue>, code: Option<&Code>) -> Vec<String> {
+    let mut all: Vec<String> = shell_remark(command).into_iter().collect();
+    if let Some(code) = code {
+        all.extend(code.script_remarks(command));
+        all.extend(code.remarks.iter().cloned());
+    }
+    for (name, _) in env.iter().filter(|(name, value)| looks_secret(name) && value.text().is_some()) {
+        all.push(format!(
+            "variable {name} looks like a secret, and every developer of the project can read it here; \
+             `kaogong access secrets set {name}` keeps it, and {name} = {{ secret = \"{name}\" }} gives it to the job"
+        ));
+    }
+    all
 }
 
 impl Prepared {
@@ -130,44 +164,6 @@ fn read_text(path: &Path) -> Result<String, Problem> {
     fs::read_to_string(path).map_err(|it| cannot_read(path, &it))
 }
 
-fn code_entries(folder: &Path) -> Result<Vec<tar_out::Entry>, Problem> {
-    let facts = fs::metadata(folder).map_err(|it| cannot_read(folder, &it))?;
-    if !facts.is_dir() {
-        return Err(usage(format!("code = {} is not a folder", folder.display())));
-    }
-    let is_code = |it: &walkdir::DirEntry| {
-        it.file_type().is_file() || it.depth() == 0 || LEFT_OUT.iter().all(|name| it.file_name() != *name)
-    };
-    let (mut entries, mut left_out) = (Vec::new(), LeftOut::default());
-    let mut bytes = 0;
-    for entry in walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(is_code) {
-        let entry = entry.map_err(|it| usage(format!("cannot read the code: {it}")))?;
-        if entry.file_type().is_file() {
-            let facts = entry.metadata().map_err(|it| usage(format!("cannot read the code: {it}")))?;
-            bytes += facts.len();
-            let file = tar_out::Entry::below(folder, entry.path());
-            let is_program = facts.permissions().mode() & OWNER_RUNS != 0;
-            entries.push(if is_program { file.executable() } else { file });
-        } else if entry.depth() > 0 && !entry.file_type().is_dir() {
-            left_out.note(folder, entry.path(), entry.file_type());
-        }
-    }
-    left_out.refuse(folder)?;
-    if bytes > CODE_BYTES_MAX {
-        return Err(usage(format!(
-            "the code in {} has {}, more than {}",
-            folder.display(),
-            words::bytes(bytes),
-            words::bytes(CODE_BYTES_MAX)
-        ))
-        .hint("import data as a dataset and name it under inputs"));
-    }
-    if entries.is_empty() {
-        return Err(usage(format!("the code folder {} holds no files", folder.display())));
-    }
-    Ok(entries)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,6 +174,7 @@ mod tests {
         fs::write(dir.path().join("src/train.py"), "print(1)").expect("a file");
         fs::write(dir.path().join("src/__pycache__/train.pyc"), "x").expect("a file");
         fs::write(dir.path().join("lock.txt"), "numpy==1").expect("a file");
+        fs::write(dir.path().join("uv.lock"), "version = 1\n").expect("a file");
         let path = dir.path().join("train.toml");
         fs::write(&path, text).expect("a file");
         read(&path)
@@ -194,23 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn programs_stay_programs_and_links_are_refused() {
-        use std::os::unix::fs::symlink;
-        let dir = tempfile::tempdir().expect("a folder");
-        let at = |name: &str| dir.path().join(name);
-        fs::create_dir(at("src")).expect("a folder");
-        fs::write(at("src/data"), "").expect("a file");
-        fs::write(at("src/run.sh"), "").expect("a file");
-        fs::set_permissions(at("src/run.sh"), fs::Permissions::from_mode(0o744)).expect("a program");
-        symlink("/nowhere", at("src/.venv")).expect("a link");
-        symlink(at("src"), at("by_link")).expect("a link");
-        let code = code_entries(&at("by_link")).expect("a link in place of what is no code, and one to the folder");
-        let files: Vec<_> = code.into_iter().map(|it| (it.name, it.is_executable)).collect();
-        assert_eq!(files, [(b"data".to_vec(), false), (b"run.sh".to_vec(), true)]);
-        symlink("data", at("src/.hidden")).expect("a link");
-        let problem = code_entries(&at("src")).expect_err("refused");
-        assert!(problem.text.contains("holds 1 symbolic links") && problem.text.ends_with(".hidden"), "{problem}");
-        assert_eq!(crate::exit::number(&problem), 2);
+    fn what_may_be_meant_otherwise_is_remarked() {
+        let remarks = |text: &str| check(text).expect("a job").remarks.join("\n");
+        assert_eq!(remarks("command = ['python', 'train.py']\ncode = 'src'\n[env]\nEPOCHS = '5'\n"), "");
+        assert!(remarks("command = ['a && b']").contains("there is no shell"));
+        let text = "command = ['x']\n[env]\nHF_TOKEN = 'hf_abc'\nDB_PASSWORD = { secret = 'DB' }\n";
+        let told = remarks(text);
+        assert!(told.contains("variable HF_TOKEN looks like a secret") && !told.contains("hf_abc"), "{told}");
+        assert!(!told.contains("DB_PASSWORD"), "{told}");
     }
 
     #[test]
@@ -229,6 +217,8 @@ mod tests {
     fn an_unknown_key_is_named_with_those_that_exist() {
         let problem = check("command = ['x']\ncomand = 1\n").expect_err("refused");
         assert!(problem.text.contains("`comand`") && problem.text.contains("`command`"), "{}", problem.text);
+        let problem = check("command = ['x']\n[env]\nA = 1\n").expect_err("refused");
+        assert!(problem.text.contains("expected a text or { secret = "), "{}", problem.text);
         let problem = check("command = ['x']\n[resources]\ngpus = 1\n").expect_err("refused");
         assert!(problem.text.contains("`gpus`") && problem.text.contains("memory_mib"), "{}", problem.text);
     }
@@ -242,6 +232,10 @@ mod tests {
             ("command = ['x']\ncode = 'absent'", "there is no "),
             ("command = ['x']\nenvironment = { lock = 'absent' }", "there is no "),
             ("command = ['x']\ncode = 'lock.txt'", "is not a folder"),
+            ("command = ['x']\n[env]\nKAOGONG_TOKEN = 'x'", "`KAOGONG_TOKEN` is set by the platform"),
+            ("command = ['x']\n[env]\nA = { secrets = 'x' }", "`secrets`"),
+            ("command = ['x']\nenvironment = { lock = 'uv.lock' }", "`uv.lock` is a lock of uv's own"),
+            ("command = ['x']\ntoken = 'owner'", "`owner`"),
         ] {
             let problem = check(text).expect_err("refused");
             assert!(problem.text.contains(part), "{text}: {}", problem.text);

@@ -4,6 +4,7 @@
 
 mod args;
 mod ask;
+mod code_folder;
 mod commands;
 mod context;
 mod data_in;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         // Needs neither network nor threads, and must stay small: one per running job.
         Command::Supervise(args) => supervise::run(args),
+        Command::ReadParquet(args) => read_parquet::run(&args),
         Command::ProbeModel(args) => probe::model(&args),
         Command::ProbeOnnxruntime(args) => probe::library(&args),
         Command::EngineZygote(args) => engine_zygote::run(&args),
@@ -75,7 +77,8 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode, Probl
         Command::Backup(args) => backup::backup(context, args).await?,
         Command::Restore(args) => backup::restore(context, args).await?,
         Command::Supervise(_) | Command::Completion(_) => {}
-        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) | Command::EngineZygote(_) => {}
+        Command::ProbeModel(_) | Command::ProbeOnnxruntime(_) => {}
+        Command::ReadParquet(_) | Command::EngineZygote(_) => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -53,6 +53,8 @@ pub enum Source {
     File(PathBuf),
     /// Here.
     Bytes(Bytes),
+    /// A folder, which holds none.
+    Folder,
 }
 
 impl Entry {
@@ -66,6 +68,17 @@ impl Entry {
     /// Bytes under a name.
     pub fn bytes(name: &str, bytes: impl Into<Bytes>) -> Self {
         Self { name: name.as_bytes().to_vec(), source: Source::Bytes(bytes.into()), is_executable: false }
+    }
+
+    /// The folder `path`, named as it lies below `root`; needed for empty ones only.
+    pub fn folder(root: &Path, path: &Path) -> Self {
+        Self { source: Source::Folder, ..Self::below(root, path) }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: &Path) -> Self {
+        Self { name: name.as_os_str().as_bytes().to_vec(), ..self }
     }
 
     /// The same as a program.
@@ -129,6 +142,7 @@ pub fn pack(entries: &[Entry], sink: &mut impl Sink) -> io::Result<()> {
                 packer.pad(bytes.len() as u64)?;
             }
             Source::File(path) => packer.file(entry, path)?,
+            Source::Folder => packer.header(entry, 0)?,
         }
     }
     packer.put(&[0; 2 * BLOCK])?;
@@ -188,7 +202,10 @@ impl<S: Sink> Packer<'_, S> {
     }
 
     fn header(&mut self, entry: &Entry, size: u64) -> io::Result<()> {
-        let name = entry.name.as_slice();
+        let is_folder = matches!(entry.source, Source::Folder);
+        // Old programs know a folder by the end of its name alone.
+        let name = if is_folder { [&entry.name, b"/".as_slice()].concat() } else { entry.name.clone() };
+        let name = name.as_slice();
         let split = split_name(name);
         let needs_pax = split.is_none() || size > OCTAL_11_MAX || std::str::from_utf8(name).is_err();
         if needs_pax {
@@ -208,8 +225,9 @@ impl<S: Sink> Packer<'_, S> {
         }
         // The full name is in the pax header then; old programs see its end.
         let short = &name[name.len().saturating_sub(100)..];
-        let mode = if entry.is_executable { PROGRAM } else { PLAIN };
-        let header = block(split.unwrap_or((b"", short)), size, b'0', mode);
+        let mode = if entry.is_executable || is_folder { PROGRAM } else { PLAIN };
+        let kind = if is_folder { b'5' } else { b'0' };
+        let header = block(split.unwrap_or((b"", short)), size, kind, mode);
         self.put(&header)
     }
 }

@@ -4,12 +4,14 @@
 //! or do not end like a picture are left out and listed. While all pictures lie in one folder that is no split
 //! name, that folder is a wrapper and is passed over. When every top folder left is a split name (`train`, `test`,
 //! `val`, …), it is the given split; the fewer pictures that lie beside such folders are left out, since nobody
-//! said what they are for. The class is the folder that holds the picture, in NFC, so that a name from macOS and
+//! said what they are for. The class is one of the folders that are left, see [`levels`], in NFC, so that a name from macOS and
 //! the same name from Linux are one class; pictures beside the class folders have no class.
 
+mod levels;
 mod names;
 mod taken;
 
+pub use levels::{FolderLevel, FolderReport};
 pub use names::{folders_of, key_of, normal, text_of};
 pub use taken::Taken;
 
@@ -39,6 +41,8 @@ pub enum LabelsFrom {
     Auto,
     /// From the folder that holds the picture, even if it is the only one.
     Folder,
+    /// From the folders of this level, counted from 1 below wrappers and splits.
+    Level(usize),
     /// Nowhere.
     Nothing,
 }
@@ -61,17 +65,29 @@ pub struct FolderPlan {
     pub files: Vec<PlannedFile>,
     /// Everything else, with the reason.
     pub skipped: Warnings,
+    /// Which folders are the classes.
+    pub folders: FolderReport,
 }
 
 /// Plans an import of the files with these names (`/` between folders). Takes time with many names: call it off the
 /// async threads.
 ///
 /// # Errors
-/// `Invalid` when two pictures have one name, or one name up to Unicode normalisation.
+/// `Invalid` when two pictures have one name, or one name up to Unicode normalisation, or when no folder lies on the
+/// level that was asked for.
 pub fn plan<N: AsRef<[u8]>>(names: &[N], labels: LabelsFrom) -> Result<FolderPlan, Problem> {
     let mut plan = FolderPlan::default();
     let kept = usable(names, &mut plan.skipped)?;
-    let shape = Shape::of(&kept, labels);
+    let mut shape = Shape::of(&kept, labels);
+    if labels != LabelsFrom::Nothing {
+        let wanted = if let LabelsFrom::Level(level) = labels { Some(level) } else { None };
+        plan.folders = levels::report(kept.iter().map(|it| it.1), |name| shape.skip(name), wanted);
+        if wanted.is_some_and(|it| it == 0 || it > plan.folders.levels.len()) {
+            return Err(no_level(&plan.folders));
+        }
+        // Asked for the folder that holds the picture, one gets that.
+        shape.class_level = plan.folders.class_level.filter(|_| labels != LabelsFrom::Folder);
+    }
     for (index, name) in kept {
         match shape.place(name, labels) {
             Ok((label, split)) => plan.files.push(PlannedFile { index, label, split }),
@@ -79,6 +95,11 @@ pub fn plan<N: AsRef<[u8]>>(names: &[N], labels: LabelsFrom) -> Result<FolderPla
         }
     }
     Ok(plan)
+}
+
+fn no_level(folders: &FolderReport) -> Problem {
+    Problem::invalid(format!("the class level must be 1 to {}", folders.levels.len().max(1)))
+        .hint("level 1 is the outermost folder below wrappers and splits")
 }
 
 /// The pictures among the names, with their places in the list.
@@ -171,11 +192,14 @@ struct Shape {
     wrappers: usize,
     /// Whether the folder below them is the split.
     has_splits: bool,
+    /// Which of the folders below is the class; the one that holds the picture when `None`.
+    class_level: Option<usize>,
 }
 
 impl Shape {
     fn of(files: &[(usize, &[u8])], labels: LabelsFrom) -> Self {
-        let wrappers = |loose| if labels == LabelsFrom::Auto { common_folders(files, loose) } else { 0 };
+        let finds_wrappers = matches!(labels, LabelsFrom::Auto | LabelsFrom::Level(_));
+        let wrappers = |loose| if finds_wrappers { common_folders(files, loose) } else { 0 };
         let below = wrappers(Loose::PassedOver);
         let (mut inside, mut beside) = (0u64, 0u64);
         let only_splits = files.iter().all(|(_, name)| match folder_at(name, below) {
@@ -190,9 +214,15 @@ impl Shape {
         });
         // With more pictures beside than inside, the one folder is called `test` by chance.
         if only_splits && inside > beside {
-            return Self { wrappers: below, has_splits: true };
+            return Self { wrappers: below, has_splits: true, class_level: None };
         }
-        Self { wrappers: wrappers(Loose::Counted), has_splits: false }
+        Self { wrappers: wrappers(Loose::Counted), has_splits: false, class_level: None }
+    }
+
+    /// How many leading folders of a picture are no class.
+    fn skip(&self, name: &[u8]) -> usize {
+        let split = if self.has_splits { folder_at(name, self.wrappers).and_then(split_word) } else { None };
+        self.wrappers + usize::from(split.is_some())
     }
 
     /// The class and the split of a picture, or why it is left out.
@@ -202,10 +232,13 @@ impl Shape {
             return Err("it lies beside the folders of the splits, so it belongs to none of them");
         }
         let skip = self.wrappers + usize::from(self.has_splits);
-        if labels == LabelsFrom::Nothing || parts(name).count() < skip + 2 {
-            return Ok((None, split));
-        }
-        label_of(parts(name).rev().nth(1).unwrap_or_default()).map(|it| (Some(it), split))
+        let folder = match self.class_level {
+            _ if labels == LabelsFrom::Nothing || parts(name).count() < skip + 2 => None,
+            Some(level) => folder_at(name, skip + level - 1),
+            None => parts(name).rev().nth(1),
+        };
+        let label = folder.map(label_of).transpose()?;
+        Ok((label, split))
     }
 }
 

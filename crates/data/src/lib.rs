@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod blobs;
+pub mod budget;
 pub mod csv;
 pub mod folder;
 pub mod images;
@@ -13,4 +14,5 @@ pub mod split;
 pub mod tables;
 
 pub use blobs::{BlobError, BlobHash, Blobs};
+pub use budget::DecodeBudget;
 pub use tables::TableEngine;

@@ -105,11 +105,14 @@ pub enum Scope {
     Write,
     /// Everything its user may do.
     Admin,
+    /// What a job needs for itself: the routes that are marked for jobs, and there what belongs to the job. Only the
+    /// platform makes such tokens.
+    Job,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 4] = [Self::Read, Self::Infer, Self::Write, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Infer, Self::Write, Self::Admin, Self::Job];
 
     /// The word used on the wire and in the store.
     pub fn as_str(self) -> &'static str {
@@ -118,6 +121,7 @@ impl Scope {
             Self::Infer => "infer",
             Self::Write => "write",
             Self::Admin => "admin",
+            Self::Job => "job",
         }
     }
 
@@ -126,6 +130,7 @@ impl Scope {
             Self::Read => permission == Permission::Read,
             Self::Infer => permission == Permission::Infer,
             Self::Write => permission <= Permission::Write,
+            Self::Job => matches!(permission, Permission::Read | Permission::Write),
             Self::Admin => true,
         }
     }
@@ -155,9 +160,14 @@ impl Scopes {
         self.0.iter().any(|it| it.covers(permission))
     }
 
+    /// Whether the set is that of a job's token, whatever else is in it.
+    pub fn is_job(&self) -> bool {
+        self.0.contains(&Scope::Job)
+    }
+
     /// Whether the set limits nothing.
     pub fn is_all(&self) -> bool {
-        self.0.contains(&Scope::Admin)
+        self.0.contains(&Scope::Admin) && !self.is_job()
     }
 }
 
@@ -236,6 +246,11 @@ mod tests {
         check(Some(Role::Developer), "write", Permission::Write, Decision::Allow);
         check(Some(Role::Owner), "write", Permission::Manage, Decision::Forbid);
         check(Some(Role::Owner), "", Permission::Read, Decision::Forbid);
+        check(Some(Role::Owner), "job", Permission::Manage, Decision::Forbid);
+        check(Some(Role::Owner), "job", Permission::Infer, Decision::Forbid);
+        check(Some(Role::Viewer), "job", Permission::Write, Decision::Forbid);
+        check(Some(Role::Developer), "job", Permission::Write, Decision::Allow);
+        assert!(!"admin,job".parse::<Scopes>().expect("scopes").is_all());
     }
 
     #[test]

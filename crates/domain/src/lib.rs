@@ -4,16 +4,20 @@
 //! holds a lock. If a rule needs the time, the time is an argument.
 
 pub mod access;
+pub mod command_words;
 pub mod datasets;
 pub mod endpoints;
 pub mod error;
 pub mod ids;
 pub mod jobs;
+pub mod lock_files;
+pub mod masks;
 pub mod models;
 pub mod names;
 pub mod runs;
 pub mod secret;
 pub mod time;
+pub mod variables;
 
 pub use error::{ErrorKind, Problem};
 pub use secret::Secret;

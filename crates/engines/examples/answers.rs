@@ -7,7 +7,7 @@ use kaogong_engines::{OnnxRuntime, Tract};
 use kaogong_serving::{DataType, Engine, Session, Tensor, pool::try_out};
 use std::{
     error::Error,
-    io::{BufRead, Read, Write},
+    io::{BufRead, Write},
     path::Path,
 };
 

@@ -87,6 +87,12 @@ impl Model {
             .enumerate()
             .map(|(index, name)| {
                 let fact = typed.output_fact(index).map_err(said)?;
+                if fact.datum_type == DatumType::TDim {
+                    // Known before any run, and then in symbols that nothing puts numbers in the place of.
+                    return Err(Said::new(format!(
+                        "tract is not verified for an output that is a shape, such as `{name}`"
+                    )));
+                }
                 let shape = fact.shape.iter().map(|it| it.to_i64().unwrap_or(-1)).collect();
                 Ok(TensorSpec { datatype: datatype_of(fact.datum_type, &name)?, name, shape })
             })

@@ -29,6 +29,9 @@ pub struct Launch {
     /// disk (mode 0600) only until the command has started, and are never logged.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Texts that never reach the log or an error, in whatever usual form they are written. On disk as long as `env`.
+    #[serde(default)]
+    pub masked: Vec<String>,
     /// Granted devices: visibility variable (`CUDA_VISIBLE_DEVICES`) to its value (`0,2`). Every known
     /// visibility variable that is not here is set to the empty text, whatever `env` says.
     #[serde(default)]
@@ -129,6 +132,7 @@ impl Launch {
     pub(crate) fn without_values(&self) -> Self {
         let mut rest = self.clone();
         rest.env.values_mut().for_each(String::clear);
+        rest.masked.clear();
         rest
     }
 }

@@ -1,9 +1,10 @@
-//! The log of an attempt: appended, bounded, and never a reason for the job to stand still.
+//! The log of an attempt: appended, bounded, without secrets, and never a reason for the job to stand still.
 
 use crate::{
     fault::{Fault, OnPath},
     folder::private_file,
 };
+use kaogong_domain::masks::{Cover, Masker, Masks};
 use std::{
     collections::VecDeque,
     fs::File,
@@ -38,11 +39,12 @@ struct Inner {
     failed: u64,
     line_open: bool,
     tail: VecDeque<u8>,
+    masks: Arc<Masks>,
 }
 
 impl Log {
-    /// Opens the log for appending. What is in it already counts.
-    pub(crate) fn open(path: &Path, limit: u64) -> Result<Self, Fault> {
+    /// Opens the log for appending. What is in it already counts. What `masks` cover is never written.
+    pub(crate) fn open(path: &Path, limit: u64, masks: Arc<Masks>) -> Result<Self, Fault> {
         let file = private_file().append(true).create(true).open(path).on("open", path)?;
         let used = file.metadata().on("read", path)?.len();
         let tail = VecDeque::with_capacity(TAIL_BYTES);
@@ -56,6 +58,7 @@ impl Log {
             failed: 0,
             line_open: false,
             tail,
+            masks,
         }))))
     }
 
@@ -63,9 +66,21 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends output of the job; what is beyond the limit is counted and dropped.
-    pub(crate) fn append(&self, bytes: &[u8]) {
+    /// Appends output of the job, without its secrets; what is beyond the limit is counted and dropped.
+    fn append(&self, bytes: &[u8]) {
         self.inner().append(bytes);
+    }
+
+    /// A text without its secrets.
+    pub(crate) fn cover(&self, text: &str) -> String {
+        let masks = self.inner().masks.clone();
+        masks.cover(text)
+    }
+
+    /// What a pipe gives, without its secrets.
+    fn covered<R: Read>(&self, pipe: R) -> Covered<R> {
+        let masker = Masker::new(self.inner().masks.clone(), Cover::Stars);
+        Covered { pipe, masker, buffer: vec![0; 64 << 10], ready: vec![], at: 0, is_over: false }
     }
 
     /// Adds a line of our own.
@@ -101,7 +116,8 @@ impl Log {
     }
 
     /// Copies a pipe into the log until nobody can write to the pipe any more.
-    pub(crate) fn pump(&self, mut pipe: impl Read) {
+    pub(crate) fn pump(&self, pipe: impl Read) {
+        let mut pipe = self.covered(pipe);
         let mut buffer = vec![0u8; 64 << 10];
         loop {
             match pipe.read(&mut buffer) {
@@ -115,7 +131,7 @@ impl Log {
 
     /// As [`Self::pump`], with a prefix before each line.
     pub(crate) fn pump_lines(&self, pipe: impl Read, prefix: &str) {
-        let mut pipe = BufReader::new(pipe);
+        let mut pipe = BufReader::new(self.covered(pipe));
         let mut line = prefix.as_bytes().to_vec();
         loop {
             line.truncate(prefix.len());
@@ -131,6 +147,44 @@ impl Log {
                 Err(error) => return self.note(&format!("output of a step can no longer be read: {error}")),
             }
         }
+    }
+}
+
+/// A reader that covers secrets, also those that arrive in pieces.
+struct Covered<R> {
+    pipe: R,
+    masker: Masker,
+    buffer: Vec<u8>,
+    ready: Vec<u8>,
+    at: usize,
+    is_over: bool,
+}
+
+impl<R: Read> Read for Covered<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.ready.len() && !self.is_over {
+            self.ready.clear();
+            self.at = 0;
+            match self.pipe.read(&mut self.buffer) {
+                Ok(0) => {
+                    self.is_over = true;
+                    self.masker.finish(&mut self.ready);
+                }
+                Ok(count) => self.masker.push(&self.buffer[..count], &mut self.ready),
+                // Said once; what was held back is shown first.
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    self.masker.finish(&mut self.ready);
+                    if self.ready.is_empty() {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let count = (self.ready.len() - self.at).min(into.len());
+        into[..count].copy_from_slice(&self.ready[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
     }
 }
 
@@ -159,6 +213,7 @@ impl Inner {
     }
 
     fn note(&mut self, text: &str) {
+        let text = self.masks.cover(text);
         let start = if self.line_open { "\n" } else { "" };
         let line = format!("{start}[kaogong] {text}\n");
         if let Some(rest) = self.notes_room.checked_sub(line.len() as u64) {
@@ -182,8 +237,36 @@ mod tests {
 
     fn log(limit: u64) -> (tempfile::TempDir, Log) {
         let dir = tempfile::tempdir().expect("a directory");
-        let log = Log::open(&dir.path().join("log"), limit).expect("a log");
+        let masks = Arc::new(Masks::new(["correct horse"]));
+        let log = Log::open(&dir.path().join("log"), limit, masks).expect("a log");
         (dir, log)
+    }
+
+    /// A pipe that gives a few bytes at a time.
+    struct Drops<'a>(&'a [u8], usize);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(into.len()).min(self.0.len());
+            into[..count].copy_from_slice(&self.0[..count]);
+            self.0 = &self.0[count..];
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn secrets_reach_neither_the_file_nor_the_tail_however_they_arrive() {
+        let said = b"key=correct horse\nand correct horses, correct";
+        for size in 1..said.len() {
+            let (dir, log) = log(1 << 20);
+            log.pump(Drops(said, size));
+            log.pump_lines(Drops(b"correct horse", size), "> ");
+            log.note("it said correct horse");
+            let expected = "key=***\nand ***s, correct> ***\n[kaogong] it said ***\n";
+            assert_eq!(text(&dir), expected, "{size} bytes at a time");
+            assert!(!log.tail().contains("horse"));
+            assert_eq!(log.cover("a correct horse"), "a ***");
+        }
     }
 
     fn text(dir: &tempfile::TempDir) -> String {

@@ -26,6 +26,7 @@ pub async fn script(runner: &dyn Runner, text: &str) -> Launch {
         work_dir,
         command: ["sh", "-c", text].map(str::to_owned).to_vec(),
         env: BTreeMap::new(),
+        masked: vec![],
         devices: BTreeMap::new(),
         direct_hosts: vec![],
         environment: None,

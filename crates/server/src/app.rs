@@ -6,9 +6,14 @@ use crate::{
         backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
     },
     serving::{ModelProbe, Serving},
+    vault::Vault,
 };
 use http::{HeaderMap, header};
-use kaogong_data::{Blobs, TableEngine};
+use kaogong_data::{
+    Blobs, DecodeBudget, TableEngine,
+    budget::{Held, PREVIEW_WAIT_MAX},
+    images,
+};
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{DatasetId, ProjectId, RunId, UserId},
@@ -61,6 +66,8 @@ pub struct Parts {
     pub workers: Option<Arc<Host>>,
     /// Tries models before they are loaded here.
     pub probe: Arc<dyn ModelProbe>,
+    /// Encrypts the secrets of projects.
+    pub vault: Vault,
     /// The folder that keeps everything.
     pub data_folder: PathBuf,
     /// A folder for bodies on their way in, on the same disk as the data.
@@ -79,6 +86,8 @@ pub struct Parts {
     pub trusted_proxies: Vec<IpAddr>,
     /// Compute threads of each model.
     pub compute_threads: usize,
+    /// Memory for what is unpacked.
+    pub decode: DecodeBudget,
     /// Renders the metrics in Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -95,6 +104,8 @@ pub struct App {
     pub runner: Arc<dyn Runner>,
     /// Models in memory.
     pub serving: Arc<Serving>,
+    /// Memory for what is unpacked.
+    pub decode: DecodeBudget,
     parts: Rest,
     room: BodyRoom,
     strangers_room: BodyRoom,
@@ -118,6 +129,7 @@ pub struct App {
 pub struct Removals(#[expect(dead_code, reason = "it is held, not used")] OwnedRwLockWriteGuard<()>);
 
 struct Rest {
+    vault: Vault,
     data_folder: PathBuf,
     temp_folder: PathBuf,
     machine: Room,
@@ -151,7 +163,9 @@ impl App {
             tables: parts.tables,
             runner: parts.runner,
             serving,
+            decode: parts.decode,
             parts: Rest {
+                vault: parts.vault,
                 data_folder: parts.data_folder,
                 temp_folder: parts.temp_folder,
                 machine: parts.machine,
@@ -267,6 +281,11 @@ impl App {
         &self.parts.limits
     }
 
+    /// Encrypts and opens the secrets of projects.
+    pub fn vault(&self) -> &Vault {
+        &self.parts.vault
+    }
+
     /// The metrics in Prometheus text.
     pub fn metrics_text(&self) -> String {
         (self.parts.metrics)()
@@ -373,6 +392,21 @@ impl App {
     pub async fn picture_place(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let place = self.pictures.clone().acquire_owned().await;
         place.map_err(|_| Problem::new(ErrorKind::Unavailable, "the server is going down"))
+    }
+
+    /// Memory for decoding an image that is to be looked at. Waits for it: call it off the async threads.
+    ///
+    /// # Errors
+    /// `Invalid` when it is no image, or when no amount of waiting would do; `TooMany` when others have the memory.
+    pub fn preview_memory(&self, file: &[u8]) -> Result<Held, Problem> {
+        let needed = images::decode_bytes(file, &images::look(file)?.facts);
+        let most = self.decode.decoders.total();
+        if needed > most {
+            let text = format!("no preview: decoding takes {} MiB, more than {} MiB", needed >> 20, most >> 20);
+            return Err(Problem::invalid(text)
+                .hint("the file itself is as it was; `kaogong up --import-memory-mib` sets how much there is"));
+        }
+        self.decode.decoders.take(needed, PREVIEW_WAIT_MAX)
     }
 
     /// A user's name; `None` for the system.

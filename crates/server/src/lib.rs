@@ -10,7 +10,9 @@ pub mod listen;
 pub mod loops;
 mod models;
 pub mod protocols;
+mod secrets;
 pub mod serving;
 pub mod ui;
+pub mod vault;
 
 pub use app::{App, Parts};

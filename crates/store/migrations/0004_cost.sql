@@ -33,6 +33,7 @@ DROP INDEX runs_job;
 ALTER TABLE latest_metrics ADD COLUMN experiment_id TEXT;
 UPDATE latest_metrics SET experiment_id = (SELECT r.experiment_id FROM runs r WHERE r.id = latest_metrics.run_id);
 CREATE INDEX latest_metrics_value ON latest_metrics (experiment_id, key, value, run_id) WHERE is_nan = 0;
+CREATE INDEX latest_metrics_nan ON latest_metrics (experiment_id, key, run_id) WHERE is_nan = 1;
 DROP INDEX latest_metrics_key;
 
 CREATE INDEX experiments_default ON experiments (project_id) WHERE is_default = 1;

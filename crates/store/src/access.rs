@@ -19,7 +19,6 @@ type Told<T> = std::result::Result<T, Problem>;
 
 /// Users, projects or members in one list.
 const LIST_MAX: usize = 10_000;
-const ANY_USER: &str = "SELECT id FROM users LIMIT 1";
 
 /// A person or a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +131,10 @@ pub(crate) async fn user_name(conn: &mut AnyConnection, id: UserId) -> Result<St
     row.ok_or_else(|| Problem::not_found(format!("there is no user {id}")))?.text("name")
 }
 
+async fn has_users(conn: &mut AnyConnection) -> Result<bool> {
+    Ok(sql::row(conn, "SELECT id FROM users LIMIT 1", vec![]).await?.is_some())
+}
+
 /// Ends everything that a user could come in with, but for tokens.
 async fn end_ways_in(conn: &mut AnyConnection, id: UserId) -> Result<()> {
     sql::exec(conn, "DELETE FROM sessions WHERE user_id = $1", vals![id]).await?;
@@ -147,7 +150,7 @@ impl Store {
     /// Makes the organisation `default`, the project `default` and the administrator `admin`, when there is no
     /// user yet. `None` when there is.
     pub async fn first_start(&self, password_hash: &str, now: Timestamp) -> Told<Option<UserRow>> {
-        if sql::row(&mut *self.read().await?, ANY_USER, vec![]).await?.is_some() {
+        if has_users(&mut *self.read().await?).await? {
             return Ok(None);
         }
         let actor = Actor::system();
@@ -159,7 +162,7 @@ impl Store {
             is_admin: true,
         };
         let mut tx = self.change().await?;
-        if sql::row(&mut tx, ANY_USER, vec![]).await?.is_some() {
+        if has_users(&mut tx).await? {
             return Ok(None);
         }
         let org = insert_organisation(&mut tx, &default, "Default", &actor, now).await?;

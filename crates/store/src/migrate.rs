@@ -15,10 +15,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "review", include_str!("../migrations/0002_review.sql")),
     (3, "pages", include_str!("../migrations/0003_pages.sql")),
     (4, "cost", include_str!("../migrations/0004_cost.sql")),
-    (7, "status_message", include_str!("../migrations/0007_status_message.sql")),
-    (8, "titles", include_str!("../migrations/0008_titles.sql")),
-    (10, "isolation", include_str!("../migrations/0010_isolation.sql")),
-    (11, "batching", include_str!("../migrations/0011_batching.sql")),
+    (5, "secrets", include_str!("../migrations/0005_secrets.sql")),
+    (6, "status_message", include_str!("../migrations/0006_status_message.sql")),
+    (7, "titles", include_str!("../migrations/0007_titles.sql")),
+    (8, "isolation", include_str!("../migrations/0008_isolation.sql")),
+    (9, "batching", include_str!("../migrations/0009_batching.sql")),
 ];
 
 /// Any number that no other program on the server uses.

@@ -36,6 +36,14 @@ struct Page<'a> {
     few: Option<RunFilter>,
 }
 
+/// How a run has the metric that it is ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Having {
+    Number,
+    Nan,
+    Nothing,
+}
+
 impl Page<'_> {
     /// The one experiment that is searched, if it is one.
     fn experiment(&self) -> Option<ExperimentId> {
@@ -133,7 +141,34 @@ impl Page<'_> {
         places.iter().flat_map(|place| lifecycles.iter().map(|it| one(place, it)).collect::<Vec<_>>()).collect()
     }
 
-    /// Runs of one experiment in the order of a metric: those that have it by its value, then the others.
+    /// The runs of one experiment that have a metric as a number, as NaN, or not at all, with the search's conditions:
+    /// a statement from FROM on.
+    fn having(
+        &self,
+        builder: &mut Builder<'_>,
+        (experiment, key): (ExperimentId, &str),
+        having: Having,
+    ) -> Told<String> {
+        let key = builder.bind(key);
+        if having == Having::Nothing {
+            let from = self.from(builder)?;
+            let condition = builder.condition(self.project, self.search)?;
+            return Ok(format!(
+                "{from} {condition} AND (SELECT COUNT(*) FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {key}) = 0"
+            ));
+        }
+        // All conditions are checked run by run here: the statement begins with the values of the order.
+        builder.few = None;
+        let is_nan = if having == Having::Nan { "1" } else { "0" };
+        let experiment = builder.bind(experiment);
+        let condition = builder.condition(self.project, self.search)?;
+        Ok(format!(
+            "FROM latest_metrics o CROSS JOIN runs r WHERE o.experiment_id = {experiment} AND o.key = {key} \
+             AND o.is_nan = {is_nan} AND r.id = o.run_id AND {condition}"
+        ))
+    }
+
+    /// Runs of one experiment in the order of a metric: by its value, then those where it is NaN, then the others.
     async fn by_metric(
         &self,
         conn: &mut AnyConnection,
@@ -141,49 +176,31 @@ impl Page<'_> {
         limit: u64,
     ) -> Told<Vec<RunRow>> {
         let direction = if first.direction == Direction::Ascending { "ASC" } else { "DESC" };
-        let offset = self.search.offset;
-        // All conditions are checked run by run here: the statement begins with the values of the order.
-        let mut builder = Builder { few: None, ..self.builder() };
-        let (experiment, key_place) = (builder.bind(experiment), builder.bind(key));
-        let condition = builder.condition(self.project, self.search)?;
-        let from = format!(
-            "FROM latest_metrics o CROSS JOIN runs r WHERE o.experiment_id = {experiment} AND o.key = {key_place} \
-             AND o.is_nan = 0 AND r.id = o.run_id AND {condition}"
-        );
-        let values = builder.values.clone();
-        let mut order = vec![format!("o.value {direction}")];
-        order.extend(self.search.order.iter().skip(1).map(|it| builder.order(it)));
-        order.extend(NEWEST.map(str::to_owned));
-        let (most, past) = (builder.bind(limit), builder.bind(offset));
-        let sql = format!("SELECT r.* {from} ORDER BY {} LIMIT {most} OFFSET {past}", order.join(", "));
-        let mut found = runs(conn, sql, builder).await?;
-        if found.len() as u64 == limit {
-            return Ok(found);
+        let (mut found, mut passed_over) = (vec![], self.search.offset);
+        for having in [Having::Number, Having::Nan, Having::Nothing] {
+            let mut builder = self.builder();
+            let from = self.having(&mut builder, (experiment, key), having)?;
+            let values = builder.values.clone();
+            let mut order: Vec<String> = self.search.order.iter().skip(1).map(|it| builder.order(it)).collect();
+            order.extend(NEWEST.map(str::to_owned));
+            if having == Having::Number {
+                order.insert(0, format!("o.value {direction}"));
+            }
+            let (most, past) = (builder.bind(limit - found.len() as u64), builder.bind(passed_over));
+            let sql = format!("SELECT r.* {from} ORDER BY {} LIMIT {most} OFFSET {past}", order.join(", "));
+            let part = runs(conn, sql, builder).await?;
+            if part.is_empty() && passed_over > 0 && having != Having::Nothing {
+                // How many there are decides how many of the next kind are passed over.
+                let rows = sql::rows_of(conn, format!("SELECT COUNT(*) AS total {from}"), values).await?;
+                passed_over -= rows.first().map_or(Ok(0), |it| it.size("total"))?.min(passed_over);
+            } else if !part.is_empty() {
+                passed_over = 0;
+            }
+            found.extend(part);
+            if found.len() as u64 == limit {
+                break;
+            }
         }
-        // How many have the metric decides how many of the others are passed over.
-        let with_metric = if found.is_empty() && offset > 0 {
-            let rows = sql::rows_of(conn, format!("SELECT COUNT(*) AS total {from}"), values).await?;
-            rows.first().map_or(Ok(0), |it| it.size("total"))?
-        } else {
-            offset + found.len() as u64
-        };
-        let mut builder = self.builder();
-        let from = self.from(&mut builder)?;
-        let condition = builder.condition(self.project, self.search)?;
-        let key_place = builder.bind(key);
-        // NaN before the runs without the metric.
-        let mut order = vec![format!(
-            "COALESCE((SELECT x.is_nan FROM latest_metrics x WHERE x.run_id = r.id AND x.key = {key_place}), 2)"
-        )];
-        order.extend(self.search.order.iter().skip(1).map(|it| builder.order(it)));
-        order.extend(NEWEST.map(str::to_owned));
-        let (most, past) = (builder.bind(limit - found.len() as u64), builder.bind(offset.saturating_sub(with_metric)));
-        let sql = format!(
-            "SELECT r.* {from} {condition} AND (SELECT COUNT(*) FROM latest_metrics x WHERE x.run_id = r.id \
-             AND x.key = {key_place} AND x.is_nan = 0) = 0 ORDER BY {} LIMIT {most} OFFSET {past}",
-            order.join(", ")
-        );
-        found.extend(runs(conn, sql, builder).await?);
         Ok(found)
     }
 

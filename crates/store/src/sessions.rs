@@ -52,6 +52,8 @@ pub struct TokenRow {
     pub created_at: Timestamp,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// The secrets that its attempt was given, encrypted.
+    pub sealed_secrets: Option<String>,
 }
 
 /// A token to make.
@@ -73,6 +75,8 @@ pub struct NewTokenRow {
     pub attempt_id: Option<AttemptId>,
     /// Until when.
     pub expires_at: Option<Timestamp>,
+    /// The secrets that its attempt was given, encrypted.
+    pub sealed_secrets: Option<String>,
 }
 
 /// A signed-in browser.
@@ -117,6 +121,7 @@ fn token(row: &AnyRow) -> Result<TokenRow> {
         expires_at: row.opt_time("expires_at")?,
         created_at: row.time("created_at")?,
         last_used_at: row.opt_time("last_used_at")?,
+        sealed_secrets: row.opt_text("sealed_secrets")?,
     })
 }
 
@@ -133,8 +138,8 @@ impl Store {
             }
         }
         let id = TokenId::generate(now);
-        let sql = "INSERT INTO tokens (id, user_id, project_id, name, scopes, hash, job_id, attempt_id, expires_at, created_at) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+        let sql = "INSERT INTO tokens (id, user_id, project_id, name, scopes, hash, job_id, attempt_id, expires_at, created_at, \
+            sealed_secrets) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let scopes = new.scopes.to_string();
         let values = vals![
             id,
@@ -146,7 +151,8 @@ impl Store {
             new.job_id,
             new.attempt_id,
             new.expires_at,
-            now
+            now,
+            new.sealed_secrets.clone()
         ];
         sql::exec(&mut tx, sql, values).await?;
         let change = Change::new(new.project_id, "access", "token.created", id).name(&new.name);
@@ -163,6 +169,7 @@ impl Store {
             expires_at: new.expires_at,
             created_at: now,
             last_used_at: None,
+            sealed_secrets: new.sealed_secrets,
         })
     }
 
@@ -211,7 +218,8 @@ impl Store {
     /// Ends the tokens of an attempt that is over.
     pub async fn revoke_attempt_tokens(&self, attempt: AttemptId, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        let sql = "UPDATE tokens SET revoked_at = $2 WHERE attempt_id = $1 AND revoked_at IS NULL RETURNING id, name";
+        let sql = "UPDATE tokens SET revoked_at = $2, sealed_secrets = NULL WHERE attempt_id = $1 AND revoked_at IS NULL \
+            RETURNING id, name";
         for row in sql::rows(&mut tx, sql, vals![attempt, now]).await? {
             let change = Change::new(None, "access", "token.revoked", row.text("id")?).name(row.text("name")?);
             tx.event(actor, now, change.detail(json!({"attempt": attempt.to_string()}))).await?;

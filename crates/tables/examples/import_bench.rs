@@ -48,6 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             change: Change::Replace,
             split: Some(SplitPlan { seed: 1, train_percent: 80, validation_percent: 0, test_percent: 20 }),
             bad_files: BadFiles::Refuse,
+            folders: plan.folders,
             author: "bench".to_owned(),
             now: Timestamp(0),
         })

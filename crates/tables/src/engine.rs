@@ -1,6 +1,7 @@
 //! The engine: one session with capped caches, one lock per dataset, one small cache of version indexes.
 
 use crate::{
+    imports::{Guards, Imports},
     lance_errors,
     read::{
         browse, export,
@@ -41,6 +42,7 @@ pub struct LanceTables {
     session: Arc<Session>,
     writers: Mutex<HashMap<DatasetId, Arc<tokio::sync::Mutex<()>>>>,
     indexes: Arc<IndexCache>,
+    imports: Arc<Imports>,
 }
 
 impl LanceTables {
@@ -55,7 +57,19 @@ impl LanceTables {
         std::fs::create_dir_all(root.as_ref()).map_err(&failed)?;
         let root = root.as_ref().canonicalize().map_err(failed)?;
         let session = Session::new(INDEX_CACHE_BYTES, METADATA_CACHE_BYTES, Arc::default());
-        Ok(Self { root, session: Arc::new(session), writers: Mutex::default(), indexes: Arc::default() })
+        Ok(Self {
+            root,
+            session: Arc::new(session),
+            writers: Mutex::default(),
+            indexes: Arc::default(),
+            imports: Arc::default(),
+        })
+    }
+
+    /// The same tables, with bounds for imports that are not the usual ones.
+    #[must_use]
+    pub fn with_imports(self, imports: Imports) -> Self {
+        Self { imports: Arc::new(imports), ..self }
     }
 
     /// Where a dataset's tables lie. The path is made of the id alone.
@@ -90,25 +104,29 @@ impl TableEngine for LanceTables {
     async fn begin_images(&self, plan: ImageImportPlan) -> Result<Box<dyn ImageImport>, Problem> {
         let lock = self.lock(plan.dataset)?;
         let tables = self.tables(plan.dataset)?;
-        Ok(Box::new(ImageWriter::begin(plan, tables, self.indexes.clone(), lock).await?))
+        let place = self.imports.place().await?;
+        let guards = Guards { _lock: lock, _place: place };
+        Ok(Box::new(ImageWriter::begin(plan, tables, self.indexes.clone(), self.imports.clone(), guards).await?))
     }
 
     async fn import_table(&self, plan: TableImportPlan) -> Result<Committed, Problem> {
         let lock = self.lock(plan.dataset)?;
         let tables = self.tables(plan.dataset)?;
-        rows::import::import(plan, tables, self.indexes.clone(), lock).await
+        let place = self.imports.place().await?;
+        let guards = Guards { _lock: lock, _place: place };
+        rows::import::import(plan, tables, self.indexes.clone(), self.imports.clone(), guards).await
     }
 
     async fn browse(&self, at: &VersionAt, query: &BrowseQuery) -> Result<Page, Problem> {
-        browse::page(&*self.index(at).await?, query).await
+        browse::page(&*self.index(at).await?, &self.imports.budget.reads, query).await
     }
 
     async fn item(&self, at: &VersionAt, item: ItemId) -> Result<RowRead, Problem> {
-        browse::row(&*self.index(at).await?, item).await
+        browse::row(&*self.index(at).await?, &self.imports.budget.reads, item).await
     }
 
     async fn content(&self, at: &VersionAt, item: ItemId) -> Result<Bytes, Problem> {
-        items::content(&*self.index(at).await?, item).await
+        items::content(&*self.index(at).await?, &self.imports.budget.reads, item).await
     }
 
     async fn histogram(&self, at: &VersionAt) -> Result<Histogram, Problem> {

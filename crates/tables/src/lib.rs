@@ -12,6 +12,7 @@
 
 mod engine;
 mod ids;
+mod imports;
 mod lance_errors;
 mod layout;
 mod read;
@@ -21,3 +22,5 @@ mod sweep;
 mod write;
 
 pub use engine::LanceTables;
+pub use imports::{Decoder, Imports};
+pub use rows::{Wanted, decode_parquet};

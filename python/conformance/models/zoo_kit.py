@@ -112,7 +112,7 @@ def variants(model: Model) -> list[tuple[str, dict[str, np.ndarray]]]:
     ordinary = rows(model, 3, 1)
     found = [("rows", ordinary), ("one", rows(model, 1, 2)), ("many", rows(model, 33, 3)), ("again", ordinary)]
     for name, value in [("nan", np.nan), ("inf", np.inf), ("-inf", -np.inf), ("large", 1e4),
-                        ("zero", 0.0), ("-zero", -0.0), ("tiny", lambda it: np.finfo(it).smallest_subnormal)]:
+                        ("zero", 0.0), ("-zero", -0.0), ("tiny", lambda it: np.finfo(it).smallest_subnormal * 1000)]:
         found.append((name, spoiled(ordinary, value, 4)))
     for name, value in [("int-max", lambda it: np.iinfo(it).max), ("int-min", lambda it: np.iinfo(it).min)]:
         found.append((name, spoiled(ordinary, value, 5, integers=True)))

@@ -695,6 +695,41 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/projects/{project}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The names of the project's secrets. Values are never shown. */
+        get: operations["secret_list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/projects/{project}/secrets/{secret}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set a secret, whether or not it is there. */
+        put: operations["secret_set"];
+        post?: never;
+        /** Delete a secret. Jobs that wait for it cannot start any more. */
+        delete: operations["secret_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/projects/{project}/uploads": {
         parameters: {
             query?: never;
@@ -1103,6 +1138,8 @@ export interface components {
             batching?: string | null;
             /** @description `tract` or `onnxruntime`. */
             engine?: string | null;
+            /** @description `process` or `none`; as it was when absent. */
+            isolation?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
             model: string;
         };
@@ -1151,12 +1188,19 @@ export interface components {
             id: string;
             /** @description Input tensors. */
             inputs: components["schemas"]["TensorView"][];
+            /** @description `process` when the model runs in a process of its own, `none` when it runs in the server's. */
+            isolation: string;
             /** @description The registered model. */
             model: string;
             /** @description Its name, and the model's name in the Open Inference Protocol. */
             name: string;
             /** @description Output tensors. */
             outputs: components["schemas"]["TensorView"][];
+            /**
+             * Format: int32
+             * @description The number of the process that the model runs in, when that is not the server's.
+             */
+            process?: number | null;
             /** @description Why it failed. */
             reason?: string | null;
             /** @description What to know about a model that answers: that nobody has seen it run, for one. */
@@ -1182,6 +1226,8 @@ export interface components {
             /** @description Its version. */
             version: string;
         };
+        /** @description The value of a variable. */
+        EnvValue: string | components["schemas"]["SecretValue"] | components["schemas"]["HiddenValue"];
         /** @description A Python environment, built once by uv and shared. */
         EnvironmentSpec: {
             /** @description Text of a requirements lock: every package pinned, with hashes. */
@@ -1256,6 +1302,40 @@ export interface components {
              */
             updated_at: number;
         };
+        /** @description One level of folders. */
+        FolderLevelView: {
+            /** @description The first of them. */
+            examples: string[];
+            /**
+             * Format: int32
+             * @description 1 is the outermost.
+             */
+            level: number;
+            /**
+             * Format: int64
+             * @description Different names.
+             */
+            names: number;
+        };
+        /** @description How the folders of an import were read. */
+        FoldersView: {
+            /**
+             * Format: int32
+             * @description The level that is the class; `null` without classes.
+             */
+            class_level?: number | null;
+            /** @description Whether another level could be the class as well, and nobody said which. */
+            is_unsure: boolean;
+            /** @description The levels of folders around the images, from the outside, without wrappers and splits. */
+            levels: components["schemas"]["FolderLevelView"][];
+            /** @description Both in words; empty when there is nothing to choose. */
+            note: string;
+        };
+        /** @description A value that is not shown. */
+        HiddenValue: {
+            /** @description Always true. */
+            hidden: boolean;
+        };
         /** @description Something worth telling about an imported file. */
         ImportNoteView: {
             /** @description Which: the encoding, the separator, how many. */
@@ -1315,9 +1395,9 @@ export interface components {
             code?: string | null;
             /** @description Program and arguments; not passed through a shell. */
             command: string[];
-            /** @description Variables for the command. Names beginning with `KAOGONG_` or `MLFLOW_` are set by the platform. */
+            /** @description Variables for the command. Those that the platform sets itself are refused, with their name. */
             env?: {
-                [key: string]: string;
+                [key: string]: components["schemas"]["EnvValue"];
             };
             environment?: null | components["schemas"]["EnvironmentSpec"];
             /** @description Dataset versions that the job reads, by the name the job uses: `{"digits": "digits@1"}`. Pinned at submission. */
@@ -1335,7 +1415,14 @@ export interface components {
              * @description Attempts after the first one, at most 10.
              */
             retries?: number;
+            /** @description What the job's token may do. */
+            token?: components["schemas"]["JobToken"];
         };
+        /**
+         * @description What the token of a job may do.
+         * @enum {string}
+         */
+        JobToken: "job" | "developer";
         /** @description A job. */
         JobView: {
             /** @description Attempts, oldest first. */
@@ -1492,6 +1579,11 @@ export interface components {
             batching?: string | null;
             /** @description `tract` or `onnxruntime`; when absent ONNX Runtime if its library was found, else tract. */
             engine?: string | null;
+            /**
+             * @description `process` (when absent) or `none`, which only the platform's administrator may choose: a fault in the model's native
+             *     code then ends the server.
+             */
+            isolation?: string | null;
             /** @description `MODEL@VERSION`, `MODEL@ALIAS`, or `MODEL` for the newest. */
             model: string;
             /** @description Its name. */
@@ -1757,6 +1849,28 @@ export interface components {
             /** @description Who logged it. */
             user: string;
         };
+        /** @description The value to keep. */
+        SecretChange: {
+            /** @description 8 bytes to 64 KiB of text, and not digits alone. It is never shown again. */
+            value: string;
+        };
+        /** @description A value that is kept as a secret. */
+        SecretValue: {
+            /** @description The name of the secret. */
+            secret: string;
+        };
+        /** @description A secret of a project, without its value. */
+        SecretView: {
+            /** @description Its name: letters, digits and `_`. */
+            name: string;
+            /**
+             * Format: int64
+             * @description When its value was last set, in milliseconds since 1970.
+             */
+            updated_at: number;
+            /** @description Who set it. */
+            updated_by?: string | null;
+        };
         /** @description Sign-in with a password. */
         SignIn: {
             /** @description User name. */
@@ -1796,11 +1910,16 @@ export interface components {
             };
             /** @description Columns, for tables. */
             columns: components["schemas"]["ColumnView"][];
+            folders?: null | components["schemas"]["FoldersView"];
             /** @description `images` or `table` */
             kind: string;
             /** @description What is worth telling about the file, for tables. */
             notes?: components["schemas"]["ImportNoteView"][];
             pixels?: null | components["schemas"]["PixelRange"];
+            /** @description What the pixels of the images that this import added hold (`3 × uint8`), with how many. */
+            samples?: {
+                [key: string]: number;
+            };
             /** @description Files that were left out, and why; the first hundred. */
             skipped: components["schemas"]["SkippedView"][];
             /**
@@ -2247,6 +2366,11 @@ export interface operations {
                 test_percent?: number;
                 /** @description The column that holds the class or the value to predict, for tables. */
                 target?: string;
+                /**
+                 * @description Which level of folders is the class, for images: 1 is the outermost below wrappers and splits. Found out from
+                 *     the names when absent, see `folders` of the version.
+                 */
+                class_level?: number;
                 /** @description `replace` (the default: the new version is this import) or `append`. */
                 mode?: string;
                 /** @description Why this version is made. */
@@ -3384,6 +3508,82 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["CurveView"][];
                 };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    secret_list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["SecretView"][];
+                        total: number;
+                    };
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    secret_set: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                secret: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecretChange"];
+            };
+        };
+        responses: {
+            /** @description The answer. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecretView"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    secret_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                project: string;
+                secret: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             default: components["responses"]["Error"];
         };

@@ -1,6 +1,6 @@
 // Everything that the server puts on record (`Change::new` in crates/store); both dictionaries have words for each.
 export const ACTIONS = [
-  "session.opened", "session.closed", "sign_in.refused", "sign_in_link.created", "sign_in_link.used", "token.created",
+  "session.opened", "session.closed", "sign_in.refused", "sign_in_link.created", "sign_in_link.used", "secret.set", "secret.deleted", "token.created",
   "token.revoked", "user.created", "user.disabled", "user.password_changed", "organisation.created", "project.created",
   "member.set", "member.removed", "backup.taken",
   "dataset.created", "dataset.version_created", "dataset.deleted",

@@ -1,5 +1,6 @@
-//! `kaogong access`: users, organisations, projects, members and tokens.
+//! `kaogong access`: users, organisations, projects, members, tokens and secrets.
 
+use super::secrets::{self, SecretsCommand};
 use crate::{ask, context::Context, exit::usage, output::words};
 use clap::Subcommand;
 use kaogong_api::access::*;
@@ -29,6 +30,9 @@ pub enum AccessCommand {
     /// Your own API tokens.
     #[command(subcommand, after_help = "Examples:\n  kaogong access tokens list")]
     Tokens(TokensCommand),
+    /// Secrets of the project, for jobs.
+    #[command(subcommand, after_help = "Examples:\n  kaogong access secrets set HF_TOKEN")]
+    Secrets(SecretsCommand),
 }
 
 /// Verbs of `kaogong access users`.
@@ -176,6 +180,7 @@ pub async fn run(context: &Context, command: AccessCommand) -> Result<(), Proble
         AccessCommand::Projects(it) => projects(context, it).await,
         AccessCommand::Members(it) => members(context, it).await,
         AccessCommand::Tokens(it) => tokens(context, it).await,
+        AccessCommand::Secrets(it) => secrets::run(context, it).await,
     }
 }
 

@@ -97,6 +97,13 @@ pub struct ImportArgs {
     /// The column to predict, for tables.
     #[arg(long, value_name = "COLUMN")]
     pub target: Option<String>,
+    /// The level of folders that is the class, for pictures: 1 is the outermost below wrappers and splits; found out
+    /// from the names when absent.
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub class_level: Option<u32>,
+    /// Follow symbolic links that lead into this folder, as those of DVC and Hugging Face caches do.
+    #[arg(long, value_name = "ROOT")]
+    pub follow_links: Option<PathBuf>,
     /// Whether the version is this import, or the version before and this import.
     #[arg(long, default_value = "replace", value_parser = ["replace", "append"])]
     pub mode: String,
@@ -248,6 +255,7 @@ pub async fn run(context: &Context, command: DatasetsCommand) -> Result<(), Prob
         }
         DatasetsCommand::Import(args) => {
             let version = import(context, *args).await?;
+            warn_of_folders(context, &version);
             show(context, &version)
         }
         DatasetsCommand::Items(args) => items(context, args).await,
@@ -292,7 +300,9 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
             ("splits", splits(summary)),
             ("seed", summary.split_seed.map(|it| it.to_string()).unwrap_or_default()),
             ("classes", classes.join("\n")),
+            ("folders", summary.folders.as_ref().map(|it| it.note.clone()).unwrap_or_default()),
             ("pixels", pixels.unwrap_or_default()),
+            ("samples", counts(&summary.samples)),
             ("target", summary.target.clone().unwrap_or_default()),
             ("file", import_report::notes(&summary.notes)),
             ("columns", import_report::columns(&summary.columns)),
@@ -305,14 +315,26 @@ fn show(context: &Context, it: &VersionView) -> Result<(), Problem> {
     )
 }
 
+fn counts(of: &std::collections::BTreeMap<String, u64>) -> String {
+    of.iter().map(|(name, items)| format!("{name}: {items}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Says that the folders could be read in another way.
+fn warn_of_folders(context: &Context, version: &VersionView) {
+    if let Some(folders) = version.summary.folders.as_ref().filter(|it| it.is_unsure) {
+        context.out.note(&format!("warning: {}", folders.note));
+    }
+}
+
 async fn import(context: &Context, args: ImportArgs) -> Result<VersionView, Problem> {
-    let data = LocalData::find(&args.path, args.format)?;
+    let data = LocalData::find(&args.path, args.format, args.follow_links.as_deref())?;
     let source = std::path::absolute(&args.path).unwrap_or_else(|_| args.path.clone());
     let mut query = ImportQuery {
         format: data.format.as_str().into(),
         seed: Some(args.seed),
         test_percent: Some(args.test_percent),
         target: args.target,
+        class_level: args.class_level,
         mode: Some(args.mode),
         message: args.message,
         source: Some(source.display().to_string()),

@@ -303,6 +303,8 @@ pub fn report_pairs(report: &holdout::Report) -> Vec<(&'static str, String)> {
     let number = |value: Option<f64>| value.map(|it| words::number(Some(it))).unwrap_or_default();
     vec![
         ("accuracy", number(report.accuracy)),
+        ("balanced accuracy", number(report.balanced_accuracy)),
+        ("macro F1", number(report.macro_f1)),
         ("commonest class alone", number(report.baseline_accuracy)),
         ("R²", number(report.r2)),
         ("mean absolute error", number(report.mae)),

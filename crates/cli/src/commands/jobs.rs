@@ -142,6 +142,7 @@ fn took(began: Option<i64>, ended: Option<i64>) -> String {
 
 async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Problem> {
     let prepared = job_file::read(&args.file)?;
+    prepared.remarks.iter().for_each(|it| context.out.note(it));
     let client = context.client()?;
     let key = args.request_key.map_or_else(super::new_key, Ok)?;
     let spec = prepared.upload(&client).await?;
@@ -186,6 +187,8 @@ fn show(context: &Context, it: &JobView) -> Result<(), Problem> {
             ("reason", it.reason.clone().unwrap_or_default()),
             ("exit code", it.exit_code.map(|it| it.to_string()).unwrap_or_default()),
             ("command", it.spec.command.join(" ")),
+            ("variables", it.spec.env.iter().map(|(name, value)| variable(name, value)).collect::<Vec<_>>().join("\n")),
+            ("token", if it.spec.token.is_usual() { String::new() } else { "developer".into() }),
             ("inputs", inputs.join("\n")),
             ("attempts", attempts.join("\n")),
             ("runs", it.runs.join("\n")),
@@ -193,6 +196,15 @@ fn show(context: &Context, it: &JobView) -> Result<(), Problem> {
             ("by", it.created_by.clone().unwrap_or_default()),
         ],
     )
+}
+
+/// A variable as it is shown: its value, the secret that holds it, or nothing for those who may not see it.
+fn variable(name: &str, value: &EnvValue) -> String {
+    match value {
+        EnvValue::Text(text) => format!("{name} = {text}"),
+        EnvValue::Secret(it) => format!("{name} = secret {}", it.secret),
+        EnvValue::Hidden(_) => format!("{name} = (not shown to your role)"),
+    }
 }
 
 async fn logs(context: &Context, id: &str, follow: bool, attempt: Option<u32>) -> Result<(), Problem> {

@@ -14,7 +14,9 @@ pub mod login;
 pub mod models;
 pub mod probe;
 pub mod quickstart;
+pub mod read_parquet;
 pub mod runs;
+pub mod secrets;
 pub mod supervise;
 pub mod up;
 

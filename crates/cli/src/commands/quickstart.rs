@@ -30,6 +30,12 @@ pub struct QuickstartArgs {
     /// The column to predict, for tables.
     #[arg(long, value_name = "COLUMN")]
     pub target: Option<String>,
+    /// The level of folders that is the class, for pictures: 1 is the outermost below wrappers and splits.
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub class_level: Option<u32>,
+    /// Follow symbolic links that lead into this folder.
+    #[arg(long, value_name = "ROOT")]
+    pub follow_links: Option<PathBuf>,
     /// Seed of the split and of the training.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -56,7 +62,7 @@ struct Made {
 
 /// Runs the loop.
 pub async fn run(context: &Context, args: QuickstartArgs) -> Result<(), Problem> {
-    let data = LocalData::find(&args.path, None)?;
+    let data = LocalData::find(&args.path, None, args.follow_links.as_deref())?;
     check_target(&data, args.target.as_deref())?;
     let name = match &args.name {
         Some(name) => name.parse::<Name>().map_err(|it| usage(it.to_string()))?,
@@ -75,6 +81,12 @@ fn again(args: &QuickstartArgs, name: &str, id: &str) -> String {
     let mut words: Vec<String> = ["kaogong", "quickstart", &path, "--name", name].map(Into::into).into();
     if let Some(target) = &args.target {
         words.extend(["--target".into(), target.clone()]);
+    }
+    if let Some(level) = args.class_level {
+        words.extend(["--class-level".into(), level.to_string()]);
+    }
+    if let Some(root) = &args.follow_links {
+        words.extend(["--follow-links".into(), root.display().to_string()]);
     }
     words.extend(["--seed".into(), args.seed.to_string(), "--test-percent".into(), args.test_percent.to_string()]);
     if let Some(engine) = &args.engine {
@@ -119,6 +131,7 @@ async fn carry_out(
         seed: Some(args.seed),
         test_percent: Some(args.test_percent),
         target: args.target.clone(),
+        class_level: args.class_level,
         mode: Some("replace".into()),
         message: Some("quickstart".into()),
         source: Some(args.path.display().to_string()),
@@ -126,22 +139,26 @@ async fn carry_out(
         ..ImportQuery::default()
     };
     let version = super::datasets::send(client, &Board::new(), name, data, &query).await?;
+    if let Some(folders) = version.summary.folders.as_ref().filter(|it| it.is_unsure) {
+        note(&format!("warning: {}", folders.note));
+    }
     let kind = Kind::of(&version)?;
+    let metric = kind.metric(&version);
     let jobs = steps::submit(client, &version, kind, args.seed, id).await?;
     let jobs = steps::wait(client, jobs).await?;
     let runs = steps::runs_of(client, &jobs).await?;
-    let best = steps::best(&runs, kind.metric())?;
+    let best = steps::best(&runs, metric)?;
     for run in &runs {
-        let value = crate::output::words::number(run.metrics.get(kind.metric()).copied().flatten());
+        let value = crate::output::words::number(run.metrics.get(metric).copied().flatten());
         let mark = if run.id == best.id { "  <- better" } else { "" };
-        note(&format!("run {} ({}): {} {value}{mark}", run.name, run.id, kind.metric()));
+        note(&format!("run {} ({}): {} {value}{mark}", run.name, run.id, metric));
     }
-    let model = steps::register(client, name, best, kind.metric(), id).await?;
+    let model = steps::register(client, name, best, metric, id).await?;
     note(&format!("registered {}@{}, alias champion", model.model, model.number));
     let endpoint = steps::serve(client, name, &model, args.engine.as_deref()).await?;
     note(&format!("endpoint {} serves {}@{} with {}", endpoint.name, model.model, model.number, endpoint.engine));
     let report = test(client, name, &version).await?;
-    Ok(Made { version, runs, metric: kind.metric(), model, endpoint: endpoint.name, report })
+    Ok(Made { version, runs, metric, model, endpoint: endpoint.name, report })
 }
 
 async fn test(client: &Client, name: &str, version: &VersionView) -> Result<Report, Problem> {

@@ -9,13 +9,13 @@ use crate::{
     context::Context,
     profile,
 };
-use kaogong_data::{Blobs, TableEngine};
+use kaogong_data::{Blobs, DecodeBudget, TableEngine, budget::IMPORT_BYTES_MIN};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops};
+use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops, vault::Vault};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
-use kaogong_tables::LanceTables;
+use kaogong_tables::{Decoder, Imports, LanceTables};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{
     fs::{self, File},
@@ -76,6 +76,9 @@ pub struct UpArgs {
     /// Memory handed to jobs, in MiB [default: three quarters of the machine's].
     #[arg(long, value_name = "MIB")]
     pub job_memory_mib: Option<u64>,
+    /// Memory for unpacking what is imported and looked at, all together, in MiB.
+    #[arg(long, value_name = "MIB", alias = "import-memory", default_value_t = 512, env = "KAOGONG_IMPORT_MEMORY_MIB")]
+    pub import_memory_mib: u64,
     /// Compute threads of each model [default: as many as there are cores].
     #[arg(long, value_name = "NUMBER")]
     pub compute_threads: Option<usize>,
@@ -96,6 +99,7 @@ struct Settings {
     job_cpus: f64,
     job_memory_bytes: u64,
     compute_threads: usize,
+    import_bytes: u64,
     model_bytes: u64,
     machine_bytes: u64,
 }
@@ -112,6 +116,15 @@ fn model_bytes(mib: Option<u64>, machine_bytes: u64, wrong: &mut Vec<String>) ->
     let bytes = mib.map_or(MODEL_BYTES.min(machine_bytes / 2), |it| it.saturating_mul(1 << 20));
     if bytes < MODEL_BYTES_MIN {
         wrong.push(format!("--model-memory-mib must be at least {}", MODEL_BYTES_MIN >> 20));
+    }
+    bytes
+}
+
+/// The memory of imports, in bytes; what is wrong with it goes to `wrong`.
+fn import_bytes(args: &UpArgs, wrong: &mut Vec<String>) -> u64 {
+    let bytes = args.import_memory_mib.saturating_mul(1 << 20);
+    if bytes < IMPORT_BYTES_MIN {
+        wrong.push(format!("--import-memory-mib {} is less than {}", args.import_memory_mib, IMPORT_BYTES_MIN >> 20));
     }
     bytes
 }
@@ -147,6 +160,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
     if job_memory_bytes == 0 {
         wrong.push("--job-memory-mib must not be 0".to_owned());
     }
+    let import_bytes = import_bytes(args, &mut wrong);
     let compute_threads = args.compute_threads.unwrap_or(cores.min(COMPUTE_THREADS_MAX));
     if compute_threads == 0 || compute_threads > COMPUTE_THREADS_MAX {
         wrong.push(format!("--compute-threads {compute_threads} is not 1 to {COMPUTE_THREADS_MAX}"));
@@ -177,6 +191,7 @@ fn check(args: &UpArgs) -> Result<Settings, Problem> {
                 job_cpus,
                 job_memory_bytes,
                 compute_threads,
+                import_bytes,
                 model_bytes,
                 machine_bytes: memory_bytes,
             })
@@ -331,7 +346,11 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     let (store, engines) = (Arc::new(store?), engines?);
     belong::check(&store, folder).await?;
     let blobs = Arc::new(Blobs::open(folder.join("blobs"))?);
-    let tables: Arc<dyn TableEngine> = Arc::new(LanceTables::open(folder.join("tables"))?);
+    let decode = DecodeBudget::new(settings.import_bytes);
+    let tables: Arc<dyn TableEngine> = Arc::new(
+        LanceTables::open(folder.join("tables"))?
+            .with_imports(Imports { budget: decode.clone(), decoder: Decoder::Program(program.clone()) }),
+    );
     let uv = find::uv(args.uv.as_deref())?;
     if uv.is_none() {
         tracing::warn!(
@@ -355,6 +374,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         workers: Some(workers(&program, engines.library.clone(), settings.model_bytes)),
         probe: Arc::new(ProcessProbe::new(program, engines.library)),
         engines: engines.all,
+        vault: Vault::open(&folder.join(kaogong_data::backup::SECRETS_KEY))?,
         data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
@@ -364,6 +384,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         trust_loopback: settings.trust_loopback,
         trusted_proxies: settings.trusted_proxies.clone(),
         compute_threads: settings.compute_threads,
+        decode,
         metrics: Arc::new(move || recorder.render()),
     }))
 }

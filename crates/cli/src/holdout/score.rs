@@ -21,6 +21,15 @@ pub struct Report {
     /// Share of right classes, 0 to 1; absent for regression.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<f64>,
+    /// The mean, over the classes, of the share of each that was found; absent for regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balanced_accuracy: Option<f64>,
+    /// The mean of the F1 scores of the classes; absent for regression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub macro_f1: Option<f64>,
+    /// Different classes among the held-out items.
+    #[serde(skip)]
+    pub classes: usize,
     /// What always answering the commonest class of the held-out items would get; the least a model must beat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline_accuracy: Option<f64>,
@@ -43,21 +52,43 @@ impl Report {
     /// Why the model is of no use; `None` for one that learnt something.
     pub fn doubt(&self) -> Option<&'static str> {
         let (accuracy, baseline) = (self.accuracy.unwrap_or(1.0), self.baseline_accuracy.unwrap_or(0.0));
-        if accuracy <= baseline && baseline < 1.0 {
+        // Whoever always answers one class finds all of that and none of the others.
+        let chance = 1.0 / self.classes.max(1) as f64 + CHANCE_MARGIN;
+        let is_chance = self.balanced_accuracy.is_none_or(|it| it <= chance);
+        if accuracy <= baseline && baseline < 1.0 && is_chance {
             return Some("no better than always answering the commonest class");
         }
         self.r2.is_some_and(|it| it <= 0.0).then_some("no better than always answering the mean")
     }
 }
 
+/// So much above chance is still chance.
+const CHANCE_MARGIN: f64 = 0.02;
+
 /// What is added up.
 #[derive(Default)]
 pub struct Score {
     took: Vec<Duration>,
     right: u64,
-    classes: BTreeMap<String, u64>,
+    classes: BTreeMap<String, Found>,
     numbers: Vec<(f64, f64)>,
     pub(super) example: Option<(String, Option<Map<String, Value>>)>,
+}
+
+/// One class among the answers.
+#[derive(Debug, Default, Clone, Copy)]
+struct Found {
+    /// Items of it.
+    there: u64,
+    /// Items that were said to be of it.
+    answered: u64,
+    /// Both.
+    right: u64,
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0u64, 0.0), |(count, sum), it| (count + 1, sum + it));
+    (count > 0).then(|| sum / count as f64)
 }
 
 impl Score {
@@ -81,8 +112,12 @@ impl Score {
                     return Err(wrong_size(labels.len()));
                 }
                 let best = (0..answer.len()).max_by(|one, other| answer[*one].total_cmp(&answer[*other])).unwrap_or(0);
-                self.right += u64::from(labels[best] == class);
-                *self.classes.entry(class).or_default() += 1;
+                let is_right = labels[best] == class;
+                self.right += u64::from(is_right);
+                self.classes.entry(labels[best].clone()).or_default().answered += 1;
+                let found = self.classes.entry(class).or_default();
+                found.there += 1;
+                found.right += u64::from(is_right);
             }
             Truth::Number(truth) => {
                 let [value] = answer else { return Err(wrong_size(1)) };
@@ -101,11 +136,29 @@ impl Score {
         self.took.sort_unstable();
         let calls = self.calls();
         let accuracy = (!labels.is_empty()).then(|| self.right as f64 / calls as f64);
-        let baseline_accuracy = self.classes.values().max().map(|it| *it as f64 / calls as f64);
+        let baseline_accuracy = self.classes.values().map(|it| it.there).max().map(|it| it as f64 / calls as f64);
+        let there = self.classes.values().filter(|it| it.there > 0);
+        let classes = there.clone().count();
+        let balanced_accuracy = mean(there.map(|it| it.right as f64 / it.there as f64));
+        // Of precision and recall: twice what is right over what was said and what is.
+        let f1 = |it: &Found| 2.0 * it.right as f64 / (it.there + it.answered) as f64;
+        let macro_f1 = mean(self.classes.values().map(f1));
         let (r2, mae) = regression(&self.numbers).unzip();
         let at = |share| percentile_ms(&self.took, share);
         let (p50_ms, p99_ms) = (at(0.5), at(0.99));
-        Some(Report { calls, accuracy, baseline_accuracy, r2, mae, p50_ms, p99_ms, example: self.example })
+        Some(Report {
+            calls,
+            accuracy,
+            balanced_accuracy,
+            macro_f1,
+            classes,
+            baseline_accuracy,
+            r2,
+            mae,
+            p50_ms,
+            p99_ms,
+            example: self.example,
+        })
     }
 }
 
@@ -148,6 +201,8 @@ mod tests {
         let report = score.report(&labels).expect("calls");
         assert_eq!((report.calls, report.accuracy, report.p50_ms, report.p99_ms), (100, Some(0.9), 50.0, 99.0));
         assert_eq!((report.baseline_accuracy, report.doubt().is_some()), (Some(0.9), true), "`b` alone gets 0.9 too");
+        assert_eq!(report.balanced_accuracy, Some(0.5), "all of `b`, none of `a`");
+        assert!(report.macro_f1.is_some_and(|it| (it - 0.9 / 1.9).abs() < 1e-9), "{:?}", report.macro_f1);
         assert!(Score::default().report(&labels).is_none());
     }
 
@@ -156,6 +211,9 @@ mod tests {
         let report = |accuracy, baseline_accuracy, r2| Report {
             calls: 9,
             accuracy,
+            balanced_accuracy: None,
+            macro_f1: None,
+            classes: 3,
             baseline_accuracy,
             r2,
             mae: None,
@@ -168,6 +226,20 @@ mod tests {
         assert!(report(Some(1.0), Some(1.0), None).doubt().is_none(), "one class only: there is nothing to beat");
         assert!(report(None, None, Some(-0.1)).doubt().is_some());
         assert!(report(None, None, Some(0.1)).doubt().is_none());
+    }
+
+    #[test]
+    fn a_model_that_finds_the_rare_class_is_of_use_though_it_is_less_accurate() {
+        let labels = ["a".to_owned(), "b".to_owned()];
+        let mut score = Score::default();
+        for at in 0..100 {
+            let (truth, answer) =
+                (if at < 5 { "a" } else { "b" }, if !(4..80).contains(&at) { [0.9, 0.1] } else { [0.1, 0.9] });
+            score.add(Duration::from_millis(1), &answer, Truth::Class(truth.into()), &labels).expect("two numbers");
+        }
+        let report = score.report(&labels).expect("calls");
+        assert!(report.accuracy < report.baseline_accuracy && report.balanced_accuracy > Some(0.7), "{report:?}");
+        assert!(report.doubt().is_none());
     }
 
     #[test]

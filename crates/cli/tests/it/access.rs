@@ -31,13 +31,13 @@ impl<'a> Mallory<'a> {
     }
 }
 
-fn cookie_of(reply: &Reply) -> String {
+pub(crate) fn cookie_of(reply: &Reply) -> String {
     let line = reply.head.lines().find(|it| it.to_lowercase().starts_with("set-cookie:")).expect("a cookie");
     line[11..].split(';').next().expect("a pair").trim().to_owned()
 }
 
 /// Any value for each parameter of a path, so that the router matches.
-fn filled(path: &str, project: &str) -> String {
+pub(crate) fn filled(path: &str, project: &str) -> String {
     let part = |it: &str| match it {
         "{project}" => project.to_owned(),
         "{job}" => "job_01m86jeqx2wvnx2mca4ezg0sjw".to_owned(),

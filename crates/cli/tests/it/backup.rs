@@ -295,6 +295,8 @@ fn a_restore_makes_a_new_folder_or_nothing() {
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = restore(&file, &targets.join("data"));
     assert_eq!(code, Some(2), "{said}");
+    let key = |folder: &Path| fs::read(folder.join("secrets.key")).expect("a key");
+    assert_eq!(key(&targets.join("data")), key(server.folder.path()), "without its key no secret could be read");
     assert!(!targets.join("data/profile.json").exists(), "a token of the old server is not restored");
 }
 

@@ -283,6 +283,7 @@ fn token_that_expired(database: &Path) -> Secret {
             job_id: None,
             attempt_id: None,
             expires_at: Some(Timestamp(1)),
+            sealed_secrets: None,
         };
         store.create_token(row, &Actor::system(), Timestamp(0)).await.expect("a token");
         store.close().await;

@@ -112,6 +112,22 @@ impl Client {
         self.nothing(Call::delete(self.project_route(&["members", user]))).await
     }
 
+    /// The project's secrets, without their values. `GET /projects/{project}/secrets`
+    pub async fn secrets(&self) -> Result<Page<SecretView>, Problem> {
+        self.json(Call::get(self.project_route(&["secrets"]))).await
+    }
+
+    /// `PUT /projects/{project}/secrets/{secret}`
+    pub async fn set_secret(&self, name: &str, value: &str) -> Result<SecretView, Problem> {
+        let body = SecretChange { value: value.to_owned() };
+        self.json(Call::put(self.project_route(&["secrets", name])).json(&body)?).await
+    }
+
+    /// `DELETE /projects/{project}/secrets/{secret}`
+    pub async fn delete_secret(&self, name: &str) -> Result<(), Problem> {
+        self.nothing(Call::delete(self.project_route(&["secrets", name]))).await
+    }
+
     /// The caller's own tokens. `GET /tokens`
     pub async fn tokens(&self) -> Result<Page<TokenView>, Problem> {
         self.json(Call::get(self.route(&["tokens"]))).await

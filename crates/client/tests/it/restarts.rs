@@ -119,6 +119,7 @@ fn import_query(request_key: Option<&str>) -> ImportQuery {
         seed: None,
         test_percent: Some(20),
         target: None,
+        class_level: None,
         mode: None,
         message: Some("ä & b".into()),
         source: None,

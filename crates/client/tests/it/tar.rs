@@ -100,6 +100,17 @@ fn programs_stay_programs() {
 }
 
 #[test]
+fn empty_folders_stay() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let archive = dir.path().join("a.tar");
+    let names = ["out".to_owned(), format!("{}/{}", "d".repeat(150), "e".repeat(99)), "长".repeat(60)];
+    let folder = |it: &String| Entry::folder(Path::new("/"), &Path::new("/").join(it));
+    fs::write(&archive, packed(&names.iter().map(folder).collect::<Vec<_>>())).expect("written");
+    tar(&["-xf"], dir.path(), &archive);
+    assert!(names.iter().all(|it| dir.path().join(it).is_dir()));
+}
+
+#[test]
 fn what_the_systems_tar_packs_is_unpacked() {
     for format in ["--format=gnu", "--format=pax", "--format=ustar"] {
         let dir = tempfile::tempdir().expect("a folder");

@@ -24,7 +24,7 @@ const HEAD: &str = "backup.json";
 /// What is in it.
 const MANIFEST: &str = "manifest.jsonl";
 /// What a backup may hold below its root.
-const ROOTS: [&str; 7] = [HEAD, MANIFEST, SQLITE, POSTGRES, FOLDER_ID, "blobs", "tables"];
+const ROOTS: [&str; 8] = [HEAD, MANIFEST, SQLITE, POSTGRES, FOLDER_ID, SECRETS_KEY, "blobs", "tables"];
 /// The folder of attempts, of which a part is kept.
 const JOBS: &str = "jobs";
 
@@ -34,6 +34,8 @@ pub const SQLITE: &str = "kaogong.db";
 pub const POSTGRES: &str = "database.dump";
 /// What a PostgreSQL database knows its folder by.
 pub const FOLDER_ID: &str = "folder-id";
+/// The key that the secrets in the database are encrypted with.
+pub const SECRETS_KEY: &str = "secrets.key";
 
 /// What a backup says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -205,6 +205,14 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// Whether a text tells this very moment: zones of long ago were whole minutes from UTC only in a text.
+pub fn tells_moment(text: &str, value: i64, units: i64) -> bool {
+    read(text, Order::Year).is_some_and(|it| {
+        let nanos = it.nanos.unwrap_or(0) % 1_000_000_000;
+        it.seconds() == value.div_euclid(units) && nanos == value.rem_euclid(units) * (1_000_000_000 / units)
+    })
+}
+
 /// A date as exports spell it: `2024-01-31`.
 pub fn write_date(days: i32) -> String {
     let (year, month, day) = civil(days.into());

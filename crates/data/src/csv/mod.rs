@@ -16,7 +16,7 @@ mod scan;
 mod source;
 mod write;
 
-pub use dates::{Order, write_date, write_timestamp};
+pub use dates::{Order, tells_moment, write_date, write_timestamp};
 pub use decide::Decided;
 pub use json::JsonLines;
 pub use numbers::{Style, write_float};

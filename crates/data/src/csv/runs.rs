@@ -25,6 +25,11 @@ impl Runs {
         self.records
     }
 
+    /// The bytes of the longest record.
+    pub(super) fn longest(&self) -> u64 {
+        self.most(0)
+    }
+
     /// How many records may be read together so that no batch holds more than `bytes`.
     pub(super) fn rows_within(&self, bytes: u64) -> usize {
         1 << (1..LEVELS).take_while(|it| self.most(*it) <= bytes).count()

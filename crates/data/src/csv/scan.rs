@@ -69,6 +69,11 @@ impl Scan {
         self.runs.records()
     }
 
+    /// The bytes of the longest record.
+    pub fn longest(&self) -> u64 {
+        self.runs.longest()
+    }
+
     /// How many records may be read together so that no batch holds more than `bytes`.
     pub fn rows_within(&self, bytes: u64) -> usize {
         self.runs.rows_within(bytes)

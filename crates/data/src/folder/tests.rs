@@ -47,6 +47,32 @@ fn a_single_folder_is_a_class_only_when_asked() {
 }
 
 #[test]
+fn the_level_of_the_classes_is_chosen_or_asked_for() {
+    let names = ["x/train/ill/p1/1.png", "x/train/well/p2/1.png", "x/test/ill/p3/1.png", "x/test/well/p4/2.png"];
+    insta::assert_snapshot!(shown(&names, LabelsFrom::Auto), @r"
+    x/train/ill/p1/1.png ill train
+    x/train/well/p2/1.png well train
+    x/test/ill/p3/1.png ill test
+    x/test/well/p4/2.png well test
+    ");
+    insta::assert_snapshot!(shown(&names, LabelsFrom::Level(2)), @r"
+    x/train/ill/p1/1.png p1 train
+    x/train/well/p2/1.png p2 train
+    x/test/ill/p3/1.png p3 test
+    x/test/well/p4/2.png p4 test
+    ");
+    let folders = plan(&names, LabelsFrom::Auto).expect("a plan").folders;
+    assert_eq!((folders.class_level, folders.is_unsure, folders.levels.len()), (Some(1), true, 2));
+    let problem = plan(&names, LabelsFrom::Level(3)).expect_err("no such level");
+    assert_eq!(problem.text, "the class level must be 1 to 2");
+    // Pictures that lie higher have no class.
+    assert_eq!(
+        shown(&["a/1.png", "a/b/2.png", "c/3.png"], LabelsFrom::Level(2)),
+        "a/1.png - -\na/b/2.png b -\nc/3.png - -\n"
+    );
+}
+
+#[test]
 fn hostile_names_are_left_out_and_listed() {
     let names = [
         "../a.png",

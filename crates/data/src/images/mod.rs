@@ -1,10 +1,12 @@
 //! Pictures: what format and size they have, whether the file is whole, and small copies for grids.
 //!
 //! Facts come from the header alone, plus a walk over the file's structure that finds truncation and flipped
-//! bits without decoding (see [`whole`]); formats without such a structure are decoded when they are small.
+//! bits without decoding (see [`whole`]); formats without such a structure are decoded when they are small. What a
+//! decoder does not know is not damaged: it is kept, and has no preview.
 //! Sizes are given raw (as stored) and displayed (EXIF orientation applied). Files are hostile: sizes are
 //! checked before memory is taken, and decoders run under an allocation limit.
 
+mod tiff;
 mod whole;
 
 use image::{
@@ -22,8 +24,8 @@ pub const PIXELS_MAX: u64 = 100_000_000;
 pub const THUMBNAIL_SIDE_MAX: u32 = 2048;
 /// What a decoder may allocate, in bytes: 100 million pixels of four 16-bit channels, and its own tables.
 const DECODE_BYTES_MAX: u64 = PIXELS_MAX * 8 + (64 << 20);
-/// Formats without checksums or an end mark are decoded while importing up to this many pixels.
-const DECODE_CHECK_PIXELS_MAX: u64 = 16_000_000;
+/// Formats without checksums or an end mark are decoded while importing when that takes no more bytes than this.
+const DECODE_CHECK_BYTES_MAX: u64 = 64 << 20;
 
 /// The formats that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,10 +92,53 @@ impl PictureFormat {
             [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
             [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
             [b'B', b'M', ..] => Some(Self::Bmp),
-            [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => Some(Self::Tiff),
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Some(Self::Tiff),
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Self::WebP),
             _ => None,
         }
+    }
+}
+
+/// How a sample is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SampleKind {
+    /// Whole numbers without a sign.
+    Uint,
+    /// Whole numbers with a sign.
+    Int,
+    /// Numbers with a fraction.
+    Float,
+    /// Pairs of numbers.
+    Complex,
+}
+
+/// What each pixel holds, as stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sample {
+    /// How a sample is written.
+    pub kind: SampleKind,
+    /// Bits of one sample.
+    pub bits: u16,
+    /// Samples of one pixel.
+    pub bands: u16,
+}
+
+impl Sample {
+    const fn uint8(bands: u16) -> Self {
+        Self { kind: SampleKind::Uint, bits: 8, bands }
+    }
+}
+
+impl std::fmt::Display for Sample {
+    /// As in `3 × uint8`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            SampleKind::Uint => "uint",
+            SampleKind::Int => "int",
+            SampleKind::Float => "float",
+            SampleKind::Complex => "complex",
+        };
+        write!(f, "{} × {kind}{}", self.bands, self.bits)
     }
 }
 
@@ -112,13 +157,16 @@ pub struct PictureFacts {
     pub displayed_width: u32,
     /// Height in pixels as displayed.
     pub displayed_height: u32,
+    /// What each pixel holds.
+    pub sample: Sample,
 }
 
 impl PictureFacts {
-    fn new(format: PictureFormat, (width, height): (u32, u32), orientation: Orientation) -> Self {
+    fn new(format: PictureFormat, (width, height): (u32, u32), orientation: Orientation, sample: Sample) -> Self {
         let turned = matches!(orientation.to_exif(), 5..=8);
         let (displayed_width, displayed_height) = if turned { (height, width) } else { (width, height) };
-        Self { format, width, height, orientation: orientation.to_exif(), displayed_width, displayed_height }
+        let orientation = orientation.to_exif();
+        Self { format, width, height, orientation, displayed_width, displayed_height, sample }
     }
 }
 
@@ -153,6 +201,14 @@ pub enum PictureError {
         /// What is wrong.
         detail: String,
     },
+    /// The file is fine as far as can be told, and no decoder here knows its kind.
+    #[error("no preview: {detail} is not supported in {} files", format.as_str())]
+    NoPreview {
+        /// The format.
+        format: PictureFormat,
+        /// What is not known.
+        detail: String,
+    },
     /// Decoding would take too much memory.
     #[error("decoding would take more memory than is allowed")]
     TooMuchMemory,
@@ -170,6 +226,7 @@ impl PictureError {
             ImageError::IoError(source) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Self::Truncated(format)
             }
+            ImageError::Unsupported(it) => Self::NoPreview { format, detail: it.to_string() },
             other => Self::Corrupt { format, detail: other.to_string() },
         }
     }
@@ -178,7 +235,7 @@ impl PictureError {
 impl From<PictureError> for Problem {
     fn from(error: PictureError) -> Self {
         let hint = match &error {
-            PictureError::Unsupported => "convert it to PNG or JPEG",
+            PictureError::Unsupported | PictureError::NoPreview { .. } => "convert it to PNG or JPEG",
             PictureError::BadSide(_) => "ask for another size",
             PictureError::TooLarge | PictureError::BadSize { .. } | PictureError::TooMuchMemory => {
                 "scale it down or cut it into tiles"
@@ -191,25 +248,98 @@ impl From<PictureError> for Problem {
     }
 }
 
+/// A file that was looked at without decoding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// What it says it is.
+    pub facts: PictureFacts,
+    /// What decoding takes, in bytes, when only that tells whether the file is whole; see [`check`].
+    pub check_bytes: Option<u64>,
+}
+
 /// Reads the facts and checks that the file is whole.
 pub fn facts(bytes: &[u8]) -> Result<PictureFacts, PictureError> {
+    let Looked { facts, check_bytes } = look(bytes)?;
+    if check_bytes.is_some() {
+        check(bytes, &facts)?;
+    }
+    Ok(facts)
+}
+
+/// Reads the facts and checks the structure. Takes no memory to speak of.
+pub fn look(bytes: &[u8]) -> Result<Looked, PictureError> {
     let format = checked_format(bytes)?;
-    if format == PictureFormat::Png {
-        // The walk that finds damage passes the header and the orientation; a decoder would cost more than the walk.
-        let found = whole::png(bytes)?;
-        let (width, height) = checked_size((found.width, found.height))?;
-        let orientation = found.exif.and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms);
-        return Ok(PictureFacts::new(format, (width, height), orientation));
+    let (facts, structure) = match format {
+        PictureFormat::Png => {
+            // The walk that finds damage passes the header and the orientation.
+            let found = whole::png(bytes)?;
+            let orientation = found.exif.and_then(Orientation::from_exif_chunk);
+            (facts_of(format, (found.width, found.height), orientation, found.sample)?, whole::Checked::Whole)
+        }
+        PictureFormat::Jpeg => {
+            let found = whole::jpeg(bytes)?;
+            let orientation = found.exif.and_then(Orientation::from_exif_chunk);
+            (facts_of(format, (found.width, found.height), orientation, found.sample)?, whole::Checked::Whole)
+        }
+        PictureFormat::Tiff => {
+            let found = tiff::directory(bytes)?;
+            let orientation = Orientation::from_exif(found.orientation);
+            (facts_of(format, (found.width, found.height), orientation, found.sample)?, whole::Checked::Header)
+        }
+        PictureFormat::Gif | PictureFormat::Bmp | PictureFormat::WebP => {
+            let mut decoder = decoder(bytes, format)?;
+            let orientation = decoder.orientation().ok();
+            let sample = Sample::uint8(u16::from(decoder.color_type().channel_count()));
+            (facts_of(format, decoder.dimensions(), orientation, sample)?, whole::check(format, bytes)?)
+        }
+    };
+    let check_bytes = match structure {
+        whole::Checked::Whole => None,
+        whole::Checked::Header => Some(decode_bytes(bytes, &facts)).filter(|it| *it <= DECODE_CHECK_BYTES_MAX),
+    };
+    Ok(Looked { facts, check_bytes })
+}
+
+fn facts_of(
+    format: PictureFormat,
+    size: (u32, u32),
+    orientation: Option<Orientation>,
+    sample: Sample,
+) -> Result<PictureFacts, PictureError> {
+    Ok(PictureFacts::new(format, checked_size(size)?, orientation.unwrap_or(Orientation::NoTransforms), sample))
+}
+
+/// Decodes the file to find out whether it is whole.
+pub fn check(bytes: &[u8], facts: &PictureFacts) -> Result<(), PictureError> {
+    if facts.format == PictureFormat::Tiff {
+        return tiff::check(bytes, &tiff::directory(bytes)?);
     }
-    let mut decoder = decoder(bytes, format)?;
-    let (width, height) = checked_size(decoder.dimensions())?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    drop(decoder);
-    let structure = whole::check(format, bytes)?;
-    if structure == whole::Checked::Header && u64::from(width) * u64::from(height) <= DECODE_CHECK_PIXELS_MAX {
-        decode(bytes, format)?;
+    match decode(bytes, facts.format) {
+        Ok(_) | Err(PictureError::NoPreview { .. }) => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(PictureFacts::new(format, (width, height), orientation))
+}
+
+/// About what decoding a file takes, in bytes, with the decoder's own tables and the copies that previews need. The
+/// file is not decoded.
+pub fn decode_bytes(bytes: &[u8], facts: &PictureFacts) -> u64 {
+    let pixels = u64::from(facts.width) * u64::from(facts.height);
+    let Sample { bits, bands, .. } = facts.sample;
+    let stored = u64::from(bits.div_ceil(8)) * u64::from(bands);
+    let per_pixel = match facts.format {
+        PictureFormat::Png => stored.max(3) + 4,
+        // A progressive one keeps all coefficients, two bytes each, until its last scan.
+        PictureFormat::Jpeg if whole::jpeg(bytes).is_ok_and(|it| it.is_progressive) => stored * 3 + 4,
+        PictureFormat::Jpeg => stored + 4,
+        // Canvas and frame of four bytes each.
+        PictureFormat::Gif | PictureFormat::WebP => 8,
+        PictureFormat::Bmp => 4,
+        PictureFormat::Tiff => match tiff::directory(bytes) {
+            Ok(it) => return it.decode_bytes().saturating_add(1 << 20),
+            Err(_) => 8,
+        },
+    };
+    pixels.saturating_mul(per_pixel).saturating_add(1 << 20)
 }
 
 /// The format a thumbnail is written in.
@@ -241,7 +371,10 @@ pub fn thumbnail(bytes: &[u8], side: u32, format: ThumbnailFormat) -> Result<Vec
         return Err(PictureError::BadSide(side));
     }
     let source = checked_format(bytes)?;
-    let (picture, orientation) = decode(bytes, source)?;
+    let (picture, orientation) = match unusual(bytes, source)? {
+        Some(found) => found,
+        None => decode(bytes, source)?,
+    };
     let mut small =
         if picture.width() > side || picture.height() > side { picture.thumbnail(side, side) } else { picture };
     small.apply_orientation(orientation);
@@ -262,6 +395,20 @@ pub fn pixels(bytes: &[u8], width: u32, height: u32, channels: u32) -> Result<Ve
     let is_right = plain.width() == width && plain.height() == height;
     let sized = if is_right { plain } else { plain.resize_exact(width, height, FilterType::Triangle) };
     Ok(sized.into_bytes())
+}
+
+/// A TIFF that is no ordinary photograph, as something to look at.
+fn unusual(bytes: &[u8], format: PictureFormat) -> Result<Option<(DynamicImage, Orientation)>, PictureError> {
+    if format != PictureFormat::Tiff {
+        return Ok(None);
+    }
+    let directory = tiff::directory(bytes)?;
+    checked_size((directory.width, directory.height))?;
+    if directory.is_plain() {
+        return Ok(None);
+    }
+    let orientation = Orientation::from_exif(directory.orientation).unwrap_or(Orientation::NoTransforms);
+    tiff::preview(bytes, &directory).map(|it| Some((it, orientation)))
 }
 
 fn encode(picture: &DynamicImage, format: ThumbnailFormat) -> Result<Vec<u8>, ImageError> {

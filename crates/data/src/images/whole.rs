@@ -1,6 +1,6 @@
 //! Tells whole picture files from truncated and damaged ones by their structure, without decoding.
 
-use super::{PictureError, PictureFormat};
+use super::{PictureError, PictureFormat, Sample, SampleKind};
 
 /// How much the structure told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,11 +11,11 @@ pub(super) enum Checked {
     Header,
 }
 
-/// Walks the file. For PNG see [`png`], which tells more.
+/// Walks the file. For PNG and JPEG see [`png`] and [`jpeg`], which tell more.
 pub(super) fn check(format: PictureFormat, bytes: &[u8]) -> Result<Checked, PictureError> {
     match format {
         PictureFormat::Png => png(bytes).map(|_| Checked::Whole),
-        PictureFormat::Jpeg => jpeg(bytes),
+        PictureFormat::Jpeg => jpeg(bytes).map(|_| Checked::Whole),
         PictureFormat::Gif => gif(bytes),
         PictureFormat::WebP => webp(bytes),
         PictureFormat::Bmp | PictureFormat::Tiff => Ok(Checked::Header),
@@ -33,6 +33,7 @@ pub(super) struct Png<'a> {
     pub(super) height: u32,
     /// The body of the EXIF chunk, when it stands before the pixels, where decoders look for it.
     pub(super) exif: Option<&'a [u8]>,
+    pub(super) sample: Sample,
 }
 
 /// Every chunk's checksum, the header first, at least one chunk of pixels, and the end chunk (PNG, third edition,
@@ -79,34 +80,71 @@ fn header(body: &[u8]) -> Option<Png<'static>> {
         _ => false,
     };
     let known = body.len() == 13 && exists && compression == 0 && filter == 0 && interlace <= 1;
-    known.then(|| Png { width: number(&body[..4]), height: number(&body[4..8]), exif: None })
+    let bands = match colours {
+        4 => 2,
+        2 => 3,
+        6 => 4,
+        _ => 1,
+    };
+    let sample = Sample { kind: SampleKind::Uint, bits: u16::from(depth), bands };
+    known.then(|| Png { width: number(&body[..4]), height: number(&body[4..8]), exif: None, sample })
+}
+
+/// What the walk over a JPEG passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Jpeg<'a> {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) exif: Option<&'a [u8]>,
+    pub(super) sample: Sample,
+    /// Whether the pixels come in several scans, coarse to fine.
+    pub(super) is_progressive: bool,
 }
 
 /// Segments up to the start of scan, then an end mark somewhere after it (ITU-T T.81, annex B). Bytes behind
 /// the end mark are allowed: cameras put previews there.
-fn jpeg(bytes: &[u8]) -> Result<Checked, PictureError> {
+pub(super) fn jpeg(bytes: &[u8]) -> Result<Jpeg<'_>, PictureError> {
+    let corrupt = |detail: String| PictureError::Corrupt { format: PictureFormat::Jpeg, detail };
     let truncated = || PictureError::Truncated(PictureFormat::Jpeg);
-    let mut at = 2;
+    let (mut at, mut found, mut exif) = (2, None, None);
     loop {
         while bytes.get(at) == Some(&0xff) && bytes.get(at + 1) == Some(&0xff) {
             at += 1;
         }
         let mark = bytes.get(at..at + 4).ok_or_else(truncated)?;
         if mark[0] != 0xff {
-            let detail = format!("a marker is missing at byte {at}");
-            return Err(PictureError::Corrupt { format: PictureFormat::Jpeg, detail });
+            return Err(corrupt(format!("a marker is missing at byte {at}")));
         }
         if matches!(mark[1], 0x01 | 0xd0..=0xd7) {
             at += 2;
             continue;
         }
-        at += 2 + number(&mark[2..]) as usize;
+        let length = number(&mark[2..]) as usize;
+        let body = bytes.get(at + 4..at + 2 + length.max(2)).ok_or_else(truncated)?;
+        match mark[1] {
+            // Starts of frames; the others of this range are tables.
+            0xc0..=0xcf if !matches!(mark[1], 0xc4 | 0xc8 | 0xcc) && found.is_none() => found = frame(mark[1], body),
+            0xe1 if exif.is_none() => exif = body.strip_prefix(b"Exif\0\0"),
+            _ => {}
+        }
+        at += 2 + length;
         if mark[1] == 0xda {
             break;
         }
     }
     let scan = bytes.get(at..).ok_or_else(truncated)?;
-    if scan.windows(2).any(|it| it == [0xff, 0xd9]) { Ok(Checked::Whole) } else { Err(truncated()) }
+    if !scan.windows(2).any(|it| it == [0xff, 0xd9]) {
+        return Err(truncated());
+    }
+    found.map(|it| Jpeg { exif, ..it }).ok_or_else(|| corrupt("it does not say how large it is".to_owned()))
+}
+
+/// A start of frame: bits, sizes and the number of colours.
+fn frame(mark: u8, body: &[u8]) -> Option<Jpeg<'static>> {
+    let [bits, a, b, c, d, bands] = *body.get(..6)? else { return None };
+    let sample = Sample { kind: SampleKind::Uint, bits: u16::from(bits), bands: u16::from(bands) };
+    let is_progressive = matches!(mark, 0xc2 | 0xc6 | 0xca | 0xce);
+    Some(Jpeg { width: number(&[c, d]), height: number(&[a, b]), exif: None, sample, is_progressive })
 }
 
 /// The trailer byte; some writers pad with zeros behind it.

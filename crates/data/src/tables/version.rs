@@ -1,7 +1,7 @@
 //! What a version is: its pins, and the facts about it that were found while importing.
 
 use super::TableFormat;
-use crate::blobs::BlobHash;
+use crate::{blobs::BlobHash, folder::FolderReport};
 use kaogong_domain::{
     datasets::{DatasetKind, Split},
     ids::DatasetId,
@@ -67,6 +67,9 @@ pub struct VersionSummary {
     /// The file a table version was made of, when it was made of one file only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<OriginalFile>,
+    /// Which folders this import took the classes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folders: Option<FolderReport>,
     /// What this import left out and why.
     pub warnings: Warnings,
     /// What is worth telling about the imported file.
@@ -104,6 +107,9 @@ pub struct ImageFacts {
     pub formats: Vec<ClassCount>,
     /// Pictures that carry an orientation other than upright.
     pub rotated: u64,
+    /// Pictures that this import added, by what their pixels hold (`3 × uint8`), most first.
+    #[serde(default)]
+    pub samples: Vec<ClassCount>,
 }
 
 /// How many items bear a word.

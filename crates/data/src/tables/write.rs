@@ -1,7 +1,7 @@
 //! What the caller asks for when writing: import plans, splits, sweeping.
 
 use super::{OriginalFile, VersionPins};
-use crate::csv::CsvOptions;
+use crate::{csv::CsvOptions, folder::FolderReport};
 use bytes::Bytes;
 use kaogong_domain::{Timestamp, datasets::Split, ids::DatasetId};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,8 @@ pub struct ImageImportPlan {
     pub split: Option<SplitPlan>,
     /// What to do with bad files.
     pub bad_files: BadFiles,
+    /// Which folders the classes come from; goes into the summary.
+    pub folders: FolderReport,
     /// Who imports, for the label layer: a user id or a service name.
     pub author: String,
     /// The moment of the import; ids are made from it.

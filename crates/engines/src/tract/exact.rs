@@ -1,7 +1,7 @@
 //! Puts kernels in the place of those of tract that lose what is not a number.
 //!
 //! ONNX Runtime gives NaN where NaN goes into Relu, Clip, Max, Min, Sigmoid or Tanh; tract gives an ordinary number there,
-//! which nobody would doubt. And where what either gives depends on the order of its work (the largest of a window), the
+//! which nobody would doubt. Its Div multiplies by the reciprocal, which is infinite for tiny numbers. And where what either gives depends on the order of its work (the largest of a window), the
 //! run is refused when such numbers reach the operator.
 
 use tract_onnx::{
@@ -13,7 +13,7 @@ use tract_onnx::{
             cnn::MaxPool,
             element_wise::ElementWiseOp,
             logic::IfThenElse,
-            math::{Max, Min, Tanh},
+            math::{Div, Max, Min, Tanh},
             nn::{Reduce, Reducer, Sigmoid},
             scan::Scan,
         },
@@ -28,7 +28,9 @@ pub(super) fn replace_kernels(model: &mut TypedModel) -> TractResult<()> {
             !facts.is_empty() && facts.iter().all(|it| it.datum_type == DatumType::F32)
         };
         let node = model.node_mut(id);
-        if let Some(scan) = node.op_as_mut::<Scan>() {
+        if node.op.name() == "GruSeq" {
+            guard(model, id)?;
+        } else if let Some(scan) = node.op_as_mut::<Scan>() {
             replace_kernels(&mut scan.body)?;
             guard(model, id)?;
         } else if let Some(branches) = node.op_as_mut::<IfThenElse>() {
@@ -56,9 +58,13 @@ fn guard(model: &mut TypedModel, id: usize) -> TractResult<()> {
 
 fn replacement(node: &TypedNode) -> Option<Box<dyn TypedOp>> {
     if let Some(op) = node.op_as::<TypedBinOp>() {
-        let is_max = op.0.is::<Max>();
-        return (is_max || op.0.is::<Min>())
-            .then(|| Box::new(TypedBinOp(Box::new(Extreme { is_max }), op.1)) as Box<dyn TypedOp>);
+        let exact = match () {
+            () if op.0.is::<Max>() => Exact::Max,
+            () if op.0.is::<Min>() => Exact::Min,
+            () if op.0.is::<Div>() => Exact::Div,
+            () => return None,
+        };
+        return Some(Box::new(TypedBinOp(Box::new(exact), op.1)));
     }
     if let Some(op) = node.op_as::<ElementWiseOp>() {
         return (op.0.is::<Sigmoid>() || op.0.is::<Tanh>())
@@ -74,23 +80,37 @@ fn replacement(node: &TypedNode) -> Option<Box<dyn TypedOp>> {
     Some(Box::new(Finite { inner: node.op.clone(), operator }))
 }
 
-/// The larger or the smaller of two numbers, and NaN where one of them is.
+/// An operator on two numbers as ONNX Runtime has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Extreme {
-    is_max: bool,
+enum Exact {
+    Max,
+    Min,
+    Div,
 }
 
-impl Extreme {
+impl Exact {
     fn of(self, a: f32, b: f32) -> f32 {
         // A comparison with NaN is false, so that NaN in `a` stays; NaN in `b` is taken.
-        let takes_b = if self.is_max { a < b } else { a > b };
+        let takes_b = match self {
+            Self::Max => a < b,
+            Self::Min => a > b,
+            Self::Div => return a / b,
+        };
         if takes_b || b.is_nan() { b } else { a }
     }
 }
 
-impl BinMiniOp for Extreme {
+impl BinMiniOp for Exact {
     fn name(&self) -> &'static str {
-        if self.is_max { "ExactMax" } else { "ExactMin" }
+        match self {
+            Self::Max => "ExactMax",
+            Self::Min => "ExactMin",
+            Self::Div => "ExactDiv",
+        }
+    }
+
+    fn is_commutative(&self) -> bool {
+        *self != Self::Div
     }
 
     fn result_datum_type(&self, a: DatumType, b: DatumType) -> TractResult<DatumType> {
@@ -204,7 +224,8 @@ mod tests {
 
     #[test]
     fn what_is_not_a_number_goes_through() {
-        let (max, min) = (Extreme { is_max: true }, Extreme { is_max: false });
+        let (max, min) = (Exact::Max, Exact::Min);
+        assert_eq!(Exact::Div.of(1e-42, 1e-42), 1.0);
         assert_eq!((max.of(1.0, 2.0), min.of(1.0, 2.0)), (2.0, 1.0));
         assert_eq!((max.of(f32::NEG_INFINITY, 0.0), min.of(f32::INFINITY, 6.0)), (0.0, 6.0));
         for op in [max, min] {

@@ -405,11 +405,10 @@ fn recurrent(node: &Node, known: &Known<'_>) -> Result<(), &'static str> {
         return Err("it is verified for sequences of one length, from a state of zeros");
     }
     // The time comes first, then the batch, whose size tract has to know when it plans.
-    match known.input(node.input(0)).and_then(|it| it.dims.as_ref()) {
-        Some(dims) if dims.get(1).copied().flatten().is_none() => {
-            Err("it is verified for a batch of a fixed size alone")
-        }
-        _ => Ok(()),
+    let dims = known.input(node.input(0)).and_then(|it| it.dims.as_ref());
+    match dims.and_then(|it| it.get(1).copied().flatten()) {
+        Some(_) => Ok(()),
+        None => Err("it is verified for what callers send, in batches of a fixed size"),
     }
 }
 

@@ -6,10 +6,11 @@
 //! it is itself killed; then [`crate::Runner::look`] cleans up.
 
 mod keeper;
+mod start_problem;
 pub(crate) mod variables;
 
 use crate::{
-    EndReason, Ending, EnvironmentSpec, Environments, Tools,
+    EndReason, Ending, EnvironmentSpec, Environments, Launch, Tools,
     cgroup::{self, Cgroup},
     environments::{EnvironmentError, Held, StepStop, Steps},
     fault::{Fault, OnPath},
@@ -17,7 +18,7 @@ use crate::{
     logfile::Log,
     proc::{self, ProcessRef},
 };
-use kaogong_domain::Timestamp;
+use kaogong_domain::{Timestamp, masks::Masks};
 pub(crate) use keeper::Stop;
 use keeper::{CommandEnd, Keeper, Output, Until, after};
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior, setsid};
@@ -25,6 +26,7 @@ use std::{
     io,
     path::Path,
     process::{Command, ExitCode},
+    sync::Arc,
     time::Instant,
 };
 
@@ -62,7 +64,8 @@ fn supervise(folder: Folder) -> Result<u8, Fault> {
     let launch = &order.launch;
     folder.create()?;
     folder.reserve_ending()?;
-    let log = Log::open(&folder.log(), launch.limits.log_bytes_max)?;
+    let masks = masks_of(launch);
+    let log = Log::open(&folder.log(), launch.limits.log_bytes_max, masks)?;
     let group = make_group(&order, &log);
     let own = ProcessRef::of(std::process::id()).ok_or_else(|| io::Error::other("/proc is not there"));
     let state = State {
@@ -92,6 +95,12 @@ fn supervise(folder: Folder) -> Result<u8, Fault> {
     }
     folder.record_ending(&attempt.state, &ending)?;
     Ok(0)
+}
+
+/// What never reaches the log: the job's own secrets, and those of the machine that it could see.
+fn masks_of(launch: &Launch) -> Arc<Masks> {
+    let machine = variables::secrets_of_machine(std::env::vars_os());
+    Arc::new(Masks::new(launch.masked.iter().chain(&machine).map(String::as_str)))
 }
 
 /// Leaves the server's session, becomes the parent of orphans, and closes our own environment, which may
@@ -191,7 +200,7 @@ impl Attempt {
         };
         let until = Until::AfterStart(launch.limits.time_ms);
         let kept = self.keeper.keep(command, Output::Plain, until, &mut started);
-        kept.map_err(|error| format!("cannot start `{program}`: {error}"))
+        kept.map_err(|error| start_problem::words(&launch.command, &launch.work_dir, &error))
     }
 
     fn ending(&self, end: End) -> Ending {
@@ -210,6 +219,7 @@ impl Attempt {
             End::Environment(error) => (EndReason::EnvironmentFailed, error.to_string()),
             End::Stopped(stop) => self.describe_stop(stop),
         };
+        let message = self.keeper.log.cover(&message);
         if reason != EndReason::Exited || exit_code != Some(0) {
             self.keeper.log.note(&message);
         }

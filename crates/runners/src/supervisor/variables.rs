@@ -1,6 +1,7 @@
 //! The variables that a supervisor and a job start with: a clean set, never the server's own.
 
 use crate::Launch;
+use kaogong_domain::variables::{DEVICES, looks_secret};
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
@@ -9,21 +10,6 @@ use std::{
 
 /// Marks every process of an attempt, so that what is left after a crash can be found.
 pub(crate) const ATTEMPT_VARIABLE: &str = "KAOGONG_ATTEMPT_ID";
-
-/// What each vendor's library looks at to find its devices. Empty means none.
-pub(crate) const DEVICE_VARIABLES: [&str; 11] = [
-    "CUDA_VISIBLE_DEVICES",
-    "HIP_VISIBLE_DEVICES",
-    "ROCR_VISIBLE_DEVICES",
-    "ASCEND_RT_VISIBLE_DEVICES",
-    "HABANA_VISIBLE_MODULES",
-    "NEURON_RT_VISIBLE_CORES",
-    "TPU_VISIBLE_CHIPS",
-    "FURIOSA_DEVICES",
-    "RBLN_DEVICES",
-    "TT_VISIBLE_DEVICES",
-    "MLU_VISIBLE_DEVICES",
-];
 
 /// What the usual thread pools look at for their size.
 const THREAD_VARIABLES: [&str; 6] = [
@@ -80,6 +66,24 @@ pub(crate) fn for_supervisor(
     })
 }
 
+/// Secrets of the machine that a job or a package tool could print: values of variables that are named so, and the
+/// passwords in addresses of proxies and package indexes.
+pub(crate) fn secrets_of_machine(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<String> {
+    let mut found = vec![];
+    for (name, value) in all {
+        let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
+        if looks_secret(name) {
+            found.push(value.to_owned());
+        }
+        for part in value.split("://").skip(1) {
+            let host = part.split(['/', ' ', ',', '?']).next().unwrap_or_default();
+            let Some((user, _)) = host.rsplit_once('@') else { continue };
+            found.push(user.split_once(':').map_or(user, |it| it.1).to_owned());
+        }
+    }
+    found
+}
+
 /// Everything a job's command starts with.
 pub(crate) fn for_job(
     launch: &Launch,
@@ -116,7 +120,7 @@ pub(crate) fn for_job(
         vars.insert("VIRTUAL_ENV".into(), environment.into());
         vars.remove(&OsString::from("PYTHONHOME"));
     }
-    for name in DEVICE_VARIABLES {
+    for name in DEVICES {
         vars.insert(name.into(), OsString::new());
     }
     vars.extend(launch.devices.iter().map(|(name, value)| (name.into(), value.into())));
@@ -164,6 +168,7 @@ mod tests {
             work_dir: "/jobs/a/work".into(),
             command: vec!["true".into()],
             env: text_pairs(&[("CUDA_VISIBLE_DEVICES", "0,1,2"), ("SEED", "7"), ("OMP_NUM_THREADS", "9")]),
+            masked: vec![],
             devices: text_pairs(&[("MLU_VISIBLE_DEVICES", "3")]),
             direct_hosts: vec!["127.0.0.1".into()],
             environment: None,
@@ -203,9 +208,42 @@ mod tests {
     }
 
     #[test]
+    fn what_a_job_sets_stays_unless_the_platform_refuses_it() {
+        let server = [("PATH", "/bin"), ("LANG", "C"), ("HTTP_PROXY", "p"), ("NO_PROXY", "n"), ("SSL_CERT_FILE", "c")];
+        let mut all = launch();
+        all.env.clear();
+        all.devices.clear();
+        let ours = for_job(&all, Some(Path::new("/envs/e")), Path::new("/t"), pairs(&server));
+        for (name, value) in &ours {
+            let name = name.to_str().expect("text");
+            let mut own = all.clone();
+            own.env.insert(name.to_owned(), "mine".to_owned());
+            let vars = for_job(&own, Some(Path::new("/envs/e")), Path::new("/t"), pairs(&server));
+            let got = vars.get(OsStr::new(name)).and_then(|it| it.to_str()).expect("a value");
+            // `PATH` is the job's own behind its environment's programs.
+            let is_kept = got == "mine" || (name == "PATH" && got == "/envs/e/bin:mine");
+            let is_refused = kaogong_domain::variables::check(name, Some("mine"), true).is_err();
+            assert_ne!(is_kept, is_refused, "{name} was {value:?} and became {got}");
+        }
+    }
+
+    #[test]
+    fn secrets_of_the_machine_are_found() {
+        let all = [
+            ("HTTPS_PROXY", "http://me:pass-of-proxy@proxy:3128/"),
+            ("UV_INDEX", "a=https://token-of-index@host/simple b=https://u:second-one@other/"),
+            ("UV_PUBLISH_TOKEN", "pypi-token"),
+            ("PATH", "/bin"),
+            ("NO_PROXY", "a@b"),
+        ];
+        let found = secrets_of_machine(pairs(&all));
+        assert_eq!(found, ["pass-of-proxy", "token-of-index", "second-one", "pypi-token"]);
+    }
+
+    #[test]
     fn only_granted_devices_are_seen() {
         let vars = for_job(&launch(), None, Path::new("/t"), pairs(&[]));
-        for name in DEVICE_VARIABLES {
+        for name in DEVICES {
             let expected = if name == "MLU_VISIBLE_DEVICES" { "3" } else { "" };
             assert_eq!(vars.get(&OsString::from(name)), Some(&expected.into()), "{name}");
         }

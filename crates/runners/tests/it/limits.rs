@@ -163,3 +163,44 @@ async fn secrets_leave_the_disk_with_an_attempt_that_never_came_to_its_command()
     let order = fs::read_to_string(place.folder(&launch).join("launch.json")).expect("the launch");
     assert!(!order.contains("hunter2"), "{order}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masked_texts_reach_neither_the_log_nor_the_disk() {
+    let place = Place::new();
+    let runner = place.runner();
+    let text = "env; printf 'correct '; sleep 0.1; printf 'horse\n'; printf 'correct horse' | base64; echo ready; \
+        while [ ! -e go ]; do sleep 0.05; done; printf 'correct hor'";
+    let mut launch = testing::script(&runner, text).await;
+    launch.env.insert("KEY_OF_MINE".into(), "correct horse".into());
+    launch.masked = vec!["correct horse".into()];
+    runner.start(&launch).await.expect("the start");
+    let log = testing::wait_for_log(&runner, launch.attempt, "ready\n").await;
+    assert!(log.contains("KEY_OF_MINE=***\n") && log.contains("\n***\n***"), "{log}");
+    let path = place.folder(&launch).join("launch.json");
+    crate::processes::until("the secret to leave the disk", || {
+        !fs::read_to_string(&path).expect("the launch").contains("correct horse")
+    })
+    .await;
+    fs::write(launch.work_dir.join("go"), "").expect("the sign to go on");
+    testing::ending(&runner, launch.attempt).await;
+    let log = fs::read_to_string(place.folder(&launch).join("log")).expect("the log");
+    assert!(!log.contains("correct horse") && log.ends_with("ready\ncorrect hor"), "what is no secret is shown: {log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_only_a_shell_understands_is_told_so() {
+    let place = Place::new();
+    let runner = place.runner();
+    let mut launch = testing::script(&runner, "").await;
+    launch.command = vec!["echo a && echo b".into()];
+    let ending = testing::run(&runner, &launch).await;
+    assert_eq!(ending.reason, EndReason::StartFailed);
+    assert!(ending.message.contains("there is no shell"), "{}", ending.message);
+    let mut launch = testing::script(&runner, "").await;
+    fs::write(launch.work_dir.join("train.sh"), "#!/bin/sh\r\necho\r\n").expect("a script");
+    fs::set_permissions(launch.work_dir.join("train.sh"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("a mode");
+    launch.command = vec!["./train.sh".into()];
+    let ending = testing::run(&runner, &launch).await;
+    assert!(ending.message.contains("Windows line ends (CRLF)"), "{}", ending.message);
+}

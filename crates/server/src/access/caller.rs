@@ -1,11 +1,14 @@
 //! Who is calling, as handlers see it.
 
+use super::layer::not_for_jobs;
 use crate::{app::App, http::error::ApiError};
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use kaogong_domain::{
     ErrorKind, Problem,
     access::{Decision, Permission, Role, Scopes, Standing, decide},
+    ids::JobId,
+    masks::Masks,
 };
 use kaogong_store::{Actor, ActorKind, ProjectRow, TokenRow, UserRow};
 use std::{net::IpAddr, sync::Arc};
@@ -21,6 +24,8 @@ pub struct Caller {
     pub scopes: Arc<Scopes>,
     /// The secret that a browser session sends back with changing calls.
     pub csrf: Option<Arc<str>>,
+    /// What is covered in all that this caller sends: the secrets of its job.
+    pub masks: Option<Arc<Masks>>,
     /// The hash of the token, to look at it again.
     pub token_hash: Option<Arc<str>>,
     /// The hash of the session, to end it or to look at it again.
@@ -39,6 +44,12 @@ impl Caller {
             token: self.token.as_ref().map(|it| it.id),
             address: self.address.map(|it| it.to_string()),
         }
+    }
+
+    /// The job whose own token this is, which is good for what belongs to that job alone. `None` for a job that was
+    /// given the rights of a developer.
+    pub fn job(&self) -> Option<JobId> {
+        self.token.as_ref().filter(|_| self.scopes.is_job()).and_then(|it| it.job_id)
     }
 
     /// Whether the credential limits nothing: neither scopes nor a project nor a job.
@@ -85,6 +96,17 @@ impl InProject {
             is_bound_elsewhere: false,
         };
         decide(&standing, needed) == Decision::Allow
+    }
+
+    /// Refuses the token of a job what belongs to something else.
+    ///
+    /// # Errors
+    /// `Forbidden`, when the caller is a job and `owner` is another one or none.
+    pub fn only_own(&self, what: &str, owner: Option<JobId>) -> Result<(), Problem> {
+        match self.caller.job() {
+            Some(job) if owner != Some(job) => Err(not_for_jobs(format!("{what} does not belong to this job"))),
+            _ => Ok(()),
+        }
     }
 
     /// Who did it, for the event log.

@@ -4,8 +4,8 @@ use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderMap, header};
 use kaogong_domain::{ErrorKind, Problem, Secret};
 
-/// Begins every API token, so that scanners and people recognise one.
-pub const TOKEN_PREFIX: &str = "kgt_";
+pub use kaogong_domain::masks::TOKEN_PREFIX;
+
 /// The browser's session cookie.
 pub const SESSION_COOKIE: &str = "kaogong_session";
 /// The header that a browser session sends with every changing call.

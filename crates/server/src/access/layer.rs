@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{error::ApiError, outer::Matched, room::is_full},
+    http::{covered::cover, error::ApiError, outer::Matched, room::is_full},
 };
 use axum::{
     body::{Body, HttpBody, to_bytes},
@@ -45,8 +45,11 @@ pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) ->
         }
         None => return ApiError(not_here()).into_response(),
     };
-    let mut response = match check(&app, &mut parts, matched.as_str(), entry.rule).await {
-        Ok(()) => run(&app, &entry, Request::from_parts(parts, body), next).await,
+    let mut response = match check(&app, &mut parts, matched.as_str(), &entry).await {
+        Ok(()) => {
+            let body = without_secrets(&parts, body);
+            run(&app, &entry, Request::from_parts(parts, body), next).await
+        }
         Err(problem) => {
             drain(body).await;
             ApiError(problem).into_response()
@@ -54,6 +57,14 @@ pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) ->
     };
     response.extensions_mut().insert(Matched(entry));
     response
+}
+
+/// What a job sends is covered before anything reads it.
+fn without_secrets(request: &Parts, body: Body) -> Body {
+    match request.extensions.get::<Caller>().and_then(|it| it.masks.clone()) {
+        Some(masks) => cover(body, masks),
+        None => body,
+    }
 }
 
 /// Takes in a short body that nobody will read. A connection that ends over unread bytes is reset, and the reset can
@@ -90,7 +101,8 @@ fn not_here() -> Problem {
     Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json")
 }
 
-async fn check(app: &Arc<App>, request: &mut Parts, path: &str, rule: Rule) -> Result<(), Problem> {
+async fn check(app: &Arc<App>, request: &mut Parts, path: &str, entry: &Entry) -> Result<(), Problem> {
+    let rule = entry.rule;
     let caller = identify(app, request).await;
     if rule == Rule::Public {
         // A stale cookie must not lock anybody out of the sign-in page.
@@ -104,6 +116,9 @@ async fn check(app: &Arc<App>, request: &mut Parts, path: &str, rule: Rule) -> R
             .hint("send `Authorization: Bearer TOKEN`; `kaogong login --print-env` shows yours")
     })?;
     guard_against_forgery(&caller, &request.method, &request.headers)?;
+    if caller.job().is_some() && !entry.for_jobs {
+        return Err(not_for_jobs("the token of a job does not allow this"));
+    }
     match rule {
         Rule::Public | Rule::SignedIn => {}
         Rule::PlatformAdmin if caller.is_unlimited_admin() => {}
@@ -117,6 +132,13 @@ async fn check(app: &Arc<App>, request: &mut Parts, path: &str, rule: Rule) -> R
     }
     request.extensions.insert(caller);
     Ok(())
+}
+
+/// What the token of a job is told where it may not go.
+pub fn not_for_jobs(text: impl Into<String>) -> Problem {
+    Problem::new(ErrorKind::Forbidden, text).hint(
+        "it is for the job's own inputs, runs, artifacts and models; a job file with `token = \"developer\"` asks for more",
+    )
 }
 
 async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {

@@ -54,6 +54,9 @@ pub struct Route {
     pub rule: Rule,
     /// Its bounds.
     pub pace: Pace,
+    /// Whether the token of a job may call it. The handler sees to it that the job gets and changes only what is its
+    /// own.
+    pub for_jobs: bool,
     /// What it does, for the API description; foreign protocols have their own.
     pub operation: Option<Operation>,
     /// Schemas that the description refers to.
@@ -65,7 +68,16 @@ pub struct Route {
 impl Route {
     /// A route with a ready method router.
     pub fn new(method: Method, path: impl Into<String>, rule: Rule, handler: MethodRouter<Arc<App>>) -> Self {
-        Self { method, path: path.into(), rule, pace: Pace::Prompt, operation: None, schemas: vec![], handler }
+        Self {
+            method,
+            path: path.into(),
+            rule,
+            pace: Pace::Prompt,
+            for_jobs: false,
+            operation: None,
+            schemas: vec![],
+            handler,
+        }
     }
 
     fn on<H, T>(method: Method, path: impl Into<String>, rule: Rule, handler: H) -> Self
@@ -106,6 +118,14 @@ impl Route {
     #[must_use]
     pub fn unhurried(mut self) -> Self {
         self.pace = Pace::Unhurried;
+        self
+    }
+
+    /// Lets tokens of jobs in; without this they are refused. The handler sees to it that the job gets and changes only
+    /// what is its own.
+    #[must_use]
+    pub fn for_jobs(mut self) -> Self {
+        self.for_jobs = true;
         self
     }
 
@@ -233,6 +253,8 @@ pub struct Entry {
     pub rule: Rule,
     /// Its bounds.
     pub pace: Pace,
+    /// Whether the token of a job may call it.
+    pub for_jobs: bool,
     /// Its counters.
     pub meter: Meter,
 }
@@ -245,9 +267,10 @@ pub struct RuleBook {
 
 impl RuleBook {
     /// Adds a route.
-    pub fn add(&mut self, method: Method, path: &str, rule: Rule, pace: Pace) {
-        let entry = Entry { rule, pace, meter: Meter::new(&method, path) };
-        self.rules.entry(path.to_owned()).or_default().insert(method, Arc::new(entry));
+    pub fn add(&mut self, route: &Route) {
+        let (rule, pace, for_jobs) = (route.rule, route.pace, route.for_jobs);
+        let entry = Entry { rule, pace, for_jobs, meter: Meter::new(&route.method, &route.path) };
+        self.rules.entry(route.path.clone()).or_default().insert(route.method.clone(), Arc::new(entry));
     }
 
     /// What is known of a matched path. HEAD follows GET.

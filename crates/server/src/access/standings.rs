@@ -2,7 +2,7 @@
 //! ask the database three times. Every change of access made here forgets it all at once.
 
 use super::{Caller, credentials::hash_secret};
-use crate::app::App;
+use crate::{app::App, secrets::masks_of_token};
 use kaogong_domain::{
     ErrorKind, Problem, Secret,
     access::{Role, Scopes},
@@ -138,6 +138,7 @@ impl Standings {
                 tracing::warn!("the use of token {} was not noted: {problem}", token.id);
             }
         }
+        let masks = masks_of_token(app, &token)?;
         let caller = Caller {
             user: Arc::new(user),
             scopes: Arc::new(token.scopes.clone()),
@@ -146,6 +147,7 @@ impl Standings {
             token_hash: Some(hash.as_str().into()),
             session_hash: None,
             address: None,
+            masks,
         };
         let known = Known { caller };
         self.tokens.put(begun, hash, known.clone());
@@ -172,6 +174,7 @@ impl Standings {
             token_hash: None,
             session_hash: Some(hash.clone().into()),
             address: None,
+            masks: None,
         };
         let known = Known { caller };
         self.sessions.put(begun, hash, known.clone());
@@ -196,6 +199,7 @@ impl Standings {
             token_hash: None,
             session_hash: None,
             address: None,
+            masks: None,
         };
         let known = Known { caller };
         self.local.put(begun, (), known.clone());

@@ -126,7 +126,10 @@ fn write(app: &App, copy: &NamedTempFile, snapshot: &Snapshot, head: &Head, out:
         Dialect::Postgres => backup::POSTGRES,
     };
     archive.add_file(database, copy.path())?;
-    archive.add_file(backup::FOLDER_ID, &folder.join(backup::FOLDER_ID))?;
+    // Absent where there is nothing for them: a folder of SQLite has no id.
+    for name in [backup::FOLDER_ID, backup::SECRETS_KEY] {
+        archive.add_file(name, &folder.join(name))?;
+    }
     for part in stored_blobs(folder)? {
         archive.add_folder(&format!("blobs/{part}"), &folder.join("blobs").join(&part))?;
     }

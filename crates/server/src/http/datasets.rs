@@ -5,7 +5,7 @@ use super::{
     extract::{Json, Params, Query},
 };
 use crate::{
-    access::{InProject, Route, Rule},
+    access::{InProject, Route, Rule, layer::not_for_jobs},
     app::App,
 };
 use axum::{
@@ -16,12 +16,13 @@ use http::{HeaderValue, StatusCode, header};
 use kaogong_api::{
     Page,
     datasets::{
-        ColumnImportView, ColumnView, DatasetView, ImportNoteView, ItemQuery, ItemView, PixelRange, SkippedView,
-        SummaryView, ThumbnailQuery, VersionView,
+        ColumnImportView, ColumnView, DatasetView, FolderLevelView, FoldersView, ImportNoteView, ItemQuery, ItemView,
+        PixelRange, SkippedView, SummaryView, ThumbnailQuery, VersionView,
     },
     paging::{PAGE_LIMIT_MAX, PageQuery},
 };
 use kaogong_data::{
+    folder::{FolderLevel, FolderReport},
     images::{PictureFormat, ThumbnailFormat, thumbnail},
     tables::{BrowseQuery, ColumnKind, Histogram, RowRead, Rows, VersionAt, VersionPins, VersionSummary},
 };
@@ -55,21 +56,25 @@ pub fn routes() -> Vec<Route> {
             .answers_page::<VersionView>(),
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}", read, version)
             .doc("dataset_version_view", "One version, by number or `latest`.")
-            .answers::<VersionView>(),
+            .answers::<VersionView>()
+            .for_jobs(),
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items", read, items)
             .doc("item_list", "Items of a version, filtered.")
             .query::<ItemQuery>()
-            .answers_page::<ItemView>(),
+            .answers_page::<ItemView>()
+            .for_jobs(),
         Route::get("/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}", read, item)
             .doc("item_view", "One item.")
-            .answers::<ItemView>(),
+            .answers::<ItemView>()
+            .for_jobs(),
         Route::get(
             "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/content",
             read,
             content,
         )
         .doc("item_content", "The original bytes of an item.")
-        .answers_bytes("application/octet-stream"),
+        .answers_bytes("application/octet-stream")
+        .for_jobs(),
         Route::get(
             "/api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/thumbnail",
             read,
@@ -182,13 +187,12 @@ async fn picture(
     let place = app.picture_place().await?;
     let bytes = app.tables.content(&at, id).await?;
     let small = tokio::task::spawn_blocking(move || {
-        let made = thumbnail(&bytes, side, ThumbnailFormat::Png);
-        drop(place);
-        made
+        let _place = place;
+        let _held = app.preview_memory(&bytes)?;
+        thumbnail(&bytes, side, ThumbnailFormat::Png).map_err(Problem::from)
     })
     .await
-    .map_err(|it| Problem::bug("making a thumbnail did not end", it))?
-    .map_err(|it| Problem::invalid(it.to_string()))?;
+    .map_err(|it| Problem::bug("making a thumbnail did not end", it))??;
     Ok(bytes_forever(small, "image/png"))
 }
 
@@ -228,7 +232,18 @@ pub(super) async fn find_version(
         })?),
     };
     let version = find_version_number(app, &dataset, number).await?;
+    only_inputs(app, inside, &dataset, &version).await?;
     Ok((dataset, version))
+}
+
+/// A job reads the versions that it was submitted with, so that what it was made from stays known.
+async fn only_inputs(app: &App, inside: &InProject, dataset: &DatasetRow, version: &VersionRow) -> Result<(), Problem> {
+    let Some(job) = inside.caller.job() else { return Ok(()) };
+    let inputs = app.store.job_inputs(job).await?;
+    if inputs.iter().any(|it| it.version_id == version.id) {
+        return Ok(());
+    }
+    Err(not_for_jobs(format!("{}@{} is not among the inputs of this job", dataset.name, version.number)))
 }
 
 /// A version by number, or the newest.
@@ -375,6 +390,8 @@ fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) 
             height_min: it.height_min,
             height_max: it.height_max,
         }),
+        samples: it.images.iter().flat_map(|it| &it.samples).map(|it| (it.label.clone(), it.count)).collect(),
+        folders: it.folders.as_ref().map(folders_view),
         skipped: it
             .warnings
             .listed
@@ -388,6 +405,21 @@ fn summary_view(it: &VersionSummary, classes: Classes, split_seed: Option<u64>) 
             .iter()
             .map(|it| ImportNoteView { kind: it.kind.as_str().to_owned(), detail: it.detail.clone() })
             .collect(),
+    }
+}
+
+fn folders_view(it: &FolderReport) -> FoldersView {
+    let number = |it: usize| u32::try_from(it).unwrap_or(u32::MAX);
+    let level = |it: &FolderLevel| FolderLevelView {
+        level: number(it.level),
+        names: it.names as u64,
+        examples: it.examples.clone(),
+    };
+    FoldersView {
+        levels: it.levels.iter().map(level).collect(),
+        class_level: it.class_level.map(number),
+        is_unsure: it.is_unsure,
+        note: it.note.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     access::whole,
     error::Answer,
-    extract::{Json, Params, body_problem, created},
+    extract::{JSON_BYTES_MAX, Json, Params, body_problem, created},
 };
 use crate::{
     access::{InProject, Route, Rule},
@@ -237,6 +237,10 @@ async fn predict(
     })?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
     let tensor = if kind.starts_with("application/json") {
+        // Values of a few bytes become many more in memory.
+        if body.len() > JSON_BYTES_MAX {
+            return Err(Problem::invalid(format!("a row has at most {} MiB", JSON_BYTES_MAX >> 20)).into());
+        }
         // Python writes a missing number as `NaN`, which JSON does not know.
         let row: PredictRow = serde_json::from_slice(&without_bare_words(&body))
             .map_err(|it| Problem::invalid(format!("the body is not {{\"row\": {{…}}}}: {it}")))?;
@@ -244,10 +248,11 @@ async fn predict(
     } else {
         let place = app.picture_place().await?;
         let task = task.clone();
+        let app = app.clone();
         tokio::task::spawn_blocking(move || {
-            let tensor = picture(&task, &body);
-            drop(place);
-            tensor
+            let _place = place;
+            let _held = app.preview_memory(&body)?;
+            picture(&task, &body)
         })
         .await
         .map_err(|it| Problem::bug("reading a picture did not end", it))??

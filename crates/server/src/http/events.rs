@@ -309,7 +309,7 @@ async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json
     let unfinished = [JobState::Running, JobState::Starting, JobState::Admitted, JobState::Queued];
     let mut running = app.store.jobs_by_state(project, &unfinished, 20).await?;
     running.truncate(20);
-    let running = job_views(&app, running).await?;
+    let running = job_views(&app, &inside, running).await?;
     let attention = attention(&app, project).await?;
     let recent = EventFilter { project: Some(project), limit: 20, ..EventFilter::default() };
     let changes = newest(&app, &recent, Sight::of(&inside)).await?;

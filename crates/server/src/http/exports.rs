@@ -40,7 +40,8 @@ pub fn routes() -> Vec<Route> {
         .doc("dataset_export", "A version as a tar of its original files, or as a CSV or Parquet file.")
         .query::<ExportQuery>()
         .answers_bytes("application/octet-stream")
-        .unhurried(),
+        .unhurried()
+        .for_jobs(),
     ]
 }
 

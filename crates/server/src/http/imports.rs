@@ -20,7 +20,8 @@ use kaogong_api::{
     jobs::UploadView,
 };
 use kaogong_data::{
-    folder::FolderPlan,
+    budget::Held,
+    folder::{FolderPlan, LabelsFrom},
     tables::{
         BadFiles, Change, Committed, CsvOptions, ImageImportPlan, OriginalFile, Progress, SplitPlan, TableFormat,
         TableImportPlan, VersionAt,
@@ -105,7 +106,8 @@ async fn check_kind(app: &App, inside: &InProject, name: &Name, kind: DatasetKin
 /// A body that was looked at.
 enum Content {
     Table(TableFormat, Spooled),
-    Images(FolderPlan, Arc<Spooled>),
+    /// Images, with the memory that the plan takes.
+    Images(FolderPlan, Held, Arc<Spooled>),
 }
 
 /// An import whose body has arrived.
@@ -123,10 +125,17 @@ impl Import {
         let Self { app, inside, title, name, plan, query } = &self;
         // An archive that cannot be read leaves no dataset behind.
         let content = match plan.format {
+            Format::Table(TableFormat::Parquet) => {
+                let spooled = Arc::new(spooled);
+                archive::check_parts(&spooled).await?;
+                let spooled = Arc::into_inner(spooled).ok_or_else(|| Problem::unavailable("a body is still read"))?;
+                Content::Table(TableFormat::Parquet, spooled)
+            }
             Format::Table(format) => Content::Table(format, spooled),
             Format::Images => {
                 let spooled = Arc::new(spooled);
-                Content::Images(pictures::look(&spooled).await?, spooled)
+                let (folder, held) = pictures::look(&spooled, plan.labels, &app.decode).await?;
+                Content::Images(folder, held, spooled)
             }
         };
         let project = inside.project.id;
@@ -153,7 +162,7 @@ impl Import {
         let change = change_for(app, &dataset, plan.mode).await?;
         let committed = match content {
             Content::Table(format, spooled) => self.table(&dataset, change, format, spooled).await?,
-            Content::Images(folder, spooled) => self.images(&dataset, change, folder, spooled).await?,
+            Content::Images(folder, _held, spooled) => self.images(&dataset, change, folder, spooled).await?,
         };
         // Counted now, while all of it is at hand, so that no list ever looks into the tables for it.
         let at = VersionAt { dataset: dataset.id, pins: committed.pins.clone() };
@@ -208,12 +217,13 @@ impl Import {
             change,
             split: Some(self.plan.split.clone()),
             bad_files: BadFiles::Skip,
+            folders: folder.folders,
             author: self.inside.caller.user.id.to_string(),
             now: self.app.now(),
         };
         let mut import = self.app.tables.begin_images(plan).await?;
         import.skip_all(folder.skipped);
-        match pictures::send(spooled, folder.files, import.as_mut()).await {
+        match pictures::send(spooled, self.app.decode.files.clone(), folder.files, import.as_mut()).await {
             Ok(()) => import.finish().await,
             Err(problem) => {
                 import.abort().await;
@@ -251,6 +261,7 @@ struct Plan {
     format: Format,
     mode: Mode,
     split: SplitPlan,
+    labels: LabelsFrom,
     seed: u64,
     csv: CsvOptions,
 }
@@ -286,8 +297,9 @@ impl Plan {
         check_request_key(query.request_key.as_deref())?;
         let seed = query.seed.unwrap_or(0);
         let split = SplitPlan { seed, train_percent: 100 - test_percent, validation_percent: 0, test_percent };
+        let labels = query.class_level.map_or(LabelsFrom::Auto, |it| LabelsFrom::Level(it as usize));
         let csv = options::of(query, format == Format::Table(TableFormat::Csv))?;
-        Ok(Self { format, mode, split, seed, csv })
+        Ok(Self { format, mode, split, labels, seed, csv })
     }
 
     fn kind(&self) -> DatasetKind {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod log;
+mod view;
 
 use super::{
     access::whole,
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     access::{InProject, Route, Rule},
     app::App,
+    secrets::{missing, names_of},
 };
 use axum::{
     body::Body,
@@ -97,7 +99,7 @@ async fn list(
     let limit = query.limit.unwrap_or(100).clamp(1, PAGE_LIMIT_MAX);
     let text = query.text.as_deref().filter(|it| !it.is_empty());
     let (rows, total) = app.store.list_jobs(inside.project.id, state, text, query.offset, limit).await?;
-    Ok(Json(Page { items: job_views(&app, rows).await?, total }))
+    Ok(Json(Page { items: job_views(&app, &inside, rows).await?, total }))
 }
 
 async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewJob>) -> Answer<Response> {
@@ -114,6 +116,12 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
             .into());
         }
     }
+    let secrets = app.store.list_secrets(inside.project.id).await?;
+    for (_, name) in names_of(&ask.spec) {
+        if !secrets.iter().any(|it| it.name == name) {
+            return Err(missing(name).into());
+        }
+    }
     let mut inputs = vec![];
     for (alias, reference) in &ask.spec.inputs {
         inputs.push(pin(&app, &inside, alias, reference).await?);
@@ -128,7 +136,7 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
     };
     let job = app.store.submit_job(row, &inside.actor(), app.now()).await?;
     app.ring_jobs_bell();
-    Ok(created(job_view(&app, job).await?))
+    Ok(created(job_view(&app, &inside, job).await?))
 }
 
 async fn pin(app: &App, inside: &InProject, alias: &str, reference: &str) -> Result<NewJobInput, Problem> {
@@ -170,7 +178,7 @@ async fn find_job(app: &App, inside: &InProject, params: &Params) -> Result<JobR
 
 async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
     let job = find_job(&app, &inside, &params).await?;
-    Ok(Json(job_view(&app, job).await?))
+    Ok(Json(job_view(&app, &inside, job).await?))
 }
 
 async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
@@ -184,7 +192,7 @@ async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) 
     }
     app.ring_jobs_bell();
     let job = find_job(&app, &inside, &params).await?;
-    Ok(Json(job_view(&app, job).await?))
+    Ok(Json(job_view(&app, &inside, job).await?))
 }
 
 /// Tells the runner at once, whatever the loop is busy with. The loop tells it again until it is seen.
@@ -260,13 +268,13 @@ pub(super) async fn send_artifact(app: &App, inside: &InProject, owner: Artifact
 }
 
 /// A job on the wire.
-pub(super) async fn job_view(app: &App, row: JobRow) -> Result<JobView, Problem> {
+pub(super) async fn job_view(app: &App, inside: &InProject, row: JobRow) -> Result<JobView, Problem> {
     let gone = || Problem::not_found("the job is gone");
-    job_views(app, vec![row]).await?.pop().ok_or_else(gone)
+    job_views(app, inside, vec![row]).await?.pop().ok_or_else(gone)
 }
 
 /// Jobs on the wire, with a few looks into the store for all of them.
-pub(super) async fn job_views(app: &App, rows: Vec<JobRow>) -> Result<Vec<JobView>, Problem> {
+pub(super) async fn job_views(app: &App, inside: &InProject, rows: Vec<JobRow>) -> Result<Vec<JobView>, Problem> {
     let ids: Vec<JobId> = rows.iter().map(|it| it.id).collect();
     let mut attempts = app.store.attempts_of(&ids).await?;
     let mut inputs = app.store.inputs_of_jobs(&ids).await?;
@@ -280,7 +288,7 @@ pub(super) async fn job_views(app: &App, rows: Vec<JobRow>) -> Result<Vec<JobVie
             runs: runs.remove(&row.id).unwrap_or_default(),
             created_by: row.created_by.and_then(|it| names.get(&it).cloned()),
         };
-        view_of(row, around)
+        view_of(inside, row, around)
     };
     rows.into_iter().map(view).collect()
 }
@@ -293,8 +301,8 @@ struct Around {
     created_by: Option<String>,
 }
 
-fn view_of(row: JobRow, around: Around) -> Result<JobView, Problem> {
-    let spec = spec_of(&row)?;
+fn view_of(inside: &InProject, row: JobRow, around: Around) -> Result<JobView, Problem> {
+    let spec = view::shown(spec_of(&row)?, inside);
     // What the loop cannot get done now says more than why the job is where it is.
     let trouble = if row.life.state.is_final() { None } else { crate::loops::jobs::trouble_of(row.id) };
     Ok(JobView {

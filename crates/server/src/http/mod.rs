@@ -3,6 +3,7 @@
 pub mod access;
 pub mod backup;
 pub mod base_path;
+pub mod covered;
 pub mod datasets;
 pub mod endpoints;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod packed;
 pub mod ready;
 pub mod room;
 pub mod runs;
+pub mod secrets;
 pub mod spool;
 pub mod system;
 
@@ -39,6 +41,7 @@ pub fn native_routes() -> Vec<Route> {
         system::routes(),
         backup::routes(),
         access::routes(),
+        secrets::routes(),
         datasets::routes(),
         imports::routes(),
         exports::routes(),
@@ -60,6 +63,7 @@ fn foreign_routes() -> Vec<Route> {
         path: format!("/p/{{project}}{}", it.path),
         rule: it.rule,
         pace: it.pace,
+        for_jobs: it.for_jobs,
         operation: None,
         schemas: vec![],
         handler: it.handler.clone(),
@@ -74,12 +78,18 @@ pub fn route_list() -> Vec<(::http::Method, String, crate::access::Rule)> {
     native_routes().into_iter().chain(foreign_routes()).map(|it| (it.method, it.path, it.rule)).collect()
 }
 
+/// Method and path of every route that tokens of jobs may call, for the test that holds their list.
+pub fn routes_for_jobs() -> Vec<(::http::Method, String)> {
+    let all = native_routes().into_iter().chain(foreign_routes());
+    all.filter(|it| it.for_jobs).map(|it| (it.method, it.path)).collect()
+}
+
 /// The whole router, with its layers. Takes the rules of all routes into the app.
 pub fn router(app: &Arc<App>) -> Router {
     let mut rules = RuleBook::default();
     let mut router = Router::new();
     for route in native_routes().into_iter().chain(foreign_routes()) {
-        rules.add(route.method, &route.path, route.rule, route.pace);
+        rules.add(&route);
         router = router.route(&route.path, route.handler);
     }
     app.set_rules(rules);

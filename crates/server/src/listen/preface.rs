@@ -18,6 +18,8 @@ use tokio::{
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Bytes that are no line of a request, and the end of its head: some parsers look no further before they have seen that.
+const REFUSED: &[u8] = b"\0\r\n\r\n";
 /// How long a client may go on sending what nobody reads.
 const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -31,8 +33,8 @@ pub(super) struct Preface<S> {
     framing: Framing,
     /// How long what is still sent is taken in; there when the answer is over.
     linger: Option<Pin<Box<Sleep>>>,
-    /// Something was refused: what comes now is the end.
-    is_poisoned: bool,
+    /// There when something was refused: what the parser has yet to be given instead.
+    refusal: Option<&'static [u8]>,
 }
 
 impl<S> Preface<S> {
@@ -43,21 +45,26 @@ impl<S> Preface<S> {
             deadline: Some(Box::pin(sleep(time_max))),
             framing: Framing::new(),
             linger: None,
-            is_poisoned: false,
+            refusal: None,
         }
     }
 
-    /// Puts a byte that no request may have in the place of the first one that is refused, and ends there: the parser
-    /// answers 400 to it, and whatever was smuggled in behind is never read.
+    /// Puts something that no request may have in the place of the first byte that is refused, and ends there: the
+    /// parser answers 400 to it, and whatever was smuggled in behind is never read.
     fn hold_to_rules(&mut self, before: usize, out: &mut ReadBuf<'_>) {
         if let Some(place) = self.framing.first_refused(&out.filled()[before..]) {
-            let end = if self.is_poisoned { before } else { before + place + 1 };
-            out.set_filled(end);
-            if !self.is_poisoned {
-                out.filled_mut()[end - 1] = 0;
-            }
-            self.is_poisoned = true;
+            out.set_filled(before + place);
+            self.refusal = Some(REFUSED);
+            self.refuse(out);
         }
+    }
+
+    /// Gives out what is left of the refusal; after it nothing comes, which is the end.
+    fn refuse(&mut self, out: &mut ReadBuf<'_>) {
+        let left = self.refusal.unwrap_or_default();
+        let (now, later) = left.split_at(left.len().min(out.remaining()));
+        out.put_slice(now);
+        self.refusal = Some(later);
     }
 
     fn saw(&mut self, bytes: &[u8]) {
@@ -72,6 +79,10 @@ impl<S> Preface<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Preface<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        if self.refusal.is_some() {
+            self.refuse(out);
+            return Poll::Ready(Ok(()));
+        }
         let before = out.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, out);
         if matches!(polled, Poll::Ready(Ok(()))) {
@@ -174,5 +185,23 @@ mod tests {
         assert!(!is_watched(&[HTTP2]).await);
         assert!(!is_watched(&[&HTTP2[..9], &HTTP2[9..]]).await);
         assert!(!is_watched(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand more"]).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_replaced_and_nothing_follows() {
+        for pieces in [&["GET / HTTP/1.1\nHost: h\r\n\r\n"][..], &["GET / HTTP/1.1", "\n", "Host: h\r\n\r\n"][..]] {
+            let (mut client, server) = duplex(1024);
+            let mut server = Preface::new(server, Duration::from_secs(60));
+            let mut all = vec![];
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.expect("room");
+            }
+            // The client stays and says nothing: the end does not wait for it.
+            let mut byte = [0];
+            while server.read(&mut byte).await.expect("bytes") == 1 {
+                all.extend(byte);
+            }
+            assert_eq!(all, b"GET / HTTP/1.1\0\r\n\r\n");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What the server promises without being started.
 
 use kaogong_server::{access::Rule, http};
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 /// The whole list of addresses that strangers may call. A longer list is a design decision.
 const PUBLIC: &[&str] = &[
@@ -42,6 +42,76 @@ fn strangers_reach_only_the_listed_addresses() {
         }
     }
     assert!(unlisted.is_empty(), "public and not on the list: {unlisted:#?}");
+}
+
+/// The whole list of addresses that the token of a job may call; what it gets and changes there is its own. A longer list
+/// is a design decision. Those of MLflow are below `/ajax-api` as well, and below a project.
+const FOR_JOBS: &[&str] = &[
+    "GET /api/v1/projects/{project}/datasets/{dataset}/versions/{version}",
+    "GET /api/v1/projects/{project}/datasets/{dataset}/versions/{version}/export",
+    "GET /api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items",
+    "GET /api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}",
+    "GET /api/v1/projects/{project}/datasets/{dataset}/versions/{version}/items/{item}/content",
+    "POST /api/2.0/mlflow/experiments/create",
+    "GET /api/2.0/mlflow/experiments/get",
+    "GET /api/2.0/mlflow/experiments/get-by-name",
+    "GET /api/2.0/mlflow/experiments/search",
+    "POST /api/2.0/mlflow/experiments/search",
+    "POST /api/2.0/mlflow/experiments/search-datasets",
+    "POST /api/2.0/mlflow/runs/create",
+    "POST /api/2.0/mlflow/runs/update",
+    "GET /api/2.0/mlflow/runs/get",
+    "POST /api/2.0/mlflow/runs/search",
+    "POST /api/2.0/mlflow/runs/log-metric",
+    "POST /api/2.0/mlflow/runs/log-parameter",
+    "POST /api/2.0/mlflow/runs/set-tag",
+    "POST /api/2.0/mlflow/runs/delete-tag",
+    "POST /api/2.0/mlflow/runs/log-batch",
+    "POST /api/2.0/mlflow/runs/log-model",
+    "POST /api/2.0/mlflow/runs/log-inputs",
+    "POST /api/2.0/mlflow/runs/outputs",
+    "GET /api/2.0/mlflow/metrics/get-history",
+    "GET /api/2.0/mlflow/metrics/get-history-bulk",
+    "GET /api/2.0/mlflow/metrics/get-history-bulk-interval",
+    "GET /api/2.0/mlflow/artifacts/list",
+    "POST /api/2.0/mlflow/registered-models/create",
+    "GET /api/2.0/mlflow/registered-models/get",
+    "GET /api/2.0/mlflow/registered-models/search",
+    "GET /api/2.0/mlflow/registered-models/get-latest-versions",
+    "POST /api/2.0/mlflow/registered-models/get-latest-versions",
+    "GET /api/2.0/mlflow/registered-models/alias",
+    "POST /api/2.0/mlflow/model-versions/create",
+    "PATCH /api/2.0/mlflow/model-versions/update",
+    "GET /api/2.0/mlflow/model-versions/get",
+    "GET /api/2.0/mlflow/model-versions/search",
+    "GET /api/2.0/mlflow/model-versions/get-download-uri",
+    "POST /api/2.0/mlflow/model-versions/set-tag",
+    "DELETE /api/2.0/mlflow/model-versions/delete-tag",
+    "POST /api/2.0/mlflow/logged-models",
+    "POST /api/2.0/mlflow/logged-models/search",
+    "GET /api/2.0/mlflow/logged-models/{model_id}",
+    "PATCH /api/2.0/mlflow/logged-models/{model_id}",
+    "PATCH /api/2.0/mlflow/logged-models/{model_id}/tags",
+    "DELETE /api/2.0/mlflow/logged-models/{model_id}/tags/{tag_key}",
+    "POST /api/2.0/mlflow/logged-models/{model_id}/params",
+    "GET /api/2.0/mlflow/logged-models/{model_id}/artifacts/directories",
+    "GET /api/2.0/mlflow-artifacts/artifacts",
+    "GET /api/2.0/mlflow-artifacts/artifacts/{*path}",
+    "PUT /api/2.0/mlflow-artifacts/artifacts/{*path}",
+];
+
+#[test]
+fn tokens_of_jobs_reach_only_the_listed_addresses() {
+    let mut found = BTreeSet::new();
+    for (method, path) in http::routes_for_jobs() {
+        let plain = path.strip_prefix("/p/{project}").unwrap_or(&path).replacen("/ajax-api/", "/api/", 1);
+        // What MLflow has and this server has not: its client is told so.
+        if !plain.ends_with("{*absent}") {
+            found.insert(format!("{method} {plain}"));
+        }
+    }
+    let listed: BTreeSet<String> = FOR_JOBS.iter().map(|it| (*it).to_owned()).collect();
+    assert_eq!(found, listed);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use kaogong_store::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines that have no name, each with its reason.
-const NAMELESS: &[(&str, &str)] = &[("sign_in.refused", "a name that nobody has may be a password")];
+const NAMELESS: &[(&str, &str)] =
+    &[("sign_in.refused", "a name that nobody has may be a password"), ("backup.taken", "a backup is of everything")];
 
 async fn access(w: &World) {
     let (store, actor) = (&w.store, &w.actor);
@@ -32,6 +33,7 @@ async fn access(w: &World) {
         job_id: None,
         attempt_id,
         expires_at: None,
+        sealed_secrets: None,
     };
     let made = store.create_token(token("a", None), actor, NOW).await.expect("a token").id;
     store.revoke_token(bob, made, actor, NOW).await.expect("revoked");
@@ -54,6 +56,7 @@ async fn access(w: &World) {
     store.note_wrong_password("nobody", "::2", NOW).await.expect("noted");
     store.set_password(bob, "hash".to_owned(), actor, NOW).await.expect("a password");
     store.disable_user(bob, actor, NOW).await.expect("disabled");
+    store.note_backup(actor, NOW).await.expect("noted");
 }
 
 async fn data_and_jobs(w: &World) -> JobId {

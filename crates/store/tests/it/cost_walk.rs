@@ -48,8 +48,18 @@ async fn users(w: &World) {
     done(s.set_member(w.project, bob, Role::Viewer, actor, NOW).await);
     done(s.remove_member(w.project, bob, actor, NOW).await);
     tokens(w, bob).await;
+    secrets(w).await;
     done(s.set_password(bob, "hash".to_owned(), actor, NOW).await);
     done(s.disable_user(bob, actor, NOW).await);
+}
+
+async fn secrets(w: &World) {
+    let (s, actor) = (&w.store, &w.actor);
+    done(s.set_secret(w.project, "A", "sealed", actor, NOW).await);
+    done(s.list_secrets(w.project).await);
+    done(s.sealed_secrets(w.project).await);
+    done(s.sealed_secrets_of_attempt(AttemptId::generate(NOW)).await);
+    done(s.delete_secret(w.project, "A", actor, NOW).await);
 }
 
 async fn tokens(w: &World, bob: UserId) {
@@ -63,6 +73,7 @@ async fn tokens(w: &World, bob: UserId) {
         job_id: attempt_id.map(|_| JobId::generate(NOW)),
         attempt_id,
         expires_at: None,
+        sealed_secrets: None,
     };
     let made = done(s.create_token(token(w.admin, "a", None), actor, NOW).await).id;
     let attempt = AttemptId::generate(NOW);
@@ -296,6 +307,7 @@ async fn runs(w: &World, it: &Walked) {
     history(w, it.run).await;
     artifacts(w, ArtifactOwner::Run(it.run)).await;
     done(s.logged_models_of_run(w.project, run).await);
+    done(s.artifacts_of_logged_models(w.project, run).await);
     done(s.models_of_runs(w.project, &[run]).await);
     done(s.models_of_run(w.project, run).await);
 }
@@ -338,6 +350,7 @@ async fn models(w: &World, it: &Walked) {
     done(s.ensure_model(w.project, "fresh", actor, NOW).await);
     done(s.ensure_model(w.project, "new", actor, NOW).await);
     let _ = s.list_models(w.project).await;
+    done(s.find_model(w.project, "fresh").await);
     let mut made = vec![];
     for (key, since) in [("a", None), ("a", None), ("b", Some(NOW.plus_ms(-5)))] {
         let new = NewModelVersionRow {

@@ -20,6 +20,7 @@ mod models;
 mod portable;
 mod runs;
 mod search;
+mod secrets;
 mod sessions;
 mod snapshots;
 mod support;

@@ -18,6 +18,7 @@ fn token(w: &World, hash: &str) -> NewTokenRow {
         job_id: None,
         attempt_id: None,
         expires_at: None,
+        sealed_secrets: None,
     }
 }
 

@@ -9,19 +9,20 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use futures::TryStreamExt;
+use kaogong_data::budget::{Held, PREVIEW_WAIT_MAX, Pool};
 use kaogong_data::tables::{BrowseQuery, ImageRow, Page, RowRead, Rows, TableRow};
 use kaogong_domain::{Problem, datasets::DatasetKind, ids::ItemId};
 use lance::dataset::ProjectionRequest;
 use std::collections::HashSet;
 
 const DOING: &str = "read a dataset version";
-/// Rows of long values read first, until it is known how long they are.
-const FIRST_ROWS: usize = 8;
+/// Memory that a page of long values may need: the longest row, with the copies that reading makes.
+const PAGE_BYTES: u64 = 64 << 20;
 /// What is read together of long values, in bytes.
 const READ_BYTES: usize = 16 << 20;
 
 /// One page.
-pub(crate) async fn page(index: &VersionIndex, query: &BrowseQuery) -> Result<Page, Problem> {
+pub(crate) async fn page(index: &VersionIndex, reads: &Pool, query: &BrowseQuery) -> Result<Page, Problem> {
     if query.limit == 0 || query.limit > BrowseQuery::LIMIT_MAX {
         return Err(Problem::invalid(format!(
             "a page holds 1 to {} rows, not {}",
@@ -36,14 +37,14 @@ pub(crate) async fn page(index: &VersionIndex, query: &BrowseQuery) -> Result<Pa
     let total = places.len() as u64;
     let begin = usize::try_from(query.offset).unwrap_or(usize::MAX).min(places.len());
     let end = begin.saturating_add(query.limit as usize).min(places.len());
-    Ok(Page { total, rows: rows_at(index, &places[begin..end]).await? })
+    Ok(Page { total, rows: rows_at(index, reads, &places[begin..end]).await? })
 }
 
 /// One row.
-pub(crate) async fn row(index: &VersionIndex, item: ItemId) -> Result<RowRead, Problem> {
+pub(crate) async fn row(index: &VersionIndex, reads: &Pool, item: ItemId) -> Result<RowRead, Problem> {
     let place = position(index, item)?;
     let missing = || not_there(item);
-    match rows_at(index, &[place]).await? {
+    match rows_at(index, reads, &[place]).await? {
         Rows::Images(rows) => rows.into_iter().next().map(RowRead::Image).ok_or_else(missing),
         Rows::Table(rows) => rows.into_iter().next().map(RowRead::Table).ok_or_else(missing),
     }
@@ -112,22 +113,24 @@ fn text_columns(index: &VersionIndex) -> Vec<String> {
     texts.map(|it| it.name.clone()).filter(|it| it != layout::ITEM_ID).collect()
 }
 
-async fn rows_at(index: &VersionIndex, places: &[u32]) -> Result<Rows, Problem> {
+async fn rows_at(index: &VersionIndex, reads: &Pool, places: &[u32]) -> Result<Rows, Problem> {
     match index.kind {
         DatasetKind::Images => {
             let batch = take(index, places, &layout::FACTS).await?;
             image_rows(index, places, &batch).map(Rows::Images)
         }
-        DatasetKind::Table => table_rows_at(index, places).await.map(Rows::Table),
+        DatasetKind::Table => table_rows_at(index, reads, places).await.map(Rows::Table),
     }
 }
 
 /// Rows of a table, read a few at a time while their values turn out to be long: a page shows little of each.
-async fn table_rows_at(index: &VersionIndex, places: &[u32]) -> Result<Vec<TableRow>, Problem> {
+async fn table_rows_at(index: &VersionIndex, reads: &Pool, places: &[u32]) -> Result<Vec<TableRow>, Problem> {
     let fields = &index.items.schema().fields;
     let names: Vec<_> = fields.iter().map(|it| it.name.as_str()).collect();
     let is_short = fields.iter().skip(1).all(|it| it.data_type().is_primitive() || it.data_type() == DataType::Boolean);
-    let (mut step, mut begin) = (if is_short { places.len().max(1) } else { FIRST_ROWS }, 0);
+    // One row first, until it is known how long they are; and few callers at a time, as one row may be very long.
+    let _held = if is_short { None } else { Some(held(reads, PAGE_BYTES).await?) };
+    let (mut step, mut begin) = (if is_short { places.len().max(1) } else { 1 }, 0);
     let mut rows = Vec::with_capacity(places.len());
     while begin < places.len() {
         let end = (begin + step).min(places.len());
@@ -145,6 +148,13 @@ async fn table_rows_at(index: &VersionIndex, places: &[u32]) -> Result<Vec<Table
     Ok(rows)
 }
 
+/// Takes memory for stored values, in turn with other readers.
+pub(crate) async fn held(reads: &Pool, bytes: u64) -> Result<Held, Problem> {
+    let reads = reads.clone();
+    let taking = tokio::task::spawn_blocking(move || reads.take(bytes, PREVIEW_WAIT_MAX));
+    taking.await.map_err(lance_errors::task(DOING))?
+}
+
 /// Reads rows by position; the columns come in the table's order.
 pub(crate) async fn take(index: &VersionIndex, places: &[u32], columns: &[&str]) -> Result<RecordBatch, Problem> {
     let failed = lance_errors::lance(DOING);
@@ -157,15 +167,9 @@ fn table_rows(index: &VersionIndex, places: &[u32], batch: &RecordBatch) -> Resu
     let columns = batch.columns().iter().skip(1);
     let columns: Result<Vec<_>, _> = columns.map(|it| values::json(it.as_ref())).collect();
     let mut columns = columns.map_err(lance_errors::arrow(DOING))?;
-    for value in columns.iter_mut().flatten() {
-        if let serde_json::Value::String(text) = value {
-            values::cut(text);
-        }
-    }
     let target = index.target.as_deref().and_then(|it| batch.column_by_name(it));
     let labels = target.map(|it| values::texts(it.as_ref())).transpose().map_err(lance_errors::arrow(DOING))?;
-    let mut labels = labels.unwrap_or_default();
-    labels.iter_mut().flatten().for_each(values::cut);
+    let labels = labels.unwrap_or_default();
     let rows = places.iter().enumerate().map(|(row, place)| TableRow {
         item: index.id(*place as usize),
         row: u64::from(*place),

@@ -1,9 +1,8 @@
 //! A table version as one CSV or Parquet file, in pieces.
 
-use super::{columns_of, index::VersionIndex};
+use super::{columns_of, index::VersionIndex, values::Texts};
 use crate::{lance_errors, layout, rows::columns::exactly};
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, cast::AsArray};
-use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
@@ -123,7 +122,7 @@ fn csv(mut rows: RowReader, mut pipe: Pipe) -> Result<(), Problem> {
         pipe.write_all(&line).map_err(lance_errors::io(DOING))?;
         line.clear();
         let spelt: Vec<_> = batch.columns().iter().map(as_days).collect();
-        let columns = spelt.iter().map(|it| Texts::of(it.as_ref()));
+        let columns = spelt.iter().map(|it| Spelt::of(it.as_ref()));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(lance_errors::arrow(DOING))?;
         let mut cells: Vec<Option<String>> = Vec::with_capacity(columns.len());
         for row in 0..batch.num_rows() {
@@ -150,29 +149,26 @@ fn as_days(column: &ArrayRef) -> ArrayRef {
 }
 
 /// The values of a column as CSV spells them.
-enum Texts<'a> {
+enum Spelt<'a> {
     Floats(&'a Float64Array),
-    Others(&'a dyn Array, ArrayFormatter<'a>),
+    Others(Texts<'a>),
 }
 
-impl<'a> Texts<'a> {
+impl<'a> Spelt<'a> {
     fn of(column: &'a dyn Array) -> Result<Self, ArrowError> {
         Ok(match column.as_primitive_opt() {
             Some(floats) => Self::Floats(floats),
-            None => Self::Others(column, ArrayFormatter::try_new(column, &OPTIONS)?),
+            None => Self::Others(Texts::of(column)?),
         })
     }
 
     fn at(&self, row: usize) -> Result<Option<String>, ArrowError> {
         match self {
             Self::Floats(column) => Ok(column.is_valid(row).then(|| write_float(column.value(row)))),
-            Self::Others(column, _) if column.is_null(row) => Ok(None),
-            Self::Others(_, texts) => texts.value(row).try_to_string().map(Some),
+            Self::Others(texts) => texts.at(row),
         }
     }
 }
-
-const OPTIONS: FormatOptions<'static> = FormatOptions::new();
 
 fn parquet(mut rows: RowReader, pipe: Pipe) -> Result<(), Problem> {
     let failed = |error: ParquetError| Problem::unavailable("cannot write the Parquet file").because(error);

@@ -285,6 +285,9 @@ fn is_class_type(items: &Dataset, column: &str) -> bool {
     items.schema().fields.iter().any(|it| it.name == column && can_be_class(&it.data_type()))
 }
 
+/// The longest text that is a class, in bytes.
+const CLASS_BYTES_MAX: usize = 4096;
+
 /// Numbers the values of a target, until there are too many for classes.
 pub(crate) struct TargetClasses {
     active: bool,
@@ -309,6 +312,11 @@ impl TargetClasses {
             }
             text.clear();
             texts.value(row).write(&mut text).map_err(|_| ArrowError::ComputeError("cannot format a value".into()))?;
+            if text.len() > CLASS_BYTES_MAX {
+                // Remarks, not classes; ten thousand of them would fill the memory.
+                *self = Self::new(false);
+                return Ok(());
+            }
             self.class_of.push(classes.number(&text));
         }
         if classes.len() > Histogram::CLASSES_MAX {

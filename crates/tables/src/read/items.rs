@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use kaogong_data::{
     BlobHash,
+    budget::{self, Pool},
     tables::{ColumnNeed, ItemContent, ItemStream, StreamQuery, VerifyReport},
 };
 use kaogong_domain::{Problem, datasets::DatasetKind, ids::ItemId};
@@ -19,15 +20,20 @@ use std::{ops::Deref, sync::Arc};
 const BATCH_MAX: u32 = 4096;
 /// A batch that holds this many bytes of content is not made longer.
 const BATCH_BYTES: u64 = 16 << 20;
+/// Files up to this size are read without asking for memory, in bytes.
+const SMALL_BYTES: u64 = 1 << 20;
 /// Damaged items listed by name.
 const DAMAGED_MAX: usize = 1000;
 
 /// The original bytes of one picture.
-pub(crate) async fn content(index: &VersionIndex, item: ItemId) -> Result<Bytes, Problem> {
+pub(crate) async fn content(index: &VersionIndex, reads: &Pool, item: ItemId) -> Result<Bytes, Problem> {
     pictures_only(index)?;
     let place = browse::position(index, item)?;
+    let size = index.size(place as usize);
+    // Small ones pass: it is the sum of large ones that fills the memory.
+    let held = if size <= SMALL_BYTES { None } else { Some(browse::held(reads, size).await?) };
     let batch = take(index, &[place], &[layout::CONTENT]).await?;
-    Ok(shared(contents(&batch)?, 0))
+    Ok(Bytes::from_owner(Lent { bytes: shared(contents(&batch)?, 0), _held: held }))
 }
 
 /// One value of a column without copying it; it keeps the memory of its batch alive.
@@ -35,6 +41,18 @@ fn shared(column: &LargeBinaryArray, row: usize) -> Bytes {
     let ends = column.value_offsets();
     let (begin, end) = (ends[row] as usize, ends[row + 1] as usize);
     Bytes::from_owner(Held(column.values().slice_with_length(begin, end - begin)))
+}
+
+/// A file that was read, with the memory it takes.
+struct Lent {
+    bytes: Bytes,
+    _held: Option<budget::Held>,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// Shows a buffer as bytes.

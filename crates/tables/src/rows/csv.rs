@@ -4,6 +4,7 @@ use super::{
     columns::{self, Named},
     source::{BATCH_BYTES, Import, Opened, check_rows},
 };
+use crate::imports::Imports;
 use arrow_array::{
     ArrayRef, RecordBatch,
     builder::{
@@ -13,6 +14,7 @@ use arrow_array::{
 };
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use kaogong_data::{
+    budget::{Held, IMPORT_WAIT_MAX},
     csv::{Cell, Decided, Fidelity, JsonLines, Kind, Record, Records, Scan, Source, Text},
     tables::{ColumnImport, CsvOptions, Why},
 };
@@ -21,6 +23,8 @@ use std::{path::Path, sync::Arc};
 
 /// Values decoded together, however short they are.
 const BATCH_CELLS: usize = 1 << 20;
+/// How often a record lies in memory at once while it is read.
+const RECORD_COPIES: u64 = 4;
 /// The longest value shown in a problem, in characters.
 const SHOWN_CHARS_MAX: usize = 80;
 
@@ -89,19 +93,25 @@ fn named<'a>(names: impl Iterator<Item = &'a str>) -> Result<Named, Problem> {
 }
 
 /// Opens a CSV file: reads all of it to decide what its columns are. With `base`, they are what that version has.
-pub(super) fn open(path: &Path, options: &CsvOptions, base: Option<&[Field]>) -> Result<Opened, Problem> {
-    opened(TextFile::csv(path, options)?, options, base)
+pub(super) fn open(
+    path: &Path,
+    options: &CsvOptions,
+    base: Option<&[Field]>,
+    imports: &Imports,
+) -> Result<Opened, Problem> {
+    opened(TextFile::csv(path, options)?, options, base, imports)
 }
 
 /// Opens a file of JSON lines likewise.
-pub(super) fn open_json(path: &Path, base: Option<&[Field]>) -> Result<Opened, Problem> {
-    opened(TextFile::json(path)?, &CsvOptions::default(), base)
+pub(super) fn open_json(path: &Path, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
+    opened(TextFile::json(path)?, &CsvOptions::default(), base, imports)
 }
 
-fn opened(file: TextFile, options: &CsvOptions, base: Option<&[Field]>) -> Result<Opened, Problem> {
+fn opened(file: TextFile, options: &CsvOptions, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
     let named = &file.named;
     check_types(named, options)?;
     let scan = scan(&file, options)?;
+    let memory = memory_for(scan.longest(), imports)?;
     let places = match base {
         None => (0..named.fields.len()).collect(),
         Some(base) => columns::matched(&named.fields, base)?,
@@ -125,10 +135,19 @@ fn opened(file: TextFile, options: &CsvOptions, base: Option<&[Field]>) -> Resul
         batch_rows: scan.rows_within(BATCH_BYTES).min((BATCH_CELLS / fields.len()).max(1)),
         import: import.clone(),
         scratch: String::new(),
+        _memory: memory,
     };
     let (notes, is_packed) = (file.source.notes.clone(), !file.source.is_plain());
     let columns = base.map_or(fields, <[Field]>::to_vec);
     Ok(Opened { columns, places, batches: Box::new(batches), import, notes, is_packed })
+}
+
+/// Memory for records that are longer than a usual batch: each is there as bytes, as values and as a batch.
+fn memory_for(longest: u64, imports: &Imports) -> Result<Option<Held>, Problem> {
+    if longest <= BATCH_BYTES / RECORD_COPIES {
+        return Ok(None);
+    }
+    imports.budget.decoders.take(longest * RECORD_COPIES, IMPORT_WAIT_MAX).map(Some)
 }
 
 fn check_types(named: &Named, options: &CsvOptions) -> Result<(), Problem> {
@@ -277,6 +296,8 @@ struct Batches {
     batch_rows: usize,
     import: Import,
     scratch: String,
+    /// What long records take.
+    _memory: Option<Held>,
 }
 
 impl Batches {

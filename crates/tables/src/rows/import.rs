@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     ids::IdSource,
+    imports::{Guards, Imports},
     lance_errors::{self, Smuggled},
     layout,
     read::index::IndexCache,
@@ -35,7 +36,6 @@ use std::{
     },
     time::SystemTime,
 };
-use tokio::sync::OwnedMutexGuard;
 
 /// Tells the import that nobody waits for it any more.
 struct CancelOnDrop(Arc<AtomicBool>);
@@ -51,7 +51,8 @@ pub(crate) async fn import(
     plan: TableImportPlan,
     tables: Tables,
     indexes: Arc<IndexCache>,
-    lock: OwnedMutexGuard<()>,
+    imports: Arc<Imports>,
+    guards: Guards,
 ) -> Result<Committed, Problem> {
     if let Some(plan) = &plan.split {
         split::check(plan)?;
@@ -59,8 +60,8 @@ pub(crate) async fn import(
     let cancelled = Arc::new(AtomicBool::new(false));
     let _cancel = CancelOnDrop(cancelled.clone());
     let task = tokio::spawn(async move {
-        let _lock = lock;
-        run(plan, tables, &indexes, cancelled).await
+        let _guards = guards;
+        run(plan, tables, &indexes, imports, cancelled).await
     });
     task.await.map_err(lance_errors::task("import a table"))?
 }
@@ -69,6 +70,7 @@ async fn run(
     plan: TableImportPlan,
     tables: Tables,
     indexes: &IndexCache,
+    imports: Arc<Imports>,
     cancelled: Arc<AtomicBool>,
 ) -> Result<Committed, Problem> {
     let began = SystemTime::now();
@@ -76,7 +78,7 @@ async fn run(
     // A file that cannot be read must not touch the tables, so it is looked at before the ground is prepared.
     let base = base_version(&plan, &tables).await?;
     let fields = base.as_ref().map(|it| columns::of_table(&Schema::from(it.schema())));
-    let opened = open(&plan, fields).await?;
+    let opened = open(&plan, fields, imports).await?;
     let target = target(&plan, base.as_deref(), &opened.columns)?;
     let mut gathered = Gathered::new(&opened.columns, target.as_deref());
     let base_rows = match &base {
@@ -178,6 +180,7 @@ async fn finish(
         columns,
         target,
         original,
+        folders: None,
         warnings: Warnings::default(),
         notes: written.told.notes,
     };
@@ -194,13 +197,13 @@ async fn base_version(plan: &TableImportPlan, tables: &Tables) -> Result<Option<
     Ok(Some(dataset))
 }
 
-async fn open(plan: &TableImportPlan, base: Option<Vec<Field>>) -> Result<Opened, Problem> {
+async fn open(plan: &TableImportPlan, base: Option<Vec<Field>>, imports: Arc<Imports>) -> Result<Opened, Problem> {
     let (path, format, options) = (plan.path.clone(), plan.format, plan.csv.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let look = || match format {
-            TableFormat::Csv => csv::open(&path, &options, base.as_deref()),
-            TableFormat::Jsonl => csv::open_json(&path, base.as_deref()),
-            TableFormat::Parquet => parquet::open(&path, base.as_deref()),
+            TableFormat::Csv => csv::open(&path, &options, base.as_deref(), &imports),
+            TableFormat::Jsonl => csv::open_json(&path, base.as_deref(), &imports),
+            TableFormat::Parquet => parquet::open(&path, base.as_deref(), &imports),
         };
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).unwrap_or_else(|_| {
             Err(Problem::invalid("the file is damaged: its reader gave up").hint("copy it again from its source"))

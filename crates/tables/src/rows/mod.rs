@@ -8,3 +8,5 @@ mod parquet;
 mod parts;
 mod source;
 mod stats;
+
+pub use parquet::{Wanted, decode_parquet};

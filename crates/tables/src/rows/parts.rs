@@ -81,6 +81,20 @@ pub(super) fn of(path: &Path) -> std::result::Result<Vec<Part>, Problem> {
     Ok(parts)
 }
 
+impl Segment {
+    /// The whole of a file, or `length` bytes of it from `begin` on.
+    pub(super) fn open(path: &Path, part: Option<(u64, u64)>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let (begin, size) = part.map_or_else(|| Ok::<_, io::Error>((0, file.metadata()?.len())), Ok)?;
+        Ok(Self { file: Arc::new(file), begin, size })
+    }
+
+    /// Where in its file it lies.
+    pub(super) fn begin(&self) -> u64 {
+        self.begin
+    }
+}
+
 impl Length for Segment {
     fn len(&self) -> u64 {
         self.size

@@ -23,6 +23,8 @@ use std::{
 const DISTINCT_MAX: usize = 100_000;
 /// Longest text shown as least or greatest value, in characters.
 const TEXT_CHARS_MAX: usize = 200;
+/// What is kept of such a text while others are compared with it, in bytes.
+const TEXT_BYTES_KEPT: usize = 1024;
 
 /// The facts about one column so far.
 #[derive(Debug)]
@@ -147,6 +149,8 @@ impl ColumnStats {
             value.hash(&mut hasher);
             self.see(hasher.finish());
         }
+        // What is shown is shorter still; a text of megabytes is not kept for it.
+        let value = &value[..value.floor_char_boundary(TEXT_BYTES_KEPT)];
         match &mut self.range {
             Range::Texts(least, _) if value < least.as_str() => value.clone_into(least),
             Range::Texts(_, greatest) if value > greatest.as_str() => value.clone_into(greatest),

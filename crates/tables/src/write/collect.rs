@@ -7,6 +7,7 @@ use arrow_array::{
     types::{UInt8Type, UInt32Type, UInt64Type},
 };
 use kaogong_data::{
+    images::Sample,
     split::{self, Candidate, Known, SplitKey},
     tables::{ClassCount, ImageFacts, SplitCount, SplitPlan, Warnings},
 };
@@ -106,6 +107,7 @@ pub(crate) struct PictureTotals {
     pub(crate) bytes: u64,
     facts: Option<ImageFacts>,
     formats: HashMap<String, u64>,
+    samples: HashMap<Sample, u64>,
 }
 
 impl PictureTotals {
@@ -141,9 +143,15 @@ impl PictureTotals {
         self.items += batch.num_rows() as u64;
     }
 
+    /// Counts what the pixels of a new picture hold.
+    pub(crate) fn count_sample(&mut self, sample: Sample) {
+        *self.samples.entry(sample).or_default() += 1;
+    }
+
     pub(crate) fn into_facts(self) -> Option<ImageFacts> {
         let formats = counted(self.formats);
-        self.facts.map(|facts| ImageFacts { formats, ..facts })
+        let samples = counted(self.samples.into_iter().map(|(sample, count)| (sample.to_string(), count)));
+        self.facts.map(|facts| ImageFacts { formats, samples, ..facts })
     }
 }
 

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     ids::IdSource,
+    imports::{Guards, Imports},
     lance_errors::{self, Smuggled},
     layout,
     read::index::{IndexCache, VersionIndex},
@@ -43,16 +44,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::SystemTime,
 };
-use tokio::{
-    sync::{OwnedMutexGuard, mpsc},
-    task::JoinHandle,
-};
+use tokio::{sync::mpsc, task::JoinHandle};
 
 const CHUNK_ITEMS: usize = 1024;
-const CHUNK_BYTES: usize = 8 << 20;
+const CHUNK_BYTES: usize = 4 << 20;
 /// Chunks between `push` and the workers.
 const INBOX_CHUNKS: usize = 2;
-const WORKERS_MAX: usize = 8;
+const WORKERS_MAX: usize = 4;
 /// The most items of one import: ids and class numbers are kept in memory until the end.
 const ITEMS_MAX: u64 = 1 << 31;
 
@@ -64,7 +62,7 @@ enum Message {
 struct Written {
     items: Transaction,
     ground: Ground,
-    _lock: OwnedMutexGuard<()>,
+    _guards: Guards,
 }
 
 /// The engine's side of [`ImageImport`].
@@ -86,12 +84,13 @@ pub(crate) struct ImageWriter {
 }
 
 impl ImageWriter {
-    /// Starts the writer. `lock` keeps other imports out until this one is over.
+    /// Starts the writer, which keeps `guards` until this import is over.
     pub(crate) async fn begin(
         plan: ImageImportPlan,
         tables: Tables,
         indexes: Arc<IndexCache>,
-        lock: OwnedMutexGuard<()>,
+        imports: Arc<Imports>,
+        guards: Guards,
     ) -> Result<Self, Problem> {
         if let Some(plan) = &plan.split {
             split::check(plan)?;
@@ -111,8 +110,9 @@ impl ImageWriter {
         };
         let (inbox, chunks) = mpsc::channel(INBOX_CHUNKS);
         let reason = Smuggled::default();
-        let source = source(chunks, ids, &plan, &gathered, &reason);
-        let writer = tokio::spawn(write(tables.clone(), ground, source, reason, lock));
+        let keeper = Keeper { gathered: gathered.clone(), reason: reason.clone(), bad_files: plan.bad_files };
+        let source = source(chunks, ids, plan.split.as_ref().map(|it| it.seed), keeper, imports);
+        let writer = tokio::spawn(write(tables.clone(), ground, source, reason, guards));
         Ok(Self {
             plan,
             tables,
@@ -191,7 +191,9 @@ impl ImageWriter {
         let at = VersionAt { dataset: self.plan.dataset, pins: pins.clone() };
         // Whoever asked for the import looks at the version next: the index stays at hand.
         let index = self.indexes.get(&self.tables, &at).await?;
-        Ok(Committed { pins, summary: summary(gathered, &index) })
+        let folders = std::mem::take(&mut self.plan.folders);
+        let folders = (!folders.levels.is_empty()).then_some(folders);
+        Ok(Committed { pins, summary: VersionSummary { folders, ..summary(gathered, &index) } })
     }
 }
 
@@ -209,6 +211,7 @@ fn summary(gathered: Gathered, index: &VersionIndex) -> VersionSummary {
         columns: Vec::new(),
         target: None,
         original: None,
+        folders: None,
         warnings: gathered.warnings,
         notes: Vec::new(),
     }
@@ -281,10 +284,10 @@ async fn write(
     ground: Ground,
     source: SendableRecordBatchStream,
     reason: Smuggled,
-    lock: OwnedMutexGuard<()>,
+    guards: Guards,
 ) -> Result<Written, Problem> {
     match tables.items.write(&ground, source).await {
-        Ok(items) => Ok(Written { items, ground, _lock: lock }),
+        Ok(items) => Ok(Written { items, ground, _guards: guards }),
         Err(error) => {
             tables.remove_if_empty().await;
             Err(reason.or(|| lance_errors::lance("write a dataset")(error)))
@@ -296,19 +299,20 @@ async fn write(
 fn source(
     inbox: mpsc::Receiver<Message>,
     ids: IdSource,
-    plan: &ImageImportPlan,
-    gathered: &Arc<Mutex<Gathered>>,
-    reason: &Smuggled,
+    seed: Option<u64>,
+    keeper: Keeper,
+    imports: Arc<Imports>,
 ) -> SendableRecordBatchStream {
-    let seed = plan.split.as_ref().map(|it| it.seed);
-    let keeper = Keeper { gathered: gathered.clone(), reason: reason.clone(), bad_files: plan.bad_files };
     let at_end = keeper.clone();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(1, WORKERS_MAX);
     let batches = chunks(inbox)
-        .map(move |chunk| async move {
-            let chunk = chunk?;
-            let prepared = tokio::task::spawn_blocking(move || prepare::prepare(chunk, ids, seed)).await;
-            prepared.map_err(lance_errors::task("look at files"))?.map_err(lance_errors::arrow("look at files"))
+        .map(move |chunk| {
+            let decoders = imports.budget.decoders.clone();
+            async move {
+                let chunk = chunk?;
+                let prepared = tokio::task::spawn_blocking(move || prepare::prepare(chunk, ids, seed, &decoders));
+                prepared.await.map_err(lance_errors::task("look at files"))?
+            }
         })
         .buffered(workers)
         .map(move |prepared| keeper.keep(prepared))
@@ -350,6 +354,7 @@ impl Keeper {
         let gathered = &mut *gathered;
         prepared.bad.into_iter().for_each(|it| gathered.warnings.add(it));
         for good in prepared.good {
+            gathered.totals.count_sample(good.sample);
             let class = good.label.map_or(NO_CLASS, |it| gathered.classes.number(&it));
             gathered.members.push(Member { number: good.number, class, key: good.key, given: good.given });
         }

@@ -1,18 +1,22 @@
 //! Turns a chunk of files into one batch of the items table: hashes, facts, columns. Runs on blocking threads.
 
-use crate::{ids::IdSource, layout};
+use crate::{ids::IdSource, lance_errors, layout};
 use arrow_array::{
-    ArrayRef, RecordBatch,
+    ArrayRef, LargeBinaryArray, RecordBatch,
     builder::{BinaryBuilder, LargeBinaryBuilder, StringBuilder, UInt8Builder, UInt32Builder, UInt64Builder},
 };
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::ArrowError;
+use bytes::Bytes;
 use kaogong_data::{
-    BlobHash, folder,
-    images::{self, PictureFacts},
+    BlobHash,
+    budget::{IMPORT_WAIT_MAX, Pool},
+    folder,
+    images::{self, PictureError, PictureFacts, Sample},
     split::SplitKey,
     tables::{ItemIn, Warning},
 };
-use kaogong_domain::datasets::Split;
+use kaogong_domain::{Problem, datasets::Split};
 use std::sync::Arc;
 
 /// Files with their numbers in the import.
@@ -25,6 +29,7 @@ pub(super) struct Good {
     pub(super) label: Option<String>,
     pub(super) given: Option<Split>,
     pub(super) key: Option<SplitKey>,
+    pub(super) sample: Sample,
 }
 
 /// What became of a chunk.
@@ -35,25 +40,67 @@ pub(super) struct Prepared {
     pub(super) bad: Vec<Warning>,
 }
 
-/// Looks at every file and builds the batch of the good ones.
-pub(super) fn prepare(chunk: Chunk, ids: IdSource, seed: Option<u64>) -> Result<Prepared, ArrowError> {
+/// Looks at every file and builds the batch of the good ones. Decoders take their memory from `decoders`.
+pub(super) fn prepare(chunk: Chunk, ids: IdSource, seed: Option<u64>, decoders: &Pool) -> Result<Prepared, Problem> {
     let bytes = chunk.iter().map(|(_, item)| item.bytes.len()).sum();
     let mut columns = Columns::new(chunk.len(), bytes);
     let (mut good, mut bad) = (Vec::with_capacity(chunk.len()), Vec::new());
     for (number, item) in chunk {
-        match images::facts(&item.bytes) {
+        match facts(&item.bytes, decoders)? {
             Ok(facts) => {
                 let hash = BlobHash::of(&item.bytes);
                 columns.add(&ids.nth(number).to_string(), &item, &hash, &facts);
                 let key = seed.map(|it| SplitKey::of_item(it, &hash, &item.source_name));
-                good.push(Good { number, label: item.label, given: item.split, key });
+                let sample = facts.sample;
+                good.push(Good { number, label: item.label, given: item.split, key, sample });
             }
             Err(error) => {
                 bad.push(Warning { source_name: folder::text_of(&item.source_name), reason: error.to_string() });
             }
         }
     }
-    Ok(Prepared { batch: columns.finish()?, good, bad })
+    Ok(Prepared { batch: columns.finish().map_err(lance_errors::arrow("look at files"))?, good, bad })
+}
+
+/// The facts of a file; it is decoded where only that tells whether it is whole.
+fn facts(file: &[u8], decoders: &Pool) -> Result<Result<PictureFacts, PictureError>, Problem> {
+    let looked = match images::look(file) {
+        Ok(looked) => looked,
+        Err(error) => return Ok(Err(error)),
+    };
+    let Some(bytes) = looked.check_bytes else { return Ok(Ok(looked.facts)) };
+    let _held = decoders.take(bytes, IMPORT_WAIT_MAX)?;
+    Ok(images::check(file, &looked.facts).map(|()| looked.facts))
+}
+
+/// The files: many are copied together, one alone stays where it is, so that a large one is in memory once.
+enum Contents {
+    Many(LargeBinaryBuilder),
+    One(Bytes),
+    None,
+}
+
+impl Contents {
+    fn new(rows: usize, bytes: usize) -> Self {
+        if rows == 1 { Self::None } else { Self::Many(LargeBinaryBuilder::with_capacity(rows, bytes)) }
+    }
+
+    fn add(&mut self, file: &Bytes) {
+        match self {
+            Self::Many(builder) => builder.append_value(file),
+            Self::One(_) | Self::None => *self = Self::One(file.clone()),
+        }
+    }
+
+    fn finish(self) -> ArrayRef {
+        match self {
+            Self::Many(mut builder) => Arc::new(builder.finish()),
+            Self::One(file) => {
+                Arc::new(LargeBinaryArray::new(OffsetBuffer::from_lengths([file.len()]), file.into(), None))
+            }
+            Self::None => Arc::new(LargeBinaryArray::new_null(0)),
+        }
+    }
 }
 
 struct Columns {
@@ -61,7 +108,7 @@ struct Columns {
     source_name: BinaryBuilder,
     name: StringBuilder,
     content_hash: StringBuilder,
-    content: LargeBinaryBuilder,
+    content: Contents,
     bytes: UInt64Builder,
     format: StringBuilder,
     width: UInt32Builder,
@@ -78,7 +125,7 @@ impl Columns {
             source_name: BinaryBuilder::with_capacity(rows, rows * 32),
             name: StringBuilder::with_capacity(rows, rows * 32),
             content_hash: StringBuilder::with_capacity(rows, rows * 64),
-            content: LargeBinaryBuilder::with_capacity(rows, bytes),
+            content: Contents::new(rows, bytes),
             bytes: UInt64Builder::with_capacity(rows),
             format: StringBuilder::with_capacity(rows, rows * 4),
             width: UInt32Builder::with_capacity(rows),
@@ -94,7 +141,7 @@ impl Columns {
         self.source_name.append_value(&item.source_name);
         self.name.append_value(folder::text_of(&item.source_name));
         self.content_hash.append_value(hash.to_string());
-        self.content.append_value(&item.bytes);
+        self.content.add(&item.bytes);
         self.bytes.append_value(item.bytes.len() as u64);
         self.format.append_value(facts.format.as_str());
         self.width.append_value(facts.width);
@@ -110,7 +157,7 @@ impl Columns {
             Arc::new(self.source_name.finish()),
             Arc::new(self.name.finish()),
             Arc::new(self.content_hash.finish()),
-            Arc::new(self.content.finish()),
+            self.content.finish(),
             Arc::new(self.bytes.finish()),
             Arc::new(self.format.finish()),
             Arc::new(self.width.finish()),

@@ -36,6 +36,7 @@ impl Kit {
             change,
             split: Some(plan_80_20(7)),
             bad_files: BadFiles::Skip,
+            folders: kaogong_data::folder::FolderReport::default(),
             author: "usr_test".to_owned(),
             now: NOW,
         }

@@ -117,6 +117,7 @@ function Body({ version, description }: { version: VersionView; description: str
   const [params, setUrl] = useUrl();
   const tab = oneOf(params, "tab", TABS, "browse");
   const px = version.summary.pixels;
+  const folders = version.summary.folders;
   const range = (low: number, high: number) => (low === high ? String(low) : `${low}–${high}`);
   return (
     <div className="with-facts">
@@ -142,6 +143,14 @@ function Body({ version, description }: { version: VersionView; description: str
           [t("split"), Object.entries(version.summary.splits).map(([k, n]) => <div key={k}>{t(`split.${k}` as Key)} {count(n, language)}</div>)],
           [t("dataset.seed"), version.summary.split_seed === null ? null : <code>{version.summary.split_seed}</code>],
           [t("dataset.pixels"), px ? `${range(px.width_min, px.width_max)} × ${range(px.height_min, px.height_max)} px` : null],
+          [t("dataset.samples"), Object.entries(version.summary.samples ?? {}).map(([sample, n]) => <div key={sample}>{sample}: {count(n, language)}</div>)],
+          [t("dataset.classLevel"), folders && folders.levels.length > 1 ? (
+            <div key="folders">
+              {t("dataset.classLevelText", { level: folders.class_level ?? "-", n: folders.levels.length })}
+              {folders.levels.map((it) => <div key={it.level} className="muted">{it.level}: {it.examples.join(", ")}{it.names > it.examples.length ? ", …" : ""}</div>)}
+              {folders.is_unsure ? <div>{t("dataset.classLevelUnsure")} <code>--class-level</code></div> : null}
+            </div>
+          ) : null],
           [t("dataset.target"), version.summary.target ? <code>{version.summary.target}</code> : null],
           [t("dataset.skipped"), version.summary.skipped_total ? count(version.summary.skipped_total, language) : null],
           [t("message"), version.message || null],

@@ -154,6 +154,13 @@ function Outputs({ job }: { job: JobView }) {
   return <Wait of={artifacts}>{(data) => <Artifacts items={data.items} href={(path) => api.jobArtifact(project, job.id, path)} empty={job.spec.outputs.length ? t("job.outputsNotYet") : t("job.outputsNone")} />}</Wait>;
 }
 
+/** The value of a variable: a text, the name of the secret that holds it, or a word that it is not shown. */
+function Variable({ value }: { value: JobView["spec"]["env"][string] }) {
+  const { t } = useWords();
+  if (typeof value === "string") return <code>{value}</code>;
+  return <span className="muted">{"secret" in value ? t("job.env.secret", { name: value.secret }) : t("job.env.hidden")}</span>;
+}
+
 function Spec({ job }: { job: JobView }) {
   const { t, language } = useWords();
   const whole = JSON.stringify(job.spec, null, 2);
@@ -169,7 +176,7 @@ function Spec({ job }: { job: JobView }) {
       {Object.keys(job.spec.env).length ? (
         <section>
           <h2>{t("job.env")}</h2>
-          <KeyValues rows={Object.entries(job.spec.env).map(([key, value]) => [key, <code key={key}>{value}</code>])} />
+          <KeyValues rows={Object.entries(job.spec.env).map(([key, value]) => [key, <Variable key={key} value={value} />])} />
         </section>
       ) : null}
       <section>

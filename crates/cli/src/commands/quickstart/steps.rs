@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_BYTES_MAX: u64 = 1 << 20;
 /// The end of it that is searched for a line.
 const LINE_BYTES_MAX: usize = 4 << 10;
+/// From this ratio between classes on, accuracy says little.
+const UNBALANCED_RATIO: u64 = 2;
 /// Whole numbers with at most so many different values are classes, not amounts.
 const CLASSES_MAX: u64 = 20;
 
@@ -60,9 +62,11 @@ impl Kind {
         }
     }
 
-    /// What models are compared by; measured on a part of the training split.
-    pub(super) fn metric(self) -> &'static str {
+    /// What models are compared by; measured on a part of the training split. Where some classes are rare, always
+    /// answering the commonest one would be accurate: then each class counts alike.
+    pub(super) fn metric(self, version: &VersionView) -> &'static str {
         match self {
+            Self::Images | Self::TableClasses if is_unbalanced(version) => "validation_balanced_accuracy",
             Self::Images | Self::TableClasses => "validation_accuracy",
             Self::TableNumbers => "validation_r2",
         }
@@ -89,6 +93,13 @@ impl Kind {
     }
 }
 
+/// Whether the commonest class has more than [`UNBALANCED_RATIO`] times the items of the rarest.
+fn is_unbalanced(version: &VersionView) -> bool {
+    let counts = version.summary.classes.values().map(|it| it.values().sum::<u64>());
+    let (least, most) = counts.fold((u64::MAX, 0), |(least, most), it| (it.min(least), it.max(most)));
+    most > least.saturating_mul(UNBALANCED_RATIO)
+}
+
 /// Submits one job per algorithm.
 pub(super) async fn submit(
     client: &Client,
@@ -112,6 +123,7 @@ pub(super) async fn submit(
             outputs: Vec::new(),
             resources: Resources::default(),
             retries: 1,
+            token: Default::default(),
         };
         let request_key = Some(format!("quickstart-{id}-job-{algorithm}"));
         jobs.push(client.submit(&NewJob { spec, request_key }).await?);

@@ -74,6 +74,7 @@ async fn local_profile(app: &App, old: Option<Profile>, url: &str) -> Result<Pro
         job_id: None,
         attempt_id: None,
         expires_at: Some(now().plus_ms(TOKEN_DAYS * DAY_MS)),
+        sealed_secrets: None,
     };
     app.store.create_token(row, &Actor::system(), now()).await?;
     Ok(Profile { url: url.to_owned(), token: secret, project: "default".to_owned() })

@@ -54,6 +54,11 @@ pub(super) async fn create_token(
     if scopes.0.is_empty() {
         return Err(Problem::invalid("a token needs at least one scope").hint("read, infer, write or admin").into());
     }
+    if scopes.is_job() {
+        return Err(Problem::invalid("only the platform makes tokens of jobs")
+            .hint("read, infer, write or admin")
+            .into());
+    }
     let is_job = caller.token.as_ref().is_some_and(|it| it.job_id.is_some());
     if is_job || !caller.scopes.is_all() {
         return Err(Problem::new(ErrorKind::Forbidden, "a limited token cannot make tokens").into());
@@ -86,6 +91,7 @@ pub(super) async fn create_token(
         job_id: None,
         attempt_id: None,
         expires_at: Some(no_longer_than(&caller, app.now().plus_ms(i64::from(days) * DAY_MS))),
+        sealed_secrets: None,
     };
     let token = app.store.create_token(row, &caller.actor(), app.now()).await?;
     let projects = projects_of_tokens(&app, std::slice::from_ref(&token)).await?;

@@ -5,8 +5,12 @@
 //! at the same places and with the same rules as the crate finds them. What would make the two disagree about where
 //! the next header lies (a size in a PAX header, sparse files) is refused.
 
+use crate::http::spool::Spooled;
 use kaogong_domain::Problem;
-use std::io::{Read, Seek, SeekFrom};
+use std::{
+    io::{Read, Seek, SeekFrom},
+    sync::Arc,
+};
 use tar::{EntryType, Header, PaxExtensions};
 
 /// Headers and the bodies behind them fill whole blocks.
@@ -14,21 +18,30 @@ const BLOCK_BYTES: u64 = 512;
 /// The most bytes of one long name or PAX header.
 const EXTENSION_BYTES_MAX: u64 = 64 << 10;
 
-/// Refuses an archive that cannot be read safely. `what` names it in words: `the body`. The reader is at any place
+/// How much there is in an archive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counted {
+    /// Headers.
+    pub(crate) entries: u64,
+    /// Bytes of names, long ones and PAX headers included.
+    pub(crate) name_bytes: u64,
+}
+
+/// Refuses an archive that cannot be read safely, and counts what the others hold. `what` names it in words: `the body`. The reader is at any place
 /// before and after.
 ///
 /// # Errors
 /// `Invalid` with what is wrong.
-pub(crate) fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<(), Problem> {
+pub(crate) fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<Counted, Problem> {
     let broken = |it: std::io::Error| broken(what, &it);
     let length = archive.seek(SeekFrom::End(0)).map_err(broken)?;
     archive.seek(SeekFrom::Start(0)).map_err(broken)?;
     let mut header = Header::new_old();
-    let mut place = 0u64;
+    let (mut place, mut counted) = (0u64, Counted::default());
     while place < length {
         archive.read_exact(header.as_mut_bytes()).map_err(broken)?;
         if header.as_bytes().iter().all(|it| *it == 0) {
-            return Ok(());
+            return Ok(counted);
         }
         if sum_of(&header) != header.cksum().map_err(broken)? {
             return Err(refused(what, "a header's checksum is wrong"));
@@ -39,13 +52,29 @@ pub(crate) fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<(), 
         let Some(next) = next.filter(|_| end <= length) else {
             return Err(refused(what, "it breaks off in the middle of a file"));
         };
+        counted.entries += 1;
+        let extension = if header.entry_type().is_file() { 0 } else { size.min(EXTENSION_BYTES_MAX) };
+        counted.name_bytes += header.path_bytes().len() as u64 + extension;
         let is_read = look_at(what, header.entry_type(), size, archive)?;
         // Forward only and from where the reader is, so that a buffered one keeps its buffer.
         let rest = next - (place + BLOCK_BYTES) - if is_read { size } else { 0 };
         archive.seek(SeekFrom::Current(i64::try_from(rest).unwrap_or(i64::MAX))).map_err(broken)?;
         place = next;
     }
-    Ok(())
+    Ok(counted)
+}
+
+/// Looks at the parts of a table when they come as an archive; a single Parquet file passes.
+pub(super) async fn check_parts(spooled: &Arc<Spooled>) -> Result<(), Problem> {
+    let spooled = spooled.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut head = Vec::new();
+        spooled.reader()?.take(262).read_to_end(&mut head).map_err(|it| broken("the body", &it))?;
+        // As the reader of the parts tells them apart.
+        let is_archive = head.len() == 262 && !head.starts_with(b"PAR1") && head.ends_with(b"ustar");
+        if is_archive { check("the body", &mut spooled.reader()?).map(drop) } else { Ok(()) }
+    });
+    looking.await.map_err(|it| Problem::bug("reading an archive did not end", it))?
 }
 
 /// Judges one entry; true when its body was read for that.
@@ -124,7 +153,9 @@ mod tests {
             builder.append_data(&mut header, name, &b"abc"[..]).expect("an entry");
         }
         let archive = builder.into_inner().expect("an archive");
-        check("the body", &mut Cursor::new(&archive)).expect("fine");
+        let counted = check("the body", &mut Cursor::new(&archive)).expect("fine");
+        // Two files, and the long name of one before it.
+        assert!(counted.entries == 3 && counted.name_bytes > 320, "{counted:?}");
         let mut archive = vec![];
         entry(&mut archive, EntryType::XGlobalHeader, "pax_global_header", 19, b"19 comment=1234567\n");
         entry(&mut archive, EntryType::Regular, "a", 3, b"abc");

@@ -4,6 +4,8 @@ use super::archive;
 use crate::http::spool::Spooled;
 use bytes::Bytes;
 use kaogong_data::{
+    DecodeBudget,
+    budget::{Held, IMPORT_WAIT_MAX, Pool},
     folder::{self, FolderPlan, LabelsFrom, PlannedFile},
     tables::{ImageImport, ItemIn, Warning, Warnings},
 };
@@ -23,16 +25,20 @@ use tokio::{
 
 /// The most files of one import.
 const FILES_MAX: usize = 20_000_000;
-/// The most memory for all names together, in bytes, with what keeping each costs.
-const NAMES_BYTES_MAX: usize = 2 << 30;
-const NAME_COST_BYTES: usize = 32;
+/// Memory for each file while the import is planned, besides its name: the list, the tables that find names again.
+const PLANNING_BYTES: u64 = 150;
+/// Memory for each file that is planned, until it is imported: its place, its class and its split.
+const PLANNED_BYTES: u64 = 72;
+/// Files from this size on are counted one by one, in bytes; and how often each lies in memory: as read, and encoded.
+const LARGE_BYTES: u64 = 4 << 20;
+const LARGE_COPIES: u64 = 2;
 /// The most bytes of one picture.
 const PICTURE_BYTES_MAX: u64 = 64 << 20;
 /// What is read ahead of the table engine, in KiB. A larger picture waits until nothing else does.
-const READ_AHEAD_KIB: u64 = 32 << 10;
+const READ_AHEAD_KIB: u64 = 8 << 10;
 /// What is handed on together: this many files, or this many bytes.
 const BATCH_FILES: usize = 128;
-const BATCH_BYTES: u64 = 4 << 20;
+const BATCH_BYTES: u64 = 2 << 20;
 
 fn broken(it: std::io::Error) -> Problem {
     archive::broken("the body", &it)
@@ -44,23 +50,45 @@ fn breaks_off() -> Problem {
 }
 
 /// Reads the names and plans the import. Takes time, so it runs on a blocking thread.
-pub(super) async fn look(spooled: &Arc<Spooled>) -> Result<FolderPlan, Problem> {
-    let spooled = spooled.clone();
+pub(super) async fn look(
+    spooled: &Arc<Spooled>,
+    labels: LabelsFrom,
+    budget: &DecodeBudget,
+) -> Result<(FolderPlan, Held), Problem> {
+    let (spooled, budget) = (spooled.clone(), budget.clone());
     let looking = tokio::task::spawn_blocking(move || {
+        let counted = archive::check("the body", &mut spooled.reader()?)?;
+        let (kept, _planning) = memory_for(counted, &budget)?;
         let (names, skipped) = names_of(&spooled)?;
-        let mut plan = folder::plan(&names, LabelsFrom::Auto)?;
+        let mut plan = folder::plan(&names, labels)?;
         plan.skipped.extend(skipped);
-        Ok::<_, Problem>(plan)
+        Ok::<_, Problem>((plan, kept))
     });
-    let plan = looking.await.map_err(|it| Problem::bug("reading an archive did not end", it))??;
+    let (plan, kept) = looking.await.map_err(|it| Problem::bug("reading an archive did not end", it))??;
     if !plan.files.is_empty() {
-        return Ok(plan);
+        return Ok((plan, kept));
     }
     let first = plan.skipped.listed.first();
     let why =
         first.map(|it| format!("; the first of {} left out: `{}`: {}", plan.skipped.total, it.source_name, it.reason));
     Err(Problem::invalid(format!("the import has no picture{}", why.unwrap_or_default()))
         .hint("import a folder of PNG, JPEG, GIF, BMP, TIFF or WebP files, one folder a class"))
+}
+
+/// Memory for the files of an archive: until they are imported, and while they are planned.
+fn memory_for(counted: archive::Counted, budget: &DecodeBudget) -> Result<(Held, Held), Problem> {
+    let kept = counted.entries * PLANNED_BYTES;
+    let planning = counted.entries * PLANNING_BYTES + counted.name_bytes;
+    if kept > budget.names.total() || planning > budget.decoders.total() {
+        return Err(Problem::invalid(format!(
+            "planning an import of {} files takes {} MiB of memory, more than imports have",
+            counted.entries,
+            (kept + planning) >> 20
+        ))
+        .hint("import in parts, with `--mode append`, or give imports more with `kaogong up --import-memory-mib`"));
+    }
+    let kept = budget.names.take(kept, IMPORT_WAIT_MAX)?;
+    Ok((kept, budget.decoders.take(planning, IMPORT_WAIT_MAX)?))
 }
 
 /// What an entry of an archive is.
@@ -98,11 +126,10 @@ type Names = Vec<Box<[u8]>>;
 
 /// The names of all files in the archive's order, and what is not a file. Only headers are read.
 fn names_of(spooled: &Spooled) -> Result<(Names, Warnings), Problem> {
-    archive::check("the body", &mut spooled.reader()?)?;
     let reader = spooled.reader()?;
     let is_past_end = reader.is_past_end();
     let mut archive = tar::Archive::new(reader);
-    let (mut names, mut bytes, mut skipped) = (vec![], 0, Warnings::default());
+    let (mut names, mut skipped): (Names, _) = (vec![], Warnings::default());
     for entry in archive.entries_with_seek().map_err(broken)? {
         let entry = entry.map_err(broken)?;
         let name = entry.path_bytes();
@@ -111,13 +138,10 @@ fn names_of(spooled: &Spooled) -> Result<(Names, Warnings), Problem> {
         match entry_of(&entry) {
             Entry::Nothing => continue,
             Entry::Other(reason) => skipped.add(Warning { source_name: folder::text_of(name), reason }),
-            Entry::File => {
-                bytes += name.len() + NAME_COST_BYTES;
-                names.push(name.into());
-            }
+            Entry::File => names.push(name.into()),
         }
-        if names.len() > FILES_MAX || bytes > NAMES_BYTES_MAX {
-            return Err(Problem::invalid(format!("the import has more than {FILES_MAX} files or 2 GiB of names"))
+        if names.len() > FILES_MAX {
+            return Err(Problem::invalid(format!("the import has more than {FILES_MAX} files"))
                 .hint("import in parts, with `--mode append`"));
         }
     }
@@ -138,16 +162,17 @@ struct Batch {
     _room: OwnedSemaphorePermit,
 }
 
-/// Hands the planned files to the engine, reading ahead of it.
+/// Hands the planned files to the engine, reading ahead of it. Large files take their memory from `files`.
 pub(super) async fn send(
     spooled: Arc<Spooled>,
+    files: Pool,
     planned: Vec<PlannedFile>,
     import: &mut dyn ImageImport,
 ) -> Result<(), Problem> {
     let (sender, batches) = mpsc::channel(16);
     let reading = tokio::task::spawn_blocking(move || {
         let room = Arc::new(Semaphore::new(READ_AHEAD_KIB as usize));
-        read_files(&spooled, planned, Outbox { sender, room, found: vec![], bytes: 0 })
+        read_files(&spooled, &files, planned, Outbox { sender, room, found: vec![], bytes: 0 })
     });
     let fed = feed(import, batches).await;
     let read = reading.await.map_err(|it| Problem::bug("reading an archive did not end", it));
@@ -198,8 +223,34 @@ impl Outbox {
     }
 }
 
+/// One file. A large one holds its memory for as long as anybody holds its bytes.
+fn read_file(entry: &mut impl Read, size: u64, large: &Pool) -> Result<Bytes, Problem> {
+    let held = if size > LARGE_BYTES { Some(large.take(size * LARGE_COPIES, IMPORT_WAIT_MAX)?) } else { None };
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    entry.read_to_end(&mut bytes).map_err(broken)?;
+    if bytes.len() as u64 != size {
+        return Err(breaks_off());
+    }
+    Ok(match held {
+        Some(held) => Bytes::from_owner(Large { bytes, _held: held }),
+        None => Bytes::from(bytes),
+    })
+}
+
+/// A large file and the memory it takes.
+struct Large {
+    bytes: Vec<u8>,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Large {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// Second pass: the planned files with their bytes.
-fn read_files(spooled: &Spooled, planned: Vec<PlannedFile>, mut outbox: Outbox) -> Result<(), Problem> {
+fn read_files(spooled: &Spooled, large: &Pool, planned: Vec<PlannedFile>, mut outbox: Outbox) -> Result<(), Problem> {
     let reader = spooled.reader()?;
     let is_past_end: Arc<AtomicBool> = reader.is_past_end();
     let mut archive = tar::Archive::new(reader);
@@ -217,12 +268,11 @@ fn read_files(spooled: &Spooled, planned: Vec<PlannedFile>, mut outbox: Outbox) 
             let reason = format!("larger than {} MiB", PICTURE_BYTES_MAX >> 20);
             (Found::Skipped(Warning { source_name: folder::text_of(&name), reason }), 0)
         } else {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-            entry.read_to_end(&mut bytes).map_err(broken)?;
-            if bytes.len() as u64 != size {
-                return Err(breaks_off());
+            // What was read before goes on first: it may be what others wait for.
+            if size > LARGE_BYTES && outbox.flush().is_err() {
+                return Ok(());
             }
-            let bytes = Bytes::from(bytes);
+            let bytes = read_file(&mut entry, size, large)?;
             (Found::File(ItemIn { source_name: name, label: plan.label, split: plan.split, bytes }), size)
         };
         if outbox.add(found, held).is_err() {
@@ -263,9 +313,15 @@ mod tests {
         builder.into_inner().expect("an archive")
     }
 
+    fn listed(bytes: &[u8]) -> Result<(Names, Warnings), Problem> {
+        let spooled = Spooled::of(bytes);
+        archive::check("the body", &mut spooled.reader()?)?;
+        names_of(&spooled)
+    }
+
     #[test]
     fn folders_are_passed_over_and_links_get_their_reason() {
-        let (names, skipped) = names_of(&Spooled::of(&sample())).expect("names");
+        let (names, skipped) = listed(&sample()).expect("names");
         let names: Vec<&[u8]> = names.iter().map(|it| &**it).collect();
         assert_eq!(names, [&b"./0/a.png"[..], b"1/d.png"]);
         let reasons: Vec<_> = skipped.listed.iter().map(|it| it.reason.as_str()).collect();
@@ -277,21 +333,23 @@ mod tests {
     fn an_archive_cut_anywhere_is_refused() {
         let whole = sample();
         let content = whole.len() - 1024;
-        assert!(names_of(&Spooled::of(&whole[..content + 512])).is_ok(), "one block of zeros is an end mark");
+        assert!(listed(&whole[..content + 512]).is_ok(), "one block of zeros is an end mark");
         for keep in [0, 512, 600, 1024, content - 512, content - 1, content, content + 100] {
-            assert!(names_of(&Spooled::of(&whole[..keep])).is_err(), "cut to {keep} of {} bytes", whole.len());
+            assert!(listed(&whole[..keep]).is_err(), "cut to {keep} of {} bytes", whole.len());
         }
     }
 
     #[tokio::test]
     async fn files_come_with_their_normal_names_and_all_their_bytes() {
         let spooled = Arc::new(Spooled::of(&sample()));
-        let plan = look(&spooled).await.expect("a plan");
+        let (plan, _kept) = look(&spooled, LabelsFrom::Auto, &DecodeBudget::default()).await.expect("a plan");
         assert_eq!(plan.skipped.total, 2);
         let (sender, mut batches) = mpsc::channel(16);
         let room = Arc::new(Semaphore::new(READ_AHEAD_KIB as usize));
         let outbox = Outbox { sender, room: room.clone(), found: vec![], bytes: 0 };
-        let reading = tokio::task::spawn_blocking(move || read_files(&spooled, plan.files, outbox));
+        let reading = tokio::task::spawn_blocking(move || {
+            read_files(&spooled, &DecodeBudget::default().files, plan.files, outbox)
+        });
         let mut got = vec![];
         while let Some(batch) = batches.recv().await {
             for found in batch.found {

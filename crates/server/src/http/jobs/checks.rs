@@ -1,7 +1,12 @@
 //! What of a job can be judged before it is accepted, so that nobody waits in a queue for a refusal.
 
-use kaogong_api::jobs::JobSpec;
-use kaogong_domain::{Problem, jobs::Room};
+use kaogong_api::jobs::{EnvValue, JobSpec};
+use kaogong_domain::{
+    Problem,
+    jobs::Room,
+    lock_files,
+    variables::{self, check_secret_name},
+};
 use kaogong_runners::check_path;
 
 /// The most outputs that a job may declare; each may be a folder.
@@ -18,16 +23,31 @@ pub(super) fn check_spec(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
     if spec.retries > 10 {
         return Err(Problem::invalid(format!("{} retries are more than 10", spec.retries)));
     }
-    if let Some(name) = spec.env.keys().find(|it| it.starts_with("KAOGONG_") || it.starts_with("MLFLOW_TRACKING_")) {
-        return Err(Problem::invalid(format!("variable `{name}` is set by the platform")).hint("take it out of `env`"));
-    }
+    check_variables(spec)?;
     check_resources(spec, machine)?;
     if spec.outputs.len() > OUTPUTS_MAX {
         let text = format!("{} outputs are more than {OUTPUTS_MAX}", spec.outputs.len());
         return Err(Problem::invalid(text).hint("name the folder that holds them"));
     }
     spec.outputs.iter().try_for_each(|it| check_path(it))?;
-    super::environment_of(spec).map_or(Ok(()), |it| it.check())
+    let Some(environment) = super::environment_of(spec) else { return Ok(()) };
+    lock_files::check(None, &environment.lock)?;
+    environment.check()
+}
+
+fn check_variables(spec: &JobSpec) -> Result<(), Problem> {
+    for (name, value) in &spec.env {
+        variables::check(name, value.text(), spec.environment.is_some())?;
+        match value {
+            EnvValue::Text(_) => {}
+            EnvValue::Secret(it) => check_secret_name(&it.secret)?,
+            EnvValue::Hidden(_) => {
+                let text = format!("variable `{name}` has no value: you were not shown it");
+                return Err(Problem::invalid(text).hint("write the value, or `{ secret = \"NAME\" }`"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_resources(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
@@ -73,7 +93,29 @@ mod tests {
         assert!(refusal(|it| it.command.clear()).is_some());
         assert!(refusal(|it| it.resources.cpus = f64::NAN).is_some());
         assert!(refusal(|it| it.resources.time_limit_s = 0).is_some());
-        assert!(refusal(|it| drop(it.env.insert("KAOGONG_TOKEN".into(), "x".into()))).is_some());
+    }
+
+    #[test]
+    fn variables_are_kept_or_refused_by_name() {
+        let set = |name: &str, value: &str| {
+            let mut spec: JobSpec = serde_json::from_str(r#"{"name":"x","command":["true"]}"#).expect("a spec");
+            spec.env.insert(name.into(), serde_json::from_str(value).expect("a value"));
+            check_spec(&spec, MACHINE).err().map(|it| it.text)
+        };
+        assert_eq!(set("PATH", r#""/opt/bin""#), None);
+        assert_eq!(set("HF_TOKEN", r#"{"secret": "HF_TOKEN"}"#), None);
+        for (name, value) in [
+            ("KAOGONG_TOKEN", r#""x""#),
+            ("MLFLOW_TRACKING_URI", r#"{"secret": "A"}"#),
+            ("CUDA_VISIBLE_DEVICES", r#""0""#),
+            ("CUDA_VISIBLE_DEVICES", r#"{"secret": "A"}"#),
+            ("HIDDEN", r#"{"hidden": true}"#),
+            ("A=B", r#""x""#),
+        ] {
+            let told = set(name, value).unwrap_or_else(|| panic!("{name} = {value} was taken"));
+            assert!(told.contains(&format!("`{name}`")), "{told}");
+        }
+        assert!(set("A", r#"{"secret": "not a name"}"#).is_some());
     }
 
     #[test]
@@ -108,6 +150,10 @@ mod tests {
             |python: &str| kaogong_api::jobs::EnvironmentSpec { lock: String::new(), python: Some(python.into()) };
         assert!(check_spec(&with(asked("3.11")), MACHINE).is_ok());
         assert!(check_spec(&with(asked("--help")), MACHINE).is_err());
+        let lock = "version = 1\n[[package]]\nname = \"numpy\"\n".to_owned();
+        let told = check_spec(&with(kaogong_api::jobs::EnvironmentSpec { lock, python: None }), MACHINE);
+        let hint = told.expect_err("no requirements").hint.expect("a hint");
+        assert!(hint.contains("uv export"), "{hint}");
     }
 
     fn with(environment: kaogong_api::jobs::EnvironmentSpec) -> JobSpec {

@@ -8,6 +8,7 @@ use crate::{
         error::Answer,
         extract::{Params, Query},
     },
+    secrets::masks_for_log,
 };
 use axum::{
     body::Body,
@@ -20,7 +21,7 @@ use axum::{
 use futures::{Stream, stream};
 use http::{HeaderMap, HeaderName, header};
 use kaogong_api::jobs::{LogPiece, LogQuery};
-use kaogong_domain::{ErrorKind, Problem, access::Permission, ids::AttemptId, jobs::State as JobState};
+use kaogong_domain::{ErrorKind, Problem, access::Permission, ids::AttemptId, jobs::State as JobState, masks::Masks};
 use kaogong_runners::{LOG_CHUNK_BYTES_MAX, LogChunk};
 use kaogong_store::JobRow;
 use serde_json::json;
@@ -31,14 +32,35 @@ const PIECE_BYTES_MAX: u32 = 256 << 10;
 /// How often a live log is looked at.
 const LOG_ROUND: Duration = Duration::from_millis(250);
 
-/// A piece of an attempt's log. One that never began has an empty log.
-async fn read_log(app: &App, attempt: AttemptId, offset: u64, bytes_max: u32) -> Result<LogChunk, Problem> {
-    match app.runner.log(attempt, offset, bytes_max).await {
+/// A piece of an attempt's log, without secrets. One that never began has an empty log.
+async fn read_log(
+    app: &App,
+    masks: &Arc<Masks>,
+    attempt: AttemptId,
+    offset: u64,
+    bytes_max: u32,
+) -> Result<LogChunk, Problem> {
+    // What lies around the piece is read as well: a secret may be cut by its ends.
+    let margin = u32::try_from(masks.longest()).unwrap_or(u32::MAX).min(LOG_CHUNK_BYTES_MAX / 4);
+    let wanted = bytes_max.min(LOG_CHUNK_BYTES_MAX - 2 * margin);
+    let before = u64::from(margin).min(offset);
+    // Less than the margin, which is a `u32`.
+    let skipped = before as u32;
+    let mut chunk = match app.runner.log(attempt, offset - before, skipped + wanted + margin).await {
         Err(problem) if problem.kind == ErrorKind::NotFound => {
-            Ok(LogChunk { bytes: vec![], next_offset: 0, end: false })
+            return Ok(LogChunk { bytes: vec![], next_offset: 0, end: false });
         }
-        read => read,
+        read => read?,
+    };
+    masks.cover_in_place(&mut chunk.bytes);
+    if chunk.next_offset < offset {
+        // The place asked for lies behind the end.
+        return Ok(LogChunk { bytes: vec![], ..chunk });
     }
+    let mut bytes = chunk.bytes.split_off(chunk.bytes.len().min(skipped as usize));
+    let is_cut = bytes.len() > wanted as usize;
+    bytes.truncate(wanted as usize);
+    Ok(LogChunk { next_offset: offset + bytes.len() as u64, bytes, end: chunk.end && !is_cut })
 }
 
 pub(super) async fn log(
@@ -52,18 +74,19 @@ pub(super) async fn log(
     let Some(attempt) = attempt_of(&app, &job, query.attempt).await?.map(|it| it.id) else {
         return Ok(([plain, next_offset(0)], Body::empty()).into_response());
     };
+    let masks = masks_for_log(&app, &job).await?;
     if let Some(length) = query.length {
         let most = u32::try_from(length).unwrap_or(u32::MAX).min(LOG_CHUNK_BYTES_MAX);
-        let chunk = read_log(&app, attempt, query.offset, most).await?;
+        let chunk = read_log(&app, &masks, attempt, query.offset, most).await?;
         return Ok(([plain, next_offset(chunk.next_offset)], chunk.bytes).into_response());
     }
     // The first piece is read before the answer begins, so that a log that cannot be read is a failure and no cut.
-    let first = read_log(&app, attempt, query.offset, LOG_CHUNK_BYTES_MAX).await?;
+    let first = read_log(&app, &masks, attempt, query.offset, LOG_CHUNK_BYTES_MAX).await?;
     let rest = stream::try_unfold(Some(first), move |chunk| {
-        let app = app.clone();
+        let (app, masks) = (app.clone(), masks.clone());
         async move {
             let Some(chunk) = chunk.filter(|it| !it.bytes.is_empty()) else { return Ok::<_, Problem>(None) };
-            let next = read_log(&app, attempt, chunk.next_offset, LOG_CHUNK_BYTES_MAX).await?;
+            let next = read_log(&app, &masks, attempt, chunk.next_offset, LOG_CHUNK_BYTES_MAX).await?;
             Ok(Some((chunk.bytes, Some(next))))
         }
     });
@@ -84,6 +107,7 @@ pub(super) async fn log_stream(
     let job = find_job(&app, &inside, &params).await?;
     let resumed = headers.get("last-event-id").and_then(|it| it.to_str().ok()).and_then(Place::parse);
     let follow = Follow {
+        masks: masks_for_log(&app, &job).await?,
         app,
         job,
         attempt: query.attempt,
@@ -126,6 +150,7 @@ impl std::fmt::Display for Place {
 /// A reader of a live log.
 struct Follow {
     app: Arc<App>,
+    masks: Arc<Masks>,
     job: JobRow,
     /// The attempt that is wanted; the newest, whichever that is, when `None`.
     attempt: Option<u32>,
@@ -172,7 +197,7 @@ impl Follow {
                 self.offset = 0;
                 self.carry.clear();
             }
-            let chunk = read_log(&self.app, attempt.id, self.offset, PIECE_BYTES_MAX).await?;
+            let chunk = read_log(&self.app, &self.masks, attempt.id, self.offset, PIECE_BYTES_MAX).await?;
             if !chunk.bytes.is_empty() {
                 return Ok(Some(self.piece(chunk.bytes, chunk.next_offset)));
             }

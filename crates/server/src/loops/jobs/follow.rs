@@ -181,7 +181,7 @@ impl Turn<'_> {
             return Ok(Outcome::Waits);
         }
         let ended = match self.keep_outputs(attempt).await {
-            Ok(()) => judge(ending),
+            Ok(held_secrets) => with_remark(judge(ending), &held_secrets),
             Err(problem) if problem.kind == ErrorKind::Invalid => {
                 Ended { exit_code: None, was_cancelled: false, may_retry: false, message: words(&problem) }
             }
@@ -194,13 +194,14 @@ impl Turn<'_> {
         self.tell(Event::Ended(attempt, ended)).await
     }
 
-    async fn keep_outputs(&mut self, attempt: AttemptId) -> Result<(), Problem> {
+    /// Keeps the declared outputs; gives the names of those that held secrets.
+    async fn keep_outputs(&mut self, attempt: AttemptId) -> Result<Vec<String>, Problem> {
         let (project, id) = (self.job.project_id, self.job.id);
         let job = self.follower.app.store.find_job(project, id).await?;
         let job = job.ok_or_else(|| Problem::not_found(format!("there is no job {id}")))?;
         let outputs = crate::http::jobs::spec_of(&job)?.outputs;
         if outputs.is_empty() {
-            return Ok(());
+            return Ok(vec![]);
         }
         // This may take long: others look meanwhile.
         drop(self.place.take());
@@ -214,6 +215,15 @@ impl Turn<'_> {
 /// Whether trying again cannot help.
 fn is_hopeless(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Invalid | ErrorKind::NotFound | ErrorKind::Conflict)
+}
+
+/// The ending of an attempt whose outputs are not byte for byte what it wrote.
+fn with_remark(mut ended: Ended, held_secrets: &[String]) -> Ended {
+    if let Some(first) = held_secrets.first() {
+        let more = if held_secrets.len() > 1 { " and others" } else { "" };
+        ended.message.push_str(&format!("; secrets in output `{first}`{more} were replaced by asterisks"));
+    }
+    ended
 }
 
 /// What an ending means for the job.

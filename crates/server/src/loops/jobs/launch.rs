@@ -4,8 +4,9 @@ use crate::{
     access::credentials::{TOKEN_PREFIX, hash_secret, make_secret},
     app::App,
     http::{imports::archive, jobs},
+    secrets::{self, Values},
 };
-use kaogong_api::jobs::JobSpec;
+use kaogong_api::jobs::{JobSpec, JobToken};
 use kaogong_data::BlobHash;
 use kaogong_domain::{
     Problem, Secret,
@@ -44,12 +45,15 @@ pub(super) async fn launch(app: &Arc<App>, job: &JobRow, attempt: AttemptId) -> 
     if let Some(code) = &spec.code {
         stage(app, code, prepared.clone()).await?;
     }
-    let token = make_token(app, job, attempt, submitter, &spec).await?;
+    let values = secrets::values_of(app, job.project_id, &spec).await?;
+    let token = make_token(app, job, attempt, submitter, &spec, &values).await?;
+    let masked = [&token].into_iter().chain(&values.secret).map(|it| it.expose().to_owned()).collect();
     let launch = Launch {
         attempt,
         work_dir: prepared.work_dir().to_owned(),
         command: spec.command.clone(),
-        env: variables(app, job, &project, &spec, &token).await?,
+        env: variables(app, job, &project, values, &token).await?,
+        masked,
         devices: BTreeMap::new(),
         direct_hosts: host_of(&app.own_address()).into_iter().collect(),
         environment: jobs::environment_of(&spec),
@@ -72,7 +76,7 @@ async fn submitter_of(app: &App, job: &JobRow, project: &ProjectRow) -> Result<U
     let id = job.created_by.ok_or_else(refused)?;
     let user = app.store.find_user(id).await?.filter(|it| it.disabled_at.is_none()).ok_or_else(refused)?;
     let (_, role) = app.store.find_project(&project.name, id).await?.ok_or_else(refused)?;
-    let scopes = job_scopes();
+    let scopes = scopes_of(JobToken::Developer);
     let standing = Standing { role, is_platform_admin: user.is_admin, scopes: &scopes, is_bound_elsewhere: false };
     match decide(&standing, Permission::Write) {
         Decision::Allow => Ok(id),
@@ -80,9 +84,14 @@ async fn submitter_of(app: &App, job: &JobRow, project: &ProjectRow) -> Result<U
     }
 }
 
-/// What a job may do: as a developer, and never administer.
-fn job_scopes() -> Scopes {
-    Scopes([Scope::Write].into())
+/// What a job's token may be used for: what is the job's own, or on request what a developer does. It never
+/// administers.
+fn scopes_of(token: JobToken) -> Scopes {
+    let scope = match token {
+        JobToken::Job => Scope::Job,
+        JobToken::Developer => Scope::Write,
+    };
+    Scopes([scope].into())
 }
 
 /// Unpacks the code once. An earlier server may have got so far, and its supervisor may be about to start the
@@ -109,6 +118,7 @@ async fn make_token(
     attempt: AttemptId,
     user_id: UserId,
     spec: &JobSpec,
+    values: &Values,
 ) -> Result<Secret, Problem> {
     let secret = make_secret(TOKEN_PREFIX)?;
     let now = app.now();
@@ -117,11 +127,12 @@ async fn make_token(
         user_id,
         project_id: Some(job.project_id),
         name: format!("job {}", job.id),
-        scopes: job_scopes(),
+        scopes: scopes_of(spec.token),
         hash: hash_secret(&secret),
         job_id: Some(job.id),
         attempt_id: Some(attempt),
         expires_at: Some(now.plus_ms(lifetime_ms).plus_ms(TOKEN_SPARE_MS)),
+        sealed_secrets: secrets::seal_for(app, attempt, &values.secret)?,
     };
     app.store.create_token(row, &Actor::system(), now).await?;
     Ok(secret)
@@ -137,7 +148,7 @@ async fn variables(
     app: &App,
     job: &JobRow,
     project: &ProjectRow,
-    spec: &JobSpec,
+    values: Values,
     token: &Secret,
 ) -> Result<BTreeMap<String, String>, Problem> {
     let mut inputs = serde_json::Map::new();
@@ -145,7 +156,8 @@ async fn variables(
         inputs.insert(input.alias, json!({"dataset": input.dataset, "number": input.number}));
     }
     let base = app.own_address();
-    let mut env = spec.env.clone();
+    // A job that names one of ours was refused when it was submitted.
+    let mut env = values.env;
     let ours = [
         ("KAOGONG_URL", base.clone()),
         ("KAOGONG_TOKEN", token.expose().to_owned()),

@@ -1,8 +1,12 @@
 //! Keeping what a job made: the declared files become artifacts, by content.
 
-use crate::app::App;
+use crate::{app::App, secrets::masks_of_attempt};
 use kaogong_data::{BlobError, Blobs};
-use kaogong_domain::{ErrorKind, Problem, ids::AttemptId};
+use kaogong_domain::{
+    ErrorKind, Problem,
+    ids::AttemptId,
+    masks::{Cover, Masker, Masks},
+};
 use kaogong_runners::{Output, find_outputs};
 use kaogong_store::{Actor, ArtifactOwner, JobRow, NewArtifact};
 use std::{path::Path, sync::Arc};
@@ -12,8 +16,8 @@ const FILES_MAX: usize = 10_000;
 /// The most bytes that one file may have.
 const FILE_BYTES_MAX: u64 = 64 << 30;
 
-/// Stores the outputs of an attempt that ended well. Repeating it stores the same bytes once. It stops soon after
-/// `goes_on` has become false.
+/// Stores the outputs of an attempt that ended well, with asterisks for the bytes of its secrets; gives the names of those
+/// that held one. Repeating it stores the same bytes once. It stops soon after `goes_on` has become false.
 ///
 /// # Errors
 /// `Invalid` names a declared output that is not there or cannot be read, `Conflict` says that it was stopped; all
@@ -24,31 +28,42 @@ pub(super) async fn keep(
     attempt: AttemptId,
     outputs: Vec<String>,
     goes_on: impl Fn() -> bool + Send + 'static,
-) -> Result<(), Problem> {
+) -> Result<Vec<String>, Problem> {
     let folder = app.runner.prepare(attempt).await?;
-    let blobs = app.blobs.clone();
-    let kept = tokio::task::spawn_blocking(move || store(&blobs, folder.work_dir(), &outputs, &goes_on))
+    let (blobs, masks) = (app.blobs.clone(), masks_of_attempt(app, attempt).await?);
+    let kept = tokio::task::spawn_blocking(move || store(&blobs, folder.work_dir(), &outputs, &masks, &goes_on))
         .await
         .map_err(|it| Problem::bug("keeping a job's outputs did not end", it))??;
-    for artifact in kept {
+    let mut held_secrets = vec![];
+    for (artifact, places) in kept {
+        if places > 0 {
+            held_secrets.push(artifact.path.clone());
+        }
         app.store
             .put_artifact(job.project_id, ArtifactOwner::Job(job.id), artifact, &Actor::system(), app.now())
             .await?;
     }
-    Ok(())
+    Ok(held_secrets)
 }
 
 fn store(
     blobs: &Blobs,
     folder: &Path,
     outputs: &[String],
+    masks: &Arc<Masks>,
     goes_on: &dyn Fn() -> bool,
-) -> Result<Vec<NewArtifact>, Problem> {
+) -> Result<Vec<(NewArtifact, usize)>, Problem> {
     let found = find_outputs(folder, outputs, FILES_MAX)?;
-    found.iter().map(|it| store_file(blobs, it, goes_on)).collect()
+    found.iter().map(|it| store_file(blobs, it, masks, goes_on)).collect()
 }
 
-fn store_file(blobs: &Blobs, output: &Output, goes_on: &dyn Fn() -> bool) -> Result<NewArtifact, Problem> {
+/// Stores one file; how many places of it held a secret.
+fn store_file(
+    blobs: &Blobs,
+    output: &Output,
+    masks: &Arc<Masks>,
+    goes_on: &dyn Fn() -> bool,
+) -> Result<(NewArtifact, usize), Problem> {
     let name = output.name();
     let unstorable = |it: BlobError| {
         let problem = Problem::from(it);
@@ -57,18 +72,25 @@ fn store_file(blobs: &Blobs, output: &Output, goes_on: &dyn Fn() -> bool) -> Res
     let mut reader = output.open()?;
     let mut writer = blobs.begin(FILE_BYTES_MAX).map_err(unstorable)?;
     let mut buffer = vec![0u8; 1 << 20];
+    let (mut masker, mut covered) = (Masker::new(masks.clone(), Cover::SameLength), Vec::with_capacity(1 << 20));
     loop {
         if !goes_on() {
             return Err(Problem::new(ErrorKind::Conflict, format!("stopped while output `{name}` was kept")));
         }
         let read = reader.read(&mut buffer)?;
+        covered.clear();
+        if read == 0 {
+            masker.finish(&mut covered);
+        } else {
+            masker.push(&buffer[..read], &mut covered);
+        }
+        writer.write(&covered).map_err(unstorable)?;
         if read == 0 {
             break;
         }
-        writer.write(&buffer[..read]).map_err(unstorable)?;
     }
     let (hash, size) = writer.finish().map_err(unstorable)?;
-    Ok(NewArtifact { path: name, hash: hash.to_string(), size, media_type: None })
+    Ok((NewArtifact { path: name, hash: hash.to_string(), size, media_type: None }, masker.places))
 }
 
 #[cfg(test)]
@@ -80,11 +102,16 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let blobs = Blobs::open(dir.path().join("blobs")).expect("blobs");
         std::fs::create_dir(dir.path().join("work")).expect("a folder");
-        std::fs::write(dir.path().join("work/model"), "bytes").expect("a file");
+        std::fs::write(dir.path().join("work/model"), "a correct horse").expect("a file");
         let declared = ["model".to_owned()];
-        let kept = store(&blobs, &dir.path().join("work"), &declared, &|| true).expect("artifacts");
-        assert_eq!((kept[0].path.as_str(), kept[0].size), ("model", 5));
-        let stopped = store(&blobs, &dir.path().join("work"), &declared, &|| false).expect_err("stopped");
+        let masks = Arc::new(Masks::new(["correct horse"]));
+        let kept = store(&blobs, &dir.path().join("work"), &declared, &masks, &|| true).expect("artifacts");
+        assert_eq!((kept[0].0.path.as_str(), kept[0].0.size, kept[0].1), ("model", 15, 1));
+        let (mut file, _) = blobs.open_file(&kept[0].0.hash.parse().expect("a hash")).expect("a blob");
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut file, &mut text).expect("text");
+        assert_eq!(text, "a *************");
+        let stopped = store(&blobs, &dir.path().join("work"), &declared, &masks, &|| false).expect_err("stopped");
         assert_eq!(stopped.kind, ErrorKind::Conflict);
     }
 
@@ -94,10 +121,12 @@ mod tests {
         let blobs = Blobs::open(dir.path().join("blobs")).expect("blobs");
         std::fs::write(dir.path().join("model"), "bytes").expect("a file");
         std::fs::remove_dir_all(dir.path().join("blobs")).expect("the store is gone");
-        let problem = store(&blobs, dir.path(), &["model".to_owned()], &|| true).expect_err("nowhere to store");
+        let problem =
+            store(&blobs, dir.path(), &["model".to_owned()], &Arc::default(), &|| true).expect_err("nowhere to store");
         assert_eq!(problem.kind, ErrorKind::Unavailable);
         assert!(problem.text.contains("`model`"), "{problem}");
-        let missing = store(&blobs, dir.path(), &["other".to_owned()], &|| true).expect_err("it is not there");
+        let missing =
+            store(&blobs, dir.path(), &["other".to_owned()], &Arc::default(), &|| true).expect_err("it is not there");
         assert_eq!(missing.kind, ErrorKind::Invalid);
     }
 }

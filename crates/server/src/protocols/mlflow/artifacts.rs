@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use kaogong_data::{BlobError, BlobHash};
-use kaogong_domain::Problem;
+use kaogong_domain::{Problem, ids::RunId};
 use kaogong_store::{ArtifactEntry, ArtifactOwner, Lifecycle, NewArtifact};
 use serde_json::{Value, json};
 use std::{
@@ -101,6 +101,8 @@ fn place_of(path: &str) -> Told<Place> {
 /// A place whose owner is there.
 struct Located {
     owner: ArtifactOwner,
+    /// The run that the owner is or comes from.
+    run: Option<RunId>,
     rest: String,
     is_active: bool,
 }
@@ -108,14 +110,14 @@ struct Located {
 async fn locate(call: &Call, path: &str) -> Told<Located> {
     let place = place_of(path)?;
     let ids = call.experiment_ids().await?;
-    let (owner, experiment, is_active) = match &place.owner {
+    let (owner, run, experiment, is_active) = match &place.owner {
         OwnerText::Run(id) => {
             let run = call.run(id).await?;
-            (ArtifactOwner::Run(run.id), run.experiment_id, run.lifecycle == Lifecycle::Active)
+            (ArtifactOwner::Run(run.id), Some(run.id), run.experiment_id, run.lifecycle == Lifecycle::Active)
         }
         OwnerText::Model(id) => {
             let model = call.logged_model(id).await?;
-            (ArtifactOwner::LoggedModel(model.id), model.experiment_id, true)
+            (ArtifactOwner::LoggedModel(model.id), model.run_id, model.experiment_id, true)
         }
     };
     if ids.text(experiment) != place.experiment && experiment.to_string() != place.experiment {
@@ -124,7 +126,7 @@ async fn locate(call: &Call, path: &str) -> Told<Located> {
             place.experiment
         )));
     }
-    Ok(Located { owner, rest: place.rest, is_active })
+    Ok(Located { owner, run, rest: place.rest, is_active })
 }
 
 /// What lies directly below a folder of an owner; names begin with `prefix`.
@@ -191,6 +193,7 @@ pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<R
     if at.rest.is_empty() {
         return Err(bad_path(call.param("path")));
     }
+    call.only_from_own_run(&format!("`{}`", call.param("path")), at.run).await?;
     if !at.is_active {
         return Err(MlflowProblem::invalid("The run must be in the 'active' state. Current state is deleted."));
     }

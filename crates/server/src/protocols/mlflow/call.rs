@@ -174,9 +174,10 @@ impl Call {
         }
     }
 
-    /// A run that can be changed.
+    /// A run that the caller may change, and that takes changes: for the token of a job, one of the job's own.
     pub(super) async fn active_run(&self, text: &str) -> Told<RunRow> {
         let found = self.run(text).await?;
+        self.inside.only_own(&format!("run {}", found.id), found.job_id)?;
         if found.lifecycle == Lifecycle::Active {
             return Ok(found);
         }
@@ -193,6 +194,25 @@ impl Call {
             None => None,
         };
         found.ok_or_else(|| MlflowProblem::missing(format!("Logged model with ID '{}' not found.", shown(text))))
+    }
+
+    /// Refuses the token of a job what does not come from one of the job's own runs. `what` names it.
+    pub(super) async fn only_from_own_run(&self, what: &str, run: Option<RunId>) -> Told<()> {
+        if self.inside.caller.job().is_none() {
+            return Ok(());
+        }
+        let owner = match run {
+            Some(id) => self.store().find_run_head(self.project(), id).await?.and_then(|it| it.job_id),
+            None => None,
+        };
+        Ok(self.inside.only_own(what, owner)?)
+    }
+
+    /// A logged model that the caller may change: for the token of a job, one from the job's own runs.
+    pub(super) async fn changeable_logged_model(&self, text: &str) -> Told<LoggedModelRow> {
+        let found = self.logged_model(text).await?;
+        self.only_from_own_run(&format!("logged model {}", model_id_text(found.id)), found.run_id).await?;
+        Ok(found)
     }
 
     /// A registered model by name.

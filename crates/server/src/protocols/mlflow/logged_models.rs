@@ -48,7 +48,7 @@ async fn save(
     call: &Call,
     change: impl FnOnce(&mut LoggedModelRow) -> Result<(), Problem> + Send,
 ) -> Told<LoggedModelRow> {
-    let row = named(call).await?;
+    let row = call.changeable_logged_model(call.param("model_id")).await?;
     Ok(call.store().change_logged_model(call.project(), row.id, change, &call.actor(), call.now()).await?)
 }
 
@@ -61,6 +61,8 @@ pub(super) async fn create(call: Call) -> Reply {
         id if id.is_empty() => None,
         id => Some(call.run(&id).await?.id),
     };
+    // Without a run nothing would say whose the model is.
+    call.only_from_own_run("a model that was logged outside of the job's runs", run_id).await?;
     let new = NewLoggedModel {
         run_id,
         name: if name.is_empty() { wire::drawn_name(wire::chance()) } else { name },

@@ -7,13 +7,16 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     wire,
 };
-use kaogong_domain::runs::{
-    MetricPoint,
-    limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_CHARS_MAX},
+use kaogong_domain::{
+    ids::LoggedModelId,
+    runs::{
+        MetricPoint,
+        limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_CHARS_MAX},
+    },
 };
 use kaogong_store::{ModelMetric, RunLog, RunRow};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of one batch, as MLflow says.
 const BATCH_BYTES_MAX: usize = 1_000_000;
@@ -93,6 +96,12 @@ fn param(ask: &Ask, path: &str) -> Told<(String, String)> {
 }
 
 async fn store(call: &Call, run: &RunRow, log: &RunLog) -> Reply {
+    let models: BTreeSet<LoggedModelId> = log.model_metrics.iter().map(|it| it.model_id).collect();
+    for id in models {
+        if call.inside.caller.job().is_some() {
+            call.changeable_logged_model(&id.to_string()).await?;
+        }
+    }
     call.store().log_batch(call.project(), run.id, log, &call.actor(), call.now()).await?;
     if !log.metrics.is_empty() {
         call.app.tell_metrics(call.project(), run.id);

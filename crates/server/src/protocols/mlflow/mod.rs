@@ -66,35 +66,35 @@ where
 fn tracking() -> Vec<Route> {
     use Permission::{Read, Write};
     vec![
-        route(Method::POST, "experiments/create", Write, experiments::create),
-        route(Method::GET, "experiments/get", Read, experiments::get),
-        route(Method::GET, "experiments/get-by-name", Read, experiments::get_by_name),
-        route(Method::GET, "experiments/search", Read, experiments::search),
-        route(Method::POST, "experiments/search", Read, experiments::search),
+        route(Method::POST, "experiments/create", Write, experiments::create).for_jobs(),
+        route(Method::GET, "experiments/get", Read, experiments::get).for_jobs(),
+        route(Method::GET, "experiments/get-by-name", Read, experiments::get_by_name).for_jobs(),
+        route(Method::GET, "experiments/search", Read, experiments::search).for_jobs(),
+        route(Method::POST, "experiments/search", Read, experiments::search).for_jobs(),
         route(Method::POST, "experiments/delete", Write, experiments::delete),
         route(Method::POST, "experiments/restore", Write, experiments::restore),
         route(Method::POST, "experiments/update", Write, experiments::update),
         route(Method::POST, "experiments/set-experiment-tag", Write, experiments::set_tag),
         route(Method::POST, "experiments/delete-experiment-tag", Write, experiments::delete_tag),
-        route(Method::POST, "experiments/search-datasets", Read, experiments::search_datasets),
-        route(Method::POST, "runs/create", Write, runs::create),
-        route(Method::POST, "runs/update", Write, runs::update),
+        route(Method::POST, "experiments/search-datasets", Read, experiments::search_datasets).for_jobs(),
+        route(Method::POST, "runs/create", Write, runs::create).for_jobs(),
+        route(Method::POST, "runs/update", Write, runs::update).for_jobs(),
         route(Method::POST, "runs/delete", Write, runs::delete),
         route(Method::POST, "runs/restore", Write, runs::restore),
-        route(Method::GET, "runs/get", Read, runs::get),
-        route(Method::POST, "runs/search", Read, run_search::search),
-        route(Method::POST, "runs/log-metric", Write, metrics::log_metric),
-        route(Method::POST, "runs/log-parameter", Write, metrics::log_param),
-        route(Method::POST, "runs/set-tag", Write, metrics::set_tag),
-        route(Method::POST, "runs/delete-tag", Write, metrics::delete_tag),
-        route(Method::POST, "runs/log-batch", Write, metrics::log_batch),
-        route(Method::POST, "runs/log-model", Write, runs::log_model),
-        route(Method::POST, "runs/log-inputs", Write, runs::log_inputs),
-        route(Method::POST, "runs/outputs", Write, runs::log_outputs),
-        route(Method::GET, "metrics/get-history", Read, metrics::history),
-        route(Method::GET, "metrics/get-history-bulk", Read, metrics::history_bulk),
-        route(Method::GET, "metrics/get-history-bulk-interval", Read, metrics::history_bulk),
-        route(Method::GET, "artifacts/list", Read, artifacts::list_of_run),
+        route(Method::GET, "runs/get", Read, runs::get).for_jobs(),
+        route(Method::POST, "runs/search", Read, run_search::search).for_jobs(),
+        route(Method::POST, "runs/log-metric", Write, metrics::log_metric).for_jobs(),
+        route(Method::POST, "runs/log-parameter", Write, metrics::log_param).for_jobs(),
+        route(Method::POST, "runs/set-tag", Write, metrics::set_tag).for_jobs(),
+        route(Method::POST, "runs/delete-tag", Write, metrics::delete_tag).for_jobs(),
+        route(Method::POST, "runs/log-batch", Write, metrics::log_batch).for_jobs(),
+        route(Method::POST, "runs/log-model", Write, runs::log_model).for_jobs(),
+        route(Method::POST, "runs/log-inputs", Write, runs::log_inputs).for_jobs(),
+        route(Method::POST, "runs/outputs", Write, runs::log_outputs).for_jobs(),
+        route(Method::GET, "metrics/get-history", Read, metrics::history).for_jobs(),
+        route(Method::GET, "metrics/get-history-bulk", Read, metrics::history_bulk).for_jobs(),
+        route(Method::GET, "metrics/get-history-bulk-interval", Read, metrics::history_bulk).for_jobs(),
+        route(Method::GET, "artifacts/list", Read, artifacts::list_of_run).for_jobs(),
     ]
 }
 
@@ -102,38 +102,38 @@ fn tracking() -> Vec<Route> {
 fn registry() -> Vec<Route> {
     use Permission::{Manage, Read, Write};
     vec![
-        route(Method::POST, "registered-models/create", Write, models::create),
+        route(Method::POST, "registered-models/create", Write, models::create).for_jobs(),
         route(Method::POST, "registered-models/rename", Manage, models::rename),
         route(Method::PATCH, "registered-models/update", Write, models::update),
         route(Method::DELETE, "registered-models/delete", Manage, models::delete),
-        route(Method::GET, "registered-models/get", Read, models::get),
-        route(Method::GET, "registered-models/search", Read, models::search),
-        route(Method::GET, "registered-models/get-latest-versions", Read, models::latest_versions),
-        route(Method::POST, "registered-models/get-latest-versions", Read, models::latest_versions),
+        route(Method::GET, "registered-models/get", Read, models::get).for_jobs(),
+        route(Method::GET, "registered-models/search", Read, models::search).for_jobs(),
+        route(Method::GET, "registered-models/get-latest-versions", Read, models::latest_versions).for_jobs(),
+        route(Method::POST, "registered-models/get-latest-versions", Read, models::latest_versions).for_jobs(),
         route(Method::POST, "registered-models/set-tag", Write, models::set_tag),
         route(Method::DELETE, "registered-models/delete-tag", Write, models::delete_tag),
         route(Method::POST, "registered-models/alias", Manage, models::set_alias),
         route(Method::DELETE, "registered-models/alias", Manage, models::delete_alias),
-        route(Method::GET, "registered-models/alias", Read, models::get_by_alias),
+        route(Method::GET, "registered-models/alias", Read, models::get_by_alias).for_jobs(),
         // Trying the model is what takes long, and bounds itself.
-        route(Method::POST, "model-versions/create", Write, versions::create).unhurried(),
-        route(Method::PATCH, "model-versions/update", Write, versions::update),
+        route(Method::POST, "model-versions/create", Write, versions::create).unhurried().for_jobs(),
+        route(Method::PATCH, "model-versions/update", Write, versions::update).for_jobs(),
         route(Method::POST, "model-versions/transition-stage", Manage, versions::transition),
         route(Method::DELETE, "model-versions/delete", Manage, versions::delete),
-        route(Method::GET, "model-versions/get", Read, versions::get),
-        route(Method::GET, "model-versions/search", Read, versions::search),
-        route(Method::GET, "model-versions/get-download-uri", Read, versions::download_uri),
-        route(Method::POST, "model-versions/set-tag", Write, versions::set_tag),
-        route(Method::DELETE, "model-versions/delete-tag", Write, versions::delete_tag),
-        route(Method::POST, "logged-models", Write, logged_models::create),
-        route(Method::POST, "logged-models/search", Read, logged_models::search),
-        route(Method::GET, "logged-models/{model_id}", Read, logged_models::get),
-        route(Method::PATCH, "logged-models/{model_id}", Write, logged_models::finalize),
+        route(Method::GET, "model-versions/get", Read, versions::get).for_jobs(),
+        route(Method::GET, "model-versions/search", Read, versions::search).for_jobs(),
+        route(Method::GET, "model-versions/get-download-uri", Read, versions::download_uri).for_jobs(),
+        route(Method::POST, "model-versions/set-tag", Write, versions::set_tag).for_jobs(),
+        route(Method::DELETE, "model-versions/delete-tag", Write, versions::delete_tag).for_jobs(),
+        route(Method::POST, "logged-models", Write, logged_models::create).for_jobs(),
+        route(Method::POST, "logged-models/search", Read, logged_models::search).for_jobs(),
+        route(Method::GET, "logged-models/{model_id}", Read, logged_models::get).for_jobs(),
+        route(Method::PATCH, "logged-models/{model_id}", Write, logged_models::finalize).for_jobs(),
         route(Method::DELETE, "logged-models/{model_id}", Write, logged_models::delete),
-        route(Method::PATCH, "logged-models/{model_id}/tags", Write, logged_models::set_tags),
-        route(Method::DELETE, "logged-models/{model_id}/tags/{tag_key}", Write, logged_models::delete_tag),
-        route(Method::POST, "logged-models/{model_id}/params", Write, logged_models::log_params),
-        route(Method::GET, "logged-models/{model_id}/artifacts/directories", Read, artifacts::list_of_model),
+        route(Method::PATCH, "logged-models/{model_id}/tags", Write, logged_models::set_tags).for_jobs(),
+        route(Method::DELETE, "logged-models/{model_id}/tags/{tag_key}", Write, logged_models::delete_tag).for_jobs(),
+        route(Method::POST, "logged-models/{model_id}/params", Write, logged_models::log_params).for_jobs(),
+        route(Method::GET, "logged-models/{model_id}/artifacts/directories", Read, artifacts::list_of_model).for_jobs(),
     ]
 }
 
@@ -142,15 +142,15 @@ fn others() -> Vec<Route> {
     use Permission::{Manage, Read, Write};
     const PROXY: &str = "/api/2.0/mlflow-artifacts";
     let mut all = vec![
-        at(PROXY, Method::GET, "artifacts", Read, artifacts::list),
-        at(PROXY, Method::GET, "artifacts/{*path}", Read, artifacts::get).unhurried(),
-        at(PROXY, Method::PUT, "artifacts/{*path}", Write, artifacts::put).unhurried(),
+        at(PROXY, Method::GET, "artifacts", Read, artifacts::list).for_jobs(),
+        at(PROXY, Method::GET, "artifacts/{*path}", Read, artifacts::get).unhurried().for_jobs(),
+        at(PROXY, Method::PUT, "artifacts/{*path}", Write, artifacts::put).unhurried().for_jobs(),
         at(PROXY, Method::DELETE, "artifacts/{*path}", Manage, artifacts::delete),
     ];
     let absent = ["/api/2.0/mlflow", "/api/3.0/mlflow", "/api/2.0/mlflow-artifacts"];
     for base in absent {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
-            all.push(at(base, method, "{*absent}", Read, not_implemented));
+            all.push(at(base, method, "{*absent}", Read, not_implemented).for_jobs());
         }
     }
     all

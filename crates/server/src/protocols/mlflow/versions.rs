@@ -121,6 +121,37 @@ async fn links_of(call: &Call, source: Option<&sources::Source>) -> Told<(Option
     Ok((run, logged.map(|it| it.id)))
 }
 
+/// A job registers what its own runs made, and nothing that only says so: the source, the run and the logged model must
+/// all be its own.
+async fn only_own(
+    call: &Call,
+    text: &str,
+    source: Option<&sources::Source>,
+    run: Option<RunId>,
+    logged: Option<LoggedModelId>,
+) -> Told<()> {
+    if call.inside.caller.job().is_none() {
+        return Ok(());
+    }
+    if source.is_none() && text.starts_with("models:/") {
+        call.only_from_own_run("a copy of another model version", None).await?;
+    }
+    let (source_run, source_model) = sources::links(source);
+    call.only_from_own_run("a model version that comes from no run", run).await?;
+    call.only_from_own_run("the source of the model version", source_run.or(run)).await?;
+    for id in [source_model, logged].into_iter().flatten() {
+        call.changeable_logged_model(&model_id_text(id)).await?;
+    }
+    Ok(())
+}
+
+/// Refuses the token of a job the versions that come from elsewhere.
+async fn changeable(call: &Call) -> Told<(ModelRow, ModelVersionRow)> {
+    let (model, row) = named(call).await?;
+    call.only_from_own_run(&format!("version {} of model {}", row.number, model.name), row.run_id).await?;
+    Ok((model, row))
+}
+
 /// What registering a version comes to.
 struct Outcome {
     file: Option<Servable>,
@@ -187,6 +218,7 @@ pub(super) async fn create(call: Call) -> Reply {
     // A prompt is text in a tag; its source says nothing.
     let source = if is_prompt(&tags) { None } else { sources::parse(&text)? };
     let (run_id, logged_model_id) = links_of(&call, source.as_ref()).await?;
+    only_own(&call, &text, source.as_ref(), run_id, logged_model_id).await?;
     let outcome = match copied(&call, &text).await? {
         Some(outcome) => outcome,
         None if is_prompt(&tags) => Outcome::ready(None),
@@ -226,7 +258,7 @@ async fn save(
 }
 
 pub(super) async fn update(call: Call) -> Reply {
-    let (model, row) = named(&call).await?;
+    let (model, row) = changeable(&call).await?;
     let description = call.ask.text("description")?;
     limits::length("description", 5000, description.as_deref().unwrap_or_default())?;
     let row = save(&call, row.id, move |row| {
@@ -268,7 +300,7 @@ pub(super) async fn download_uri(call: Call) -> Reply {
 }
 
 pub(super) async fn set_tag(call: Call) -> Reply {
-    let (_, row) = named(&call).await?;
+    let (_, row) = changeable(&call).await?;
     let (key, value) = (call.ask.need("key")?, call.ask.text_or_empty("value")?);
     let value = limits::model_tag("", &key, value)?;
     save(&call, row.id, move |row| {
@@ -280,7 +312,7 @@ pub(super) async fn set_tag(call: Call) -> Reply {
 }
 
 pub(super) async fn delete_tag(call: Call) -> Reply {
-    let (_, row) = named(&call).await?;
+    let (_, row) = changeable(&call).await?;
     let key = call.ask.need("key")?;
     limits::key("key", &key)?;
     save(&call, row.id, move |row| {

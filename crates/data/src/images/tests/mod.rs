@@ -1,5 +1,7 @@
 //! Pictures made here, then cut, flipped and turned.
 
+mod tiffs;
+
 use super::*;
 use image::{Rgb, RgbImage};
 use proptest::prelude::*;
@@ -158,6 +160,30 @@ fn thumbnails_are_written_in_every_format_and_never_enlarged() {
 fn transparency_becomes_white_in_jpeg() {
     let clear = DynamicImage::ImageRgba8(image::RgbaImage::from_pixel(8, 8, image::Rgba([0, 0, 0, 0])));
     assert_eq!(over_white(&clear).get_pixel(3, 3).0, [255, 255, 255]);
+}
+
+#[test]
+fn a_jpeg_that_no_decoder_here_knows_is_kept() {
+    // A frame of 12 bits (SOF1), which cameras of instruments write: all there is to know stands in its header.
+    let mut file = file(PictureFormat::Jpeg);
+    let at = file.windows(2).position(|it| it == [0xff, 0xc0]).expect("a start of frame");
+    (file[at + 1], file[at + 4]) = (0xc1, 12);
+    let facts = facts(&file).expect("facts");
+    assert_eq!((facts.width, facts.height, facts.sample.to_string().as_str()), (30, 20, "3 × uint12"));
+    assert!(thumbnail(&file, 64, ThumbnailFormat::Png).is_err());
+}
+
+#[test]
+fn what_decoding_takes_is_known_before() {
+    let of = |file: &[u8]| decode_bytes(file, &look(file).expect("facts").facts) >> 20;
+    // A megapixel of three colours; the copies that previews need are counted.
+    let large = DynamicImage::ImageRgb8(RgbImage::new(1024, 1024));
+    for format in ALL {
+        let mut out = Cursor::new(Vec::new());
+        large.write_to(&mut out, format.codec()).expect("a file");
+        let took = of(&out.into_inner());
+        assert!((3..=16).contains(&took), "{format:?}: {took} MiB");
+    }
 }
 
 proptest! {
