@@ -227,7 +227,7 @@ def bench_serving(server: Server, folder: pathlib.Path, notes: list[str]) -> lis
 
 
 def make_cnn(path: pathlib.Path) -> None:
-    """A small CNN on 64×64 grey pictures: a few milliseconds a call."""
+    """A small CNN on 64×64 grey pictures: one or two milliseconds a call."""
     import numpy as np
     import onnx
     from onnx import TensorProto, helper, numpy_helper
