@@ -166,8 +166,8 @@ impl Store {
         run: RunId,
     ) -> Told<Vec<(LoggedModelId, String, ArtifactRow)>> {
         let sql = "SELECT a.*, m.id AS model, m.name AS model_name FROM logged_models m \
-            JOIN artifacts a ON a.project_id = m.project_id AND a.owner = m.id \
-            WHERE m.run_id = $1 AND m.project_id = $2 AND m.deleted_at IS NULL \
+            CROSS JOIN artifacts a WHERE a.project_id = m.project_id AND a.owner = m.id \
+            AND m.run_id = $1 AND m.project_id = $2 AND m.deleted_at IS NULL \
             ORDER BY m.created_at DESC, m.id DESC, a.path LIMIT $3";
         let rows = sql::rows(&mut *self.read().await?, sql, vals![run, project, LIST_MAX as u64 + 1]).await?;
         if rows.len() > LIST_MAX {

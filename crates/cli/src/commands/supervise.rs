@@ -12,6 +12,7 @@ pub struct SuperviseArgs {
 
 /// Runs one attempt.
 pub fn run(args: SuperviseArgs) -> Result<ExitCode, Problem> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    // Where the log cannot be written, on a full disk, the job goes on: telling that on the same stream would panic.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).log_internal_errors(false).init();
     Ok(kaogong_runners::supervisor::run(&args.folder))
 }

@@ -277,7 +277,8 @@ fn start_logging() {
     use tracing_subscriber::{EnvFilter, fmt};
     let usual = "info,lance=warn,lance_table=warn,lance_index=warn,lance_core=warn,lance_encoding=warn,sqlx=warn,ort=warn,tract_onnx=warn";
     let filter = EnvFilter::try_from_env("KAOGONG_LOG").unwrap_or_else(|_| EnvFilter::new(usual));
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Where the log cannot be written, on a full disk, the server goes on: telling that on the same stream would panic.
+    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second start of logging in one process changes nothing.
     let _ = if std::io::stderr().is_terminal() {
         lines.with_target(false).compact().try_init()

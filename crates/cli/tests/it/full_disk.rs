@@ -82,6 +82,15 @@ impl Logging {
     }
 }
 
+/// Tells at its end that everything is over.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn new_run(server: &Server, token: &str) -> String {
     let path = "/p/default/api/2.0/mlflow/runs/create";
     let made = server.call("POST", path, Some(token), br#"{"experiment_id": "0", "run_name": "r", "start_time": 1}"#);
@@ -104,6 +113,8 @@ fn a_disk_that_runs_full_is_told_and_nothing_acknowledged_is_lost() {
     let logging = Logging::new(new_run(&server, &token));
     let gates = tempfile::tempdir().expect("a folder");
     std::thread::scope(|scope| {
+        // Also when an assertion fails: the scope waits for its threads.
+        let _over = Over(&logging.is_over);
         for _ in 0..2 {
             scope.spawn(|| {
                 while !logging.is_over.load(Ordering::Relaxed) {
@@ -134,7 +145,6 @@ fn a_disk_that_runs_full_is_told_and_nothing_acknowledged_is_lost() {
             let it = ended(&server, &job);
             assert_eq!((&it["state"], &it["exit_code"]), (&json!("failed"), &json!(3)), "{it}");
         }
-        logging.is_over.store(true, Ordering::Relaxed);
     });
     let acknowledged = logging.acknowledged.into_inner().expect("a list");
     for key in ["m0000", "m0399"] {

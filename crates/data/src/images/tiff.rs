@@ -298,14 +298,6 @@ pub(super) fn preview(file: &[u8], directory: &Directory) -> Result<DynamicImage
         });
         return Ok(image.into());
     }
-    if directory.photometric == 9 && pixels.bands() >= 3 {
-        let image = RgbImage::from_fn(width, height, |x, y| {
-            let band = |which| pixels.at(place(x, y), which);
-            let full = if directory.sample.bits == 8 { 255.0 } else { 65535.0 };
-            lab(band(0) / full * 100.0, band(1) / full * 255.0 - 128.0, band(2) / full * 255.0 - 128.0)
-        });
-        return Ok(image.into());
-    }
     if pixels.bands() < 3 {
         let range = pixels.stretch(0..1);
         let image =
@@ -321,18 +313,4 @@ pub(super) fn preview(file: &[u8], directory: &Directory) -> Result<DynamicImage
         image::Rgb([0, 1, 2].map(|band| Pixels::level(pixels.at(place(x, y), band), ranges[band])))
     });
     Ok(image.into())
-}
-
-/// CIE L*a*b* (D50) to sRGB (CIE 15, and IEC 61966-2-1 with the Bradford matrix for D50).
-fn lab(l: f64, a: f64, b: f64) -> image::Rgb<u8> {
-    let fy = (l + 16.0) / 116.0;
-    let back = |it: f64| if it > 6.0 / 29.0 { it.powi(3) } else { 3.0 * (6.0f64 / 29.0).powi(2) * (it - 4.0 / 29.0) };
-    let (x, y, z) = (0.9642 * back(fy + a / 500.0), back(fy), 0.8249 * back(fy - b / 200.0));
-    let gamma = |it: f64| if it <= 0.003_130_8 { 12.92 * it } else { 1.055 * it.powf(1.0 / 2.4) - 0.055 };
-    let level = |it: f64| (gamma(it.clamp(0.0, 1.0)) * 255.0 + 0.5) as u8;
-    image::Rgb([
-        level(3.133_856 * x - 1.616_867 * y - 0.490_615 * z),
-        level(-0.978_768 * x + 1.916_142 * y + 0.033_454 * z),
-        level(0.071_945 * x - 0.228_991 * y + 1.405_243 * z),
-    ])
 }

@@ -168,7 +168,7 @@ async fn secrets_leave_the_disk_with_an_attempt_that_never_came_to_its_command()
 async fn masked_texts_reach_neither_the_log_nor_the_disk() {
     let place = Place::new();
     let runner = place.runner();
-    let text = "env; printf 'correct '; sleep 0.1; printf 'horse\n'; printf 'correct horse' | base64; echo ready; \
+    let text = "env; printf 'correct '; sleep 0.1; printf 'horse\n'; printf '%s horse' correct | base64; echo ready; \
         while [ ! -e go ]; do sleep 0.05; done; printf 'correct hor'";
     let mut launch = testing::script(&runner, text).await;
     launch.env.insert("KEY_OF_MINE".into(), "correct horse".into());

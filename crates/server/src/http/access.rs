@@ -41,7 +41,7 @@ const SIGN_IN_BYTES_MAX: usize = 16 << 10;
 pub fn routes() -> Vec<Route> {
     let own = Rule::Project(Permission::Own);
     let small = |it: Route| Route { handler: it.handler.layer(Extension(BodyLimit(SIGN_IN_BYTES_MAX))), ..it };
-    vec![
+    let mut all = vec![
         small(Route::post("/api/v1/session", Rule::Public, sign_in))
             .doc("session_create", "Sign in with a password; sets the session cookie.")
             .body::<SignIn>()
@@ -98,6 +98,13 @@ pub fn routes() -> Vec<Route> {
         Route::delete("/api/v1/projects/{project}/members/{user}", own, remove_member)
             .doc("member_remove", "Take somebody out of the project.")
             .answers_nothing(),
+    ];
+    all.extend(token_routes());
+    all
+}
+
+fn token_routes() -> Vec<Route> {
+    vec![
         Route::get("/api/v1/tokens", Rule::SignedIn, list_tokens)
             .doc("token_list", "Your API tokens.")
             .answers_page::<TokenView>(),

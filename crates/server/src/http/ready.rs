@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use kaogong_domain::Problem;
+use rustix::{fs::FallocateFlags, io::Errno};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -13,8 +14,8 @@ use tokio::{io::AsyncWriteExt, sync::Mutex};
 const KEPT: Duration = Duration::from_secs(1);
 /// How long a try may take. A database that is merely busy answers within it.
 const TIME_MAX: Duration = Duration::from_secs(5);
-/// Bytes of the file that is tried: one block of any usual file system.
-const TRIED_BYTES: usize = 4096;
+/// Bytes of the file that is tried: what a batch of metrics or the state of a job needs, with something to spare.
+const TRIED_BYTES: u64 = 1 << 20;
 
 /// The newest answer, and when it was found. Who asks while one is being found waits for that one.
 #[derive(Debug, Default)]
@@ -59,11 +60,16 @@ async fn try_all(app: &App) -> Result<(), Problem> {
     })
 }
 
-/// Writes a file, waits until it is durable, and removes it.
+/// Makes a file with space of its own, waits until a block of it is durable, and removes it.
 async fn try_file(path: &Path) -> std::io::Result<()> {
     let written = async {
         let mut file = tokio::fs::File::create(path).await?;
-        file.write_all(&[0; TRIED_BYTES]).await?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, TRIED_BYTES) {
+            // Some file systems cannot set space aside; the block below tells what they can.
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
+            Err(error) => return Err(error.into()),
+        }
+        file.write_all(&[0; 4096]).await?;
         file.sync_data().await
     }
     .await;

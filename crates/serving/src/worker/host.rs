@@ -165,7 +165,10 @@ impl Host {
         zygote.tell(&Ask::Start { id: worker.id, space_bytes }, Some(theirs.as_fd())).map_err(failed)?;
         drop(theirs);
         match worker.ask(order, None, LOAD_MAX, "loaded the model")? {
-            Reply::Loaded(about) => Ok((worker, *about)),
+            Reply::Loaded(about) => {
+                worker.wait_pid();
+                Ok((worker, *about))
+            }
             Reply::Failed(told) => Err(told.into()),
             Reply::Opened => Err(Problem::unavailable("a model's process answered something else")),
         }
@@ -193,7 +196,10 @@ impl Zygote {
             match news {
                 News::Started { id, pid } => {
                     if let Some(it) = find(id) {
+                        let ended = locked(&it.ended);
                         it.pid.store(pid, Ordering::Release);
+                        drop(ended);
+                        it.bell.notify_all();
                     }
                 }
                 News::Ended { id, how } => {
@@ -220,6 +226,19 @@ impl Worker {
     /// Its process, once that is known.
     pub(super) fn pid(&self) -> i32 {
         self.pid.load(Ordering::Acquire)
+    }
+
+    /// Waits until its process is known, which may be told after what the process itself says.
+    fn wait_pid(&self) {
+        let until = Instant::now() + ENDING_MAX;
+        let mut ended = locked(&self.ended);
+        while self.pid() == 0 && ended.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            ended = self.bell.wait_timeout(ended, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Notes how it ended, and tells all who wait for it. What comes after the first ending changes nothing.

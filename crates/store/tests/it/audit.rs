@@ -61,6 +61,8 @@ async fn access(w: &World) {
 
 async fn data_and_jobs(w: &World) -> JobId {
     let (store, actor) = (&w.store, &w.actor);
+    store.set_secret(w.project, "KEY", "sealed", actor, NOW).await.expect("set");
+    store.delete_secret(w.project, "KEY", actor, NOW).await.expect("deleted");
     w.version(w.project, "d").await;
     let dataset = store.find_dataset(w.project, &name("d")).await.expect("it reads").expect("a dataset").id;
     store.delete_dataset(w.project, dataset, actor, NOW).await.expect("deleted");

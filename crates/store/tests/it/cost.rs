@@ -247,7 +247,11 @@ async fn no_statement_costs_more_because_more_is_stored() {
     let all: Vec<(Costs, BTreeSet<String>)> = {
         let found = std::cell::RefCell::new(vec![]);
         for count in [FEW, MANY] {
-            on_both_empty(async |url| found.borrow_mut().push(measure(url, count).await)).await;
+            on_both_empty(async |url| {
+                let measured = measure(url, count).await;
+                found.borrow_mut().push(measured);
+            })
+            .await;
         }
         found.into_inner()
     };
