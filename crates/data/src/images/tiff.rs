@@ -1,5 +1,5 @@
 //! TIFF files of any kind: what they hold, by their first directory alone, and previews of those that are no ordinary
-//! photographs: many bands, numbers with a sign or a fraction, palettes.
+//! photographs: many bands, numbers with a sign or a fraction.
 //!
 //! A TIFF may hold more than any decoder knows. What is not known has no preview; damaged is only what breaks off, or
 //! whose compressed data are wrong.
@@ -10,7 +10,6 @@ use std::io::Cursor;
 use tiff::{
     TiffError, TiffFormatError,
     decoder::{Decoder, DecodingResult, Limits},
-    tags::Tag,
 };
 
 /// Entries of a directory that are looked at.
@@ -185,7 +184,6 @@ struct Pixels {
     planes: usize,
     /// Values from one plane to the next.
     plane: usize,
-    palette: Option<Vec<u16>>,
 }
 
 fn decoded(file: &[u8], directory: &Directory) -> Result<Pixels, PictureError> {
@@ -201,10 +199,6 @@ fn decoded(file: &[u8], directory: &Directory) -> Result<Pixels, PictureError> {
     }
     let mut values = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut values).map_err(meaning)?;
-    let palette = match directory.photometric {
-        3 => Some(decoder.get_tag_u16_vec(Tag::ColorMap).map_err(meaning)?),
-        _ => None,
-    };
     let (width, height) = (directory.width as usize, directory.height as usize);
     let value_bytes = usize::from(bits).div_ceil(8).next_power_of_two();
     let plane = layout.plane_stride.map_or(layout.len, usize::from) / value_bytes;
@@ -213,7 +207,7 @@ fn decoded(file: &[u8], directory: &Directory) -> Result<Pixels, PictureError> {
     if chunky == 0 {
         return Err(no_preview("an unusual order of its samples".to_owned()));
     }
-    Ok(Pixels { values, width, height, chunky, planes: planes.max(1), plane, palette })
+    Ok(Pixels { values, width, height, chunky, planes: planes.max(1), plane })
 }
 
 /// What a decoder's error says about the file.
@@ -281,23 +275,12 @@ impl Pixels {
     }
 }
 
-/// A picture to look at: the palette's colours, else the first three bands, or the first alone, stretched so that
+/// A picture to look at: the first three bands, or the first alone, stretched so that
 /// the middle 96 % of the values fill the range.
 pub(super) fn preview(file: &[u8], directory: &Directory) -> Result<DynamicImage, PictureError> {
     let pixels = decoded(file, directory)?;
     let (width, height) = (directory.width, directory.height);
     let place = |x: u32, y: u32| y as usize * pixels.width + x as usize;
-    if let Some(palette) = &pixels.palette {
-        let colours = palette.len() / 3;
-        // Some writers give 8 bits, where 16 are meant.
-        let shift = if palette.iter().all(|it| *it < 256) { 0 } else { 8 };
-        let image = RgbImage::from_fn(width, height, |x, y| {
-            let index = pixels.at(place(x, y), 0) as usize;
-            let part = |which: usize| palette.get(which * colours + index).map_or(0, |it| (it >> shift) as u8);
-            image::Rgb([part(0), part(1), part(2)])
-        });
-        return Ok(image.into());
-    }
     if pixels.bands() < 3 {
         let range = pixels.stretch(0..1);
         let image =

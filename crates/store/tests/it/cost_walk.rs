@@ -113,6 +113,7 @@ async fn datasets(w: &World, it: &Walked) {
         new.request_key = Some("k".to_owned());
         done(s.commit_version(new, actor, NOW).await);
     }
+    done(s.name_dataset(made.id, &"Fresh".parse().expect("a title")).await);
     done(s.find_dataset(w.project, &name("fresh")).await);
     let (rows, total) = done(s.list_datasets(w.project, 0, 20).await);
     assert!(rows.len() == 2 || rows.len() == 20, "{total}");
