@@ -200,6 +200,6 @@ mod tests {
     fn more_rows_than_fit_are_refused_with_a_way_out() {
         check_rows(ROWS_MAX).expect("so many are fine");
         let problem = check_rows(ROWS_MAX + 1).expect_err("one too many");
-        assert!(problem.text.contains("50000001 rows") && problem.hint.is_some_and(|it| it.contains("append")));
+        assert!(problem.text.contains("5000001 rows") && problem.hint.is_some_and(|it| it.contains("append")));
     }
 }
