@@ -53,7 +53,7 @@ fn why(it: &ColumnImportView, kind: &str) -> String {
     };
     let is_text = kind == "text";
     let reason = match it.why.as_str() {
-        "values" => "all values are",
+        "values" => "every value is one",
         "asked" => "asked for",
         "base" => "as the dataset has it",
         "source" => "as the file says",
@@ -111,7 +111,7 @@ mod tests {
         insta::assert_snapshot!(shown, @r"
         COLUMN  TYPE     MISSING  CHANGED                  WHY
         zip     text           2  -                        leading zeros, as in codes (line 3: `007`)
-        年龄    integer        2  1 value read as missing  all values are
+        年龄    integer        2  1 value read as missing  every value is one
         ");
     }
 }

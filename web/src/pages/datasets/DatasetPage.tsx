@@ -143,7 +143,8 @@ function Body({ version, description }: { version: VersionView; description: str
           [t("split"), Object.entries(version.summary.splits).map(([k, n]) => <div key={k}>{t(`split.${k}` as Key)} {count(n, language)}</div>)],
           [t("dataset.seed"), version.summary.split_seed === null ? null : <code>{version.summary.split_seed}</code>],
           [t("dataset.pixels"), px ? `${range(px.width_min, px.width_max)} × ${range(px.height_min, px.height_max)} px` : null],
-          [t("dataset.samples"), Object.entries(version.summary.samples ?? {}).map(([sample, n]) => <div key={sample}>{sample}: {count(n, language)}</div>)],
+          [t("dataset.samples"), Object.keys(version.summary.samples ?? {}).length
+            ? Object.entries(version.summary.samples ?? {}).map(([sample, n]) => <div key={sample}>{sample}: {count(n, language)}</div>) : null],
           [t("dataset.classLevel"), folders && folders.levels.length > 1 ? (
             <div key="folders">
               {t("dataset.classLevelText", { level: folders.class_level ?? "-", n: folders.levels.length })}
