@@ -92,12 +92,4 @@ pub trait Session: Send {
     fn stopper(&self) -> Option<Arc<dyn Stop>> {
         None
     }
-
-    /// Whether a run can begin at once. One that has to wait first must not be begun on a thread that serves requests.
-    fn is_ready(&self) -> bool {
-        true
-    }
-
-    /// Does now what a run would have to wait for, as far as that is possible. Blocks.
-    fn make_ready(&mut self) {}
 }

@@ -2,12 +2,14 @@
 //!
 //! A call has its time: who waits in the queue is told when it is over, and a run is ended then.
 //!
-//! A call of a model known to be quick, and whose cost its caller cannot choose, runs on the caller's own thread when a
-//! session is free: handing it over and back costs more than the model itself. Everything else goes through the queue
-//! to a compute thread.
+//! A call of a model in this process that is known to be quick, and whose cost its caller cannot choose, runs on the
+//! caller's own thread when a session is free: handing it over and back costs more than the model itself. Everything else
+//! goes through the queue to a compute thread. Waking a thread costs more than a small model too, so one that is awake
+//! takes what came meanwhile before another is woken: see [`Queue::wants_another`].
 
 mod batch;
 mod claim;
+mod queue;
 mod warm;
 
 use crate::{
@@ -17,8 +19,8 @@ use crate::{
 };
 use claim::{Claim, Place};
 use kaogong_domain::{ErrorKind, Problem, endpoints::Batching};
+use queue::{Call, Queue};
 use std::{
-    collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
@@ -40,6 +42,8 @@ const SPARE_NS: u64 = 10 * QUICK_NS;
 /// Rows of a call that runs where it arrived. What a run takes is known for one row; this bounds how wrong that can be
 /// for a model that compares rows with each other.
 const QUICK_ROWS_MAX: usize = 16;
+/// A call that was left to a thread that is awake waits so long before another is woken.
+const LEFT_MAX: Duration = Duration::from_millis(2);
 /// A waiting call is given up after this, when the caller names no time.
 const WAIT_USUAL: Duration = Duration::from_secs(30);
 /// The longest time that a caller may name: the server ends a call after a minute.
@@ -91,32 +95,11 @@ pub struct Counters {
     pub latency: Histogram,
 }
 
-struct Call {
-    inputs: Vec<Tensor>,
-    since: Instant,
-    /// When it is given up unless its run has begun.
-    deadline: Instant,
-    /// When its run is ended.
-    until: Instant,
-    /// Rows, when the call may share a run.
-    rows: Option<usize>,
-    claim: Arc<Claim>,
-    reply: oneshot::Sender<Result<Reply, Problem>>,
-}
-
-#[derive(Default)]
-struct Queue {
-    calls: VecDeque<Call>,
-    is_closed: bool,
-}
-
 struct Shared {
     queue: Mutex<Queue>,
     bell: Condvar,
     /// Sessions for calls that run where they arrive.
     spare: Mutex<Vec<Box<dyn Session>>>,
-    /// One of them has to be made ready by a thread that may wait.
-    is_spare_stale: AtomicBool,
     model: Arc<dyn Loaded>,
     counters: Counters,
     /// What the engine takes for one row, learned; nanoseconds, smoothed over eight runs.
@@ -157,13 +140,14 @@ impl Pool {
         let (sessions, found) = warmed(&*model, threads.min(room), batching)?;
         let row_ns = found.row_ns.unwrap_or(SPARE_NS);
         let is_steady = model.is_steady();
-        let spares = if is_steady && row_ns < SPARE_NS { threads.min(room - sessions.len()) } else { 0 };
+        // One whose process computes would hold up the other calls of the thread that serves this one.
+        let is_here = model.process().is_none();
+        let spares = if is_here && is_steady && row_ns < SPARE_NS { threads.min(room - sessions.len()) } else { 0 };
         let spare = warmed(&*model, spares, batching)?.0;
         let shared = Arc::new(Shared {
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue::new(sessions.len())),
             bell: Condvar::new(),
             spare: Mutex::new(spare),
-            is_spare_stale: AtomicBool::new(false),
             counters: Counters::default(),
             row_ns: AtomicU64::new(row_ns),
             is_steady,
@@ -236,14 +220,7 @@ impl Pool {
         if self.shared.row_ns.load(Ordering::Relaxed).saturating_mul(rows as u64) >= QUICK_NS {
             return None;
         }
-        let session = locked(&self.shared.spare).pop()?;
-        if session.is_ready() {
-            return Some(session);
-        }
-        // This call goes through the queue, and whoever takes it there sees to the session.
-        self.shared.is_spare_stale.store(true, Ordering::Release);
-        locked(&self.shared.spare).push(session);
-        None
+        locked(&self.shared.spare).pop()
     }
 
     fn run_here(
@@ -267,32 +244,47 @@ impl Pool {
         let deadline = since + time.unwrap_or(WAIT_USUAL).min(WAIT_MAX);
         let until = since + time.unwrap_or(WAIT_MAX).min(WAIT_MAX);
         let claim = Arc::<Claim>::default();
-        {
-            let mut queue = locked(&self.shared.queue);
-            if queue.is_closed {
-                return Err(Problem::unavailable("the model is being taken down").hint("try again"));
-            }
-            if queue.calls.len() >= QUEUE_MAX {
-                return Err(Problem::new(ErrorKind::TooMany, format!("{QUEUE_MAX} calls wait for this model already"))
-                    .hint("send fewer at once, or try again in a moment"));
-            }
-            let rows = batch::rows_of(&inputs);
-            queue.calls.push_back(Call { inputs, since, deadline, until, rows, claim: claim.clone(), reply });
+        let rows = batch::rows_of(&inputs);
+        let call = Call { inputs, since, deadline, until, rows, claim: claim.clone(), reply };
+        let row_ns = self.shared.row_ns.load(Ordering::Relaxed);
+        let is_woken = locked(&self.shared.queue).push(call, row_ns)?;
+        if is_woken {
+            self.shared.bell.notify_one();
         }
-        self.shared.bell.notify_one();
         let mut place = Place { shared: &self.shared, claim: &claim, is_over: false };
-        let mut answer = answer;
-        let waited = match tokio::time::timeout_at(deadline.into(), &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) if claim.take() => return Err(late()),
-            Err(_) => match tokio::time::timeout_at(until.into(), &mut answer).await {
-                Ok(answer) => answer,
-                // The run is ended; how long that takes is no longer this caller's matter.
-                Err(_) => return Err(overdue()),
-            },
-        };
+        let waited = self.answered(answer, is_woken, &claim, deadline, until).await?;
         place.is_over = true;
         waited.unwrap_or_else(|_| Err(Problem::unavailable("the model was taken down during the call")))
+    }
+
+    /// The answer to a queued call.
+    ///
+    /// # Errors
+    /// `Unavailable` when its time is over.
+    async fn answered(
+        &self,
+        mut answer: oneshot::Receiver<Result<Reply, Problem>>,
+        is_woken: bool,
+        claim: &Claim,
+        deadline: Instant,
+        until: Instant,
+    ) -> Result<Result<Result<Reply, Problem>, oneshot::error::RecvError>, Problem> {
+        if !is_woken {
+            let soon = deadline.min(Instant::now() + LEFT_MAX);
+            if let Ok(answer) = tokio::time::timeout_at(soon.into(), &mut answer).await {
+                return Ok(answer);
+            }
+            // Whoever is awake computes something longer than expected.
+            if locked(&self.shared.queue).wake() {
+                self.shared.bell.notify_one();
+            }
+        }
+        match tokio::time::timeout_at(deadline.into(), &mut answer).await {
+            Ok(answer) => Ok(answer),
+            Err(_) if claim.take() => Err(late()),
+            // When the run is ended; how long that takes is no longer this caller's matter.
+            Err(_) => tokio::time::timeout_at(until.into(), &mut answer).await.map_err(|_| overdue()),
+        }
     }
 }
 
@@ -330,20 +322,6 @@ impl Shared {
         };
         *session = Some(taken);
         outputs
-    }
-
-    /// Makes sessions ready that a thread which serves requests found not to be.
-    fn make_spare_ready(&self) {
-        if !self.is_spare_stale.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        let all = std::mem::take(&mut *locked(&self.spare));
-        let (ready, stale): (Vec<_>, Vec<_>) = all.into_iter().partition(|it| it.is_ready());
-        locked(&self.spare).extend(ready);
-        for mut session in stale {
-            session.make_ready();
-            locked(&self.spare).push(session);
-        }
     }
 
     fn can_batch(&self) -> bool {
@@ -401,7 +379,6 @@ fn serve(shared: &Shared, session: Box<dyn Session>) {
         } else {
             run_each(shared, &mut session, live);
         }
-        shared.make_spare_ready();
     }
 }
 
@@ -409,22 +386,15 @@ fn serve(shared: &Shared, session: Box<dyn Session>) {
 fn take(shared: &Shared) -> Option<Vec<Call>> {
     let mut queue = locked(&shared.queue);
     loop {
-        if let Some(first) = queue.calls.pop_front() {
-            let mut room = first.rows.filter(|_| shared.can_batch()).map_or(0, |it| BATCH_ROWS_MAX.saturating_sub(it));
-            let mut calls = vec![first];
-            let fits = |room: usize, first: &Call, next: &Call| {
-                next.rows.filter(|it| *it <= room && batch::fit(&first.inputs, &next.inputs))
-            };
-            while let Some(rows) = queue.calls.front().and_then(|next| fits(room, &calls[0], next)) {
-                room -= rows;
-                calls.extend(queue.calls.pop_front());
-            }
+        if let Some(calls) = queue.take(shared.can_batch(), shared.row_ns.load(Ordering::Relaxed)) {
             return Some(calls);
         }
         if queue.is_closed {
             return None;
         }
+        queue.rest();
         queue = shared.bell.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner);
+        queue.rise();
     }
 }
 

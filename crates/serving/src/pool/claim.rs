@@ -48,10 +48,7 @@ impl Drop for Place<'_> {
             return;
         }
         self.claim.stop();
-        let mut queue = locked(&self.shared.queue);
-        let at = queue.calls.iter().position(|it| Arc::ptr_eq(&it.claim, self.claim));
-        let call = at.and_then(|it| queue.calls.remove(it));
-        drop(queue);
+        let call = locked(&self.shared.queue).remove(self.claim);
         // After the lock: it may be large.
         drop(call);
     }

@@ -28,8 +28,6 @@ const AREA_BYTES: usize = 64 << 10;
 const KEPT_BYTES: usize = 1 << 20;
 /// Who waits looks up at least this often: a wake-up that was lost with the other side costs no more.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long a thread that serves requests waits before it lets another thread take its other work.
-const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Whose turn it is. Anything else in that word is a broken channel.
 mod turn {
@@ -193,7 +191,7 @@ impl Caller {
         self.0.page.clone()
     }
 
-    /// Asks, and waits for the answer until a moment.
+    /// Asks, and waits for the answer until a moment. Blocks.
     ///
     /// # Errors
     /// When the request cannot be put into shared memory; the worker has not seen it.
@@ -204,20 +202,11 @@ impl Caller {
 
     /// Waits for the answer to what was asked before.
     pub(super) fn wait(&mut self, until: Instant) -> Outcome {
-        let began = Instant::now();
         let page = self.0.page.clone();
-        let mut now = began;
-        while page.turn() == turn::REQUEST && now < until && now - began < PATIENCE {
-            page.wait_while(turn::REQUEST, PATIENCE.min(until - now));
+        let mut now = Instant::now();
+        while page.turn() == turn::REQUEST && now < until {
+            page.wait_while(turn::REQUEST, LOOK.min(until - now));
             now = Instant::now();
-        }
-        if page.turn() == turn::REQUEST && now < until {
-            on_a_patient_thread(|| {
-                while page.turn() == turn::REQUEST && now < until {
-                    page.wait_while(turn::REQUEST, LOOK.min(until - now));
-                    now = Instant::now();
-                }
-            });
         }
         let outcome = match page.turn() {
             turn::ANSWER => self.0.take().map_or_else(Outcome::Broken, Outcome::Answer),
@@ -247,15 +236,6 @@ impl Caller {
         if let (Ok(()), Ok(area)) = (given, area) {
             self.0.area = area;
         }
-    }
-}
-
-/// Lets the runtime move the other work of this thread to another one, where it is one of those that serve requests.
-fn on_a_patient_thread(work: impl FnOnce()) {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current() {
-        Ok(it) if it.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

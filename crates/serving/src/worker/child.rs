@@ -3,7 +3,7 @@
 use super::{
     channel::Callee,
     control::{About, Line, Order, Reply},
-    raw::{exit_now, leave_faults_alone},
+    raw::{exit_now, keep_some_memory, leave_faults_alone},
     wire::{ToldProblem, tensors_of},
 };
 use crate::engine::{Engine, Loaded, Session, Stop};
@@ -19,6 +19,9 @@ use std::{
 
 /// The engines that a worker may be asked for.
 pub type Engines = Vec<Arc<dyn Engine>>;
+
+/// Free memory that a worker does not give back between two calls: most models compute within it.
+const KEPT_BYTES: usize = 16 << 20;
 
 /// Serves the server at the other end of the line until that is closed.
 pub(super) fn run(line: Line, engines: Engines, space_bytes: u64, parent: Pid) -> ! {
@@ -42,6 +45,7 @@ fn bound(space_bytes: u64, parent: Pid) -> rustix::io::Result<()> {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let _ = rustix::thread::set_name(c"kaogong-model");
     leave_faults_alone();
+    keep_some_memory(KEPT_BYTES);
     Ok(())
 }
 

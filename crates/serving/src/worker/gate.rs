@@ -2,10 +2,7 @@
 
 use super::host::locked;
 use std::{
-    sync::{
-        Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Condvar, Mutex, PoisonError},
     time::Instant,
 };
 
@@ -24,23 +21,16 @@ struct Inside {
 pub(super) struct Gate {
     inside: Mutex<Inside>,
     bell: Condvar,
-    is_narrow: AtomicBool,
 }
 
 /// A place inside.
 pub(super) struct Pass<'a>(&'a Gate);
 
 impl Gate {
-    /// Whether one may enter at once.
-    pub(super) fn is_open(&self) -> bool {
-        !self.is_narrow.load(Ordering::Acquire)
-    }
-
     /// Waits for a place until a moment. Those who want to be alone come before others.
     pub(super) fn enter(&self, alone: bool, until: Instant) -> Option<Pass<'_>> {
         let mut inside = locked(&self.inside);
         inside.waiting_alone += usize::from(alone);
-        self.is_narrow.store(inside.waiting_alone > 0 || inside.is_taken, Ordering::Release);
         loop {
             let is_free = match alone {
                 true => inside.running == 0,
@@ -53,7 +43,6 @@ impl Gate {
                     inside.running += 1;
                     inside.is_taken = alone;
                 }
-                self.is_narrow.store(inside.waiting_alone > 0 || inside.is_taken, Ordering::Release);
                 if !is_free && inside.waiting > 0 {
                     self.bell.notify_all();
                 }
@@ -71,7 +60,6 @@ impl Drop for Pass<'_> {
         let mut inside = locked(&self.0.inside);
         inside.running -= 1;
         inside.is_taken = false;
-        self.0.is_narrow.store(inside.waiting_alone > 0, Ordering::Release);
         if inside.waiting > 0 {
             self.0.bell.notify_all();
         }
@@ -89,6 +77,14 @@ mod tests {
 
     fn later() -> Instant {
         now() + Duration::from_secs(20)
+    }
+
+    impl Gate {
+        /// Whether one may enter at once.
+        fn is_open(&self) -> bool {
+            let inside = locked(&self.inside);
+            inside.waiting_alone == 0 && !inside.is_taken
+        }
     }
 
     #[test]

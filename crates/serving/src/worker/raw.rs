@@ -138,6 +138,20 @@ pub(super) fn leave_faults_alone() {
     }
 }
 
+/// Lets this process keep so much free memory at the end of a heap, instead of giving it back after each run and taking
+/// it again, page by page, for the next.
+pub(super) fn keep_some_memory(bytes: usize) {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+    // SAFETY: it takes two numbers. Other C libraries than GNU's have no such word, and it is not asked for there.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, bytes);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, bytes);
+    }
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
+
 /// Ends this process at once: no destructors of foreign libraries, which may wait for threads that compute.
 pub(super) fn exit_now(code: i32) -> ! {
     // SAFETY: it takes a number and does not return.

@@ -76,8 +76,6 @@ struct Shared {
     state: Mutex<State>,
     bell: Condvar,
     gate: Gate,
-    /// The number of the worker that runs; 0 while there is none.
-    current: AtomicU64,
     is_aside: AtomicBool,
     /// Calls answered since the last end.
     good: AtomicU64,
@@ -105,7 +103,6 @@ impl Remote {
         let (Some(inputs), Some(outputs)) = (read(&about.inputs), read(&about.outputs)) else {
             return Err(Problem::unavailable("a model's process names types that there are not"));
         };
-        let current = AtomicU64::new(worker.id);
         let shared = Arc::new(Shared {
             host: host.clone(),
             engine,
@@ -117,7 +114,6 @@ impl Remote {
             state: Mutex::new(State { now: Now::Up(worker.clone()), history: History::default() }),
             bell: Condvar::new(),
             gate: Gate::default(),
-            current,
             is_aside: AtomicBool::new(false),
             good: AtomicU64::new(0),
             since: Instant::now(),
@@ -237,7 +233,6 @@ impl Shared {
 
     fn set_aside(&self, state: &mut State, time: Duration, why: &str) {
         tracing::warn!(path = %self.path.display(), "a model is set aside for {} s: {why}", time.as_secs());
-        self.current.store(0, Ordering::Release);
         let text = format!("{why}; it is set aside for {} seconds", time.as_secs());
         state.now = Now::Aside { until: Instant::now() + time, text };
         self.is_aside.store(true, Ordering::Release);
@@ -246,7 +241,6 @@ impl Shared {
 
     /// Starts a worker on a thread of its own, after a pause. Calls wait meanwhile.
     fn restart(self: &Arc<Self>, state: &mut State, pause: Duration) {
-        self.current.store(0, Ordering::Release);
         self.is_aside.store(false, Ordering::Release);
         state.now = Now::Starting;
         let me = Arc::downgrade(self);
@@ -268,7 +262,6 @@ impl Shared {
         let mut state = locked(&self.state);
         match started {
             Ok((worker, about)) if about == self.about => {
-                self.current.store(worker.id, Ordering::Release);
                 state.now = Now::Up(worker.clone());
                 self.bell.notify_all();
                 drop(state);
@@ -353,22 +346,6 @@ impl Session for RemoteSession {
             }
             drop(pass);
         }
-    }
-
-    fn make_ready(&mut self) {
-        let worker = match &locked(&self.shared.state).now {
-            Now::Up(it) => it.clone(),
-            _ => return,
-        };
-        let _begun = worker.begin();
-        if let Err(problem) = self.connect(&worker) {
-            tracing::debug!("a session of a new process could not be opened: {problem}");
-        }
-    }
-
-    fn is_ready(&self) -> bool {
-        let current = self.shared.current.load(Ordering::Acquire);
-        current != 0 && self.channel.as_ref().is_some_and(|it| it.worker.id == current) && self.shared.gate.is_open()
     }
 }
 
