@@ -2,7 +2,7 @@
 
 use kaogong_api::jobs::{JobView, LogQuery};
 use kaogong_client::{Client, LogEvent};
-use kaogong_domain::{ErrorKind, Problem, jobs::State};
+use kaogong_domain::{ErrorKind, Problem, jobs::JobState};
 use std::time::Duration;
 
 /// Between two looks at a job that has not begun, or whose log has ended.
@@ -10,7 +10,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 /// Whether nothing more happens to a job.
 pub fn is_final(job: &JobView) -> bool {
-    State::parse(&job.state).is_some_and(State::is_final)
+    JobState::parse(&job.state).is_some_and(JobState::is_final)
 }
 
 /// Follows the log of a job's attempts, each from its beginning, until the job has ended.
@@ -53,7 +53,7 @@ pub async fn follow_attempt(
             Err(problem) if problem.kind == ErrorKind::NotFound => {
                 let job = client.job(id).await?;
                 let attempt = job.attempts.iter().find(|it| it.number == number);
-                let has_ended = attempt.is_none_or(|it| State::parse(&it.state).is_none_or(State::is_final));
+                let has_ended = attempt.is_none_or(|it| JobState::parse(&it.state).is_none_or(JobState::is_final));
                 if has_ended || is_final(&job) {
                     return Ok(());
                 }

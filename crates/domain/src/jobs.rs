@@ -1,7 +1,12 @@
-//! The life of a job: `queued → admitted → starting → running → succeeded | failed | cancelled | lost`.
+//! The states of a job: `queued → admitted → starting → running → succeeded | failed | cancelled | lost`.
 //!
-//! [`step`] is the whole rule. Runners repeat themselves and reports arrive late or out of order, so an
-//! event that does not fit the state changes nothing.
+//! [`apply`] is the whole rule of what an event makes of a job; [`reconcile()`] decides what is to be done about it.
+//! Runners repeat themselves and reports arrive late or out of order, so an event that does not fit the state changes
+//! nothing.
+
+mod reconcile;
+
+pub use reconcile::{Action, AttemptStatus, Termination, TerminationReason, reconcile};
 
 use crate::{Timestamp, ids::AttemptId};
 use serde::{Deserialize, Serialize};
@@ -9,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// Where a job is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum JobState {
     /// Accepted and stored; waits for room.
     Queued,
     /// Has been given its room; an attempt exists.
@@ -28,7 +33,7 @@ pub enum State {
     Lost,
 }
 
-impl State {
+impl JobState {
     /// All states.
     pub const ALL: [Self; 8] = [
         Self::Queued,
@@ -66,31 +71,31 @@ impl State {
     }
 }
 
-/// What the rule knows of a job.
+/// What is known of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Life {
+pub struct JobStatus {
     /// Where it is.
-    pub state: State,
+    pub state: JobState,
     /// Attempts that may still follow the present one.
     pub retries_left: u32,
     /// The present attempt.
     pub attempt: Option<AttemptId>,
     /// Somebody asked it to stop.
-    pub cancel_asked: bool,
+    pub cancel_requested: bool,
     /// One sentence: why it is where it is.
     pub reason: Option<String>,
     /// Exit status of the last attempt's command.
     pub exit_code: Option<i32>,
 }
 
-impl Life {
+impl JobStatus {
     /// A job that was just accepted.
     pub fn new(retries: u32) -> Self {
         Self {
-            state: State::Queued,
+            state: JobState::Queued,
             retries_left: retries,
             attempt: None,
-            cancel_asked: false,
+            cancel_requested: false,
             reason: None,
             exit_code: None,
         }
@@ -99,7 +104,7 @@ impl Life {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct AttemptOutcome {
     /// Exit status; `None` when a signal ended it.
     pub exit_code: Option<i32>,
     /// Whether it was stopped because it was asked to.
@@ -112,7 +117,7 @@ pub struct Ended {
 
 /// What can happen to a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum JobEvent {
     /// There is room for it; this is the new attempt.
     Admitted(AttemptId),
     /// The runner has taken the attempt.
@@ -120,94 +125,72 @@ pub enum Event {
     /// The attempt's command runs.
     Running(AttemptId),
     /// The attempt ended.
-    Ended(AttemptId, Ended),
+    Ended(AttemptId, AttemptOutcome),
     /// The runner does not know what became of the attempt.
     Lost(AttemptId, String),
     /// Somebody asks it to stop.
-    CancelAsked,
+    CancelRequested,
 }
 
-/// What the caller must then do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Hand the attempt to the runner.
-    Launch(AttemptId),
-    /// Tell the runner to stop the attempt.
-    Stop(AttemptId),
-    /// Let the runner remove what the attempt worked with. Its outputs have been kept.
-    CleanUp(AttemptId),
-}
-
-/// What a job becomes when `event` happens, and what the caller must then do about it.
-pub fn step(mut life: Life, event: Event) -> (Life, Vec<Effect>) {
-    if life.state.is_final() {
-        return (life, vec![]);
+/// What a job becomes when `event` happens.
+pub fn apply(mut status: JobStatus, event: JobEvent) -> JobStatus {
+    if status.state.is_final() {
+        return status;
     }
     match event {
-        Event::CancelAsked => cancel(life),
-        Event::Admitted(attempt) if life.state == State::Queued => {
-            life.state = State::Admitted;
-            life.attempt = Some(attempt);
-            life.reason = None;
-            (life, vec![Effect::Launch(attempt)])
-        }
-        Event::Started(attempt) if life.attempt == Some(attempt) && life.state == State::Admitted => {
-            life.state = State::Starting;
-            (life, vec![])
-        }
-        Event::Running(attempt)
-            if life.attempt == Some(attempt) && matches!(life.state, State::Admitted | State::Starting) =>
-        {
-            life.state = State::Running;
-            (life, vec![])
-        }
-        Event::Ended(attempt, ended) if life.attempt == Some(attempt) => end(life, attempt, ended),
-        Event::Lost(attempt, why) if life.attempt == Some(attempt) => {
-            let ended = Ended { exit_code: None, was_cancelled: life.cancel_asked, may_retry: true, message: why };
-            let (mut life, effects) = end(life, attempt, ended);
-            if life.state == State::Failed {
-                life.state = State::Lost;
+        JobEvent::CancelRequested => {
+            status.cancel_requested = true;
+            if status.attempt.is_none() {
+                status.state = JobState::Cancelled;
+                status.reason = Some("cancelled before it started".to_owned());
             }
-            (life, effects)
         }
-        _ => (life, vec![]),
+        JobEvent::Admitted(attempt) if status.state == JobState::Queued => {
+            status.state = JobState::Admitted;
+            status.attempt = Some(attempt);
+            status.reason = None;
+        }
+        JobEvent::Started(attempt) if status.attempt == Some(attempt) && status.state == JobState::Admitted => {
+            status.state = JobState::Starting;
+        }
+        JobEvent::Running(attempt)
+            if status.attempt == Some(attempt) && matches!(status.state, JobState::Admitted | JobState::Starting) =>
+        {
+            status.state = JobState::Running;
+        }
+        JobEvent::Ended(attempt, outcome) if status.attempt == Some(attempt) => end(&mut status, outcome),
+        JobEvent::Lost(attempt, message) if status.attempt == Some(attempt) => {
+            let was_cancelled = status.cancel_requested;
+            end(&mut status, AttemptOutcome { exit_code: None, was_cancelled, may_retry: true, message });
+            if status.state == JobState::Failed {
+                status.state = JobState::Lost;
+            }
+        }
+        _ => {}
     }
+    status
 }
 
-fn cancel(mut life: Life) -> (Life, Vec<Effect>) {
-    life.cancel_asked = true;
-    match life.attempt {
-        None => {
-            life.state = State::Cancelled;
-            life.reason = Some("cancelled before it started".to_owned());
-            (life, vec![])
-        }
-        Some(attempt) => (life, vec![Effect::Stop(attempt)]),
-    }
-}
-
-fn end(mut life: Life, attempt: AttemptId, ended: Ended) -> (Life, Vec<Effect>) {
-    let clean_up = vec![Effect::CleanUp(attempt)];
-    life.exit_code = ended.exit_code;
-    life.reason = Some(ended.message);
-    if ended.was_cancelled || (life.cancel_asked && ended.exit_code != Some(0)) {
-        life.state = State::Cancelled;
-    } else if ended.exit_code == Some(0) {
-        life.state = State::Succeeded;
-        life.reason = None;
-    } else if ended.may_retry && life.retries_left > 0 {
-        life.retries_left -= 1;
-        life.state = State::Queued;
-        life.attempt = None;
+fn end(status: &mut JobStatus, outcome: AttemptOutcome) {
+    status.exit_code = outcome.exit_code;
+    status.reason = Some(outcome.message);
+    if outcome.was_cancelled || (status.cancel_requested && outcome.exit_code != Some(0)) {
+        status.state = JobState::Cancelled;
+    } else if outcome.exit_code == Some(0) {
+        status.state = JobState::Succeeded;
+        status.reason = None;
+    } else if outcome.may_retry && status.retries_left > 0 {
+        status.retries_left -= 1;
+        status.state = JobState::Queued;
+        status.attempt = None;
     } else {
-        life.state = State::Failed;
+        status.state = JobState::Failed;
     }
-    (life, clean_up)
 }
 
 /// A queued job as the planner sees it.
 #[derive(Debug, Clone)]
-pub struct Waiting<J> {
+pub struct PendingJob<J> {
     /// Which job.
     pub job: J,
     /// When it was accepted.
@@ -220,7 +203,7 @@ pub struct Waiting<J> {
 
 /// What one machine has free.
 #[derive(Debug, Clone, Copy)]
-pub struct Room {
+pub struct Capacity {
     /// Cores not given to a job.
     pub cpus: f64,
     /// Memory not given to a job, in bytes.
@@ -231,22 +214,22 @@ pub struct Room {
 
 /// Why a job still waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum PendingReason {
     /// It asks for more than this machine has.
-    NeverFits,
+    ExceedsMachine,
     /// It is the next one and waits for room.
-    NoRoom,
+    NoCapacity,
     /// It waits for jobs that came before it.
-    ItsTurn,
+    InQueue,
 }
 
-impl Hold {
+impl PendingReason {
     /// One sentence for people.
     pub fn reason(self) -> &'static str {
         match self {
-            Self::NeverFits => "asks for more cores or memory than this machine has",
-            Self::NoRoom => "waits for cores and memory that running jobs hold",
-            Self::ItsTurn => "waits for jobs submitted earlier",
+            Self::ExceedsMachine => "asks for more cores or memory than this machine has",
+            Self::NoCapacity => "waits for cores and memory that running jobs hold",
+            Self::InQueue => "waits for jobs submitted earlier",
         }
     }
 }
@@ -255,18 +238,22 @@ impl Hold {
 ///
 /// `total` is the machine when idle, `free` what is left now. A job that can never fit is held and does not
 /// block the ones behind it.
-pub fn admit<J: Clone>(mut waiting: Vec<Waiting<J>>, total: Room, mut free: Room) -> (Vec<J>, Vec<(J, Hold)>) {
+pub fn admit<J: Clone>(
+    mut waiting: Vec<PendingJob<J>>,
+    total: Capacity,
+    mut free: Capacity,
+) -> (Vec<J>, Vec<(J, PendingReason)>) {
     waiting.sort_by_key(|it| it.since);
     let (mut start, mut held) = (vec![], vec![]);
     let mut is_blocked = false;
     for it in waiting {
         if it.cpus > total.cpus || it.memory_bytes > total.memory_bytes {
-            held.push((it.job, Hold::NeverFits));
+            held.push((it.job, PendingReason::ExceedsMachine));
         } else if is_blocked {
-            held.push((it.job, Hold::ItsTurn));
+            held.push((it.job, PendingReason::InQueue));
         } else if it.cpus > free.cpus || it.memory_bytes > free.memory_bytes || free.jobs == 0 {
             is_blocked = true;
-            held.push((it.job, Hold::NoRoom));
+            held.push((it.job, PendingReason::NoCapacity));
         } else {
             free.cpus -= it.cpus;
             free.memory_bytes -= it.memory_bytes;
@@ -284,11 +271,11 @@ const FAILED_KEPT_MAX: usize = 20;
 
 /// An attempt whose files to work with are still there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Leftover {
+pub struct RetainedAttempt {
     /// Which one.
     pub attempt: AttemptId,
     /// Where it is.
-    pub state: State,
+    pub state: JobState,
     /// Whether its job has had no attempt after it.
     pub is_newest: bool,
     /// When it ended.
@@ -297,12 +284,12 @@ pub struct Leftover {
 
 /// The attempts whose files go now: all that are over, but for the failed ones that ended last, for a day, unless
 /// their job has been tried again.
-pub fn clearable(mut left: Vec<Leftover>, now: Timestamp) -> Vec<AttemptId> {
+pub fn clearable(mut left: Vec<RetainedAttempt>, now: Timestamp) -> Vec<AttemptId> {
     left.retain(|it| it.state.is_final());
     left.sort_by_key(|it| std::cmp::Reverse(it.ended_at));
     let mut kept = 0;
     left.retain(|it| {
-        let has_failed = matches!(it.state, State::Failed | State::Lost);
+        let has_failed = matches!(it.state, JobState::Failed | JobState::Lost);
         let is_fresh = it.ended_at.is_some_and(|at| now.since_ms(at) < FAILED_KEPT_MS);
         let stays = has_failed && it.is_newest && is_fresh && kept < FAILED_KEPT_MAX;
         kept += usize::from(stays);
@@ -319,8 +306,8 @@ mod tests {
         AttemptId::from_parts(Timestamp(1), number)
     }
 
-    fn ended(exit_code: i32) -> Ended {
-        Ended {
+    fn ended(exit_code: i32) -> AttemptOutcome {
+        AttemptOutcome {
             exit_code: Some(exit_code),
             was_cancelled: false,
             may_retry: true,
@@ -328,88 +315,97 @@ mod tests {
         }
     }
 
-    fn after(retries: u32, events: Vec<Event>) -> Life {
-        events.into_iter().fold(Life::new(retries), |life, event| step(life, event).0)
+    fn after(retries: u32, events: Vec<JobEvent>) -> JobStatus {
+        events.into_iter().fold(JobStatus::new(retries), apply)
     }
 
     #[test]
     fn the_straight_way() {
         let a = attempt(1);
-        let life = after(0, vec![Event::Admitted(a), Event::Started(a), Event::Running(a), Event::Ended(a, ended(0))]);
-        assert_eq!((life.state, life.reason), (State::Succeeded, None));
+        let status = after(
+            0,
+            vec![JobEvent::Admitted(a), JobEvent::Started(a), JobEvent::Running(a), JobEvent::Ended(a, ended(0))],
+        );
+        assert_eq!((status.state, status.reason), (JobState::Succeeded, None));
     }
 
     #[test]
     fn a_retry_is_a_new_attempt_and_old_reports_change_nothing() {
         let (a, b) = (attempt(1), attempt(2));
-        let life = after(1, vec![Event::Admitted(a), Event::Ended(a, ended(1)), Event::Admitted(b)]);
-        let (same, effects) = step(life.clone(), Event::Ended(a, ended(0)));
-        assert_eq!((&same, effects.len()), (&life, 0));
-        assert_eq!(step(life, Event::Ended(b, ended(2))).0.state, State::Failed);
+        let status = after(1, vec![JobEvent::Admitted(a), JobEvent::Ended(a, ended(1)), JobEvent::Admitted(b)]);
+        assert_eq!(apply(status.clone(), JobEvent::Ended(a, ended(0))), status);
+        assert_eq!(apply(status, JobEvent::Ended(b, ended(2))).state, JobState::Failed);
     }
 
     #[test]
     fn cancel_before_and_while_running() {
         let a = attempt(1);
-        assert_eq!(after(3, vec![Event::CancelAsked]).state, State::Cancelled);
-        let (life, effects) = step(after(3, vec![Event::Admitted(a)]), Event::CancelAsked);
-        assert_eq!(effects, vec![Effect::Stop(a)]);
-        assert_eq!(step(life.clone(), Event::Lost(a, "gone".into())).0.state, State::Cancelled);
+        assert_eq!(after(3, vec![JobEvent::CancelRequested]).state, JobState::Cancelled);
+        let status = apply(after(3, vec![JobEvent::Admitted(a)]), JobEvent::CancelRequested);
+        assert_eq!((status.state, status.cancel_requested), (JobState::Admitted, true));
+        assert_eq!(apply(status.clone(), JobEvent::Lost(a, "gone".into())).state, JobState::Cancelled);
         // It finished before the request reached it: the result stands.
-        assert_eq!(step(life, Event::Ended(a, ended(0))).0.state, State::Succeeded);
+        assert_eq!(apply(status, JobEvent::Ended(a, ended(0))).state, JobState::Succeeded);
     }
 
     #[test]
     fn a_lost_attempt_is_tried_again_then_the_job_is_lost() {
         let (a, b) = (attempt(1), attempt(2));
-        let life = after(1, vec![Event::Admitted(a), Event::Lost(a, "gone".into())]);
-        assert_eq!(life.state, State::Queued);
-        let life = [Event::Admitted(b), Event::Lost(b, "gone".into())].into_iter().fold(life, |it, e| step(it, e).0);
-        assert_eq!(life.state, State::Lost);
+        let status = after(1, vec![JobEvent::Admitted(a), JobEvent::Lost(a, "gone".into())]);
+        assert_eq!(status.state, JobState::Queued);
+        let status = [JobEvent::Admitted(b), JobEvent::Lost(b, "gone".into())].into_iter().fold(status, apply);
+        assert_eq!(status.state, JobState::Lost);
     }
 
     #[test]
     fn nothing_follows_the_end() {
         let a = attempt(1);
-        let done = after(5, vec![Event::Admitted(a), Event::Ended(a, ended(0))]);
-        for event in [Event::CancelAsked, Event::Admitted(attempt(9)), Event::Lost(a, "x".into())] {
-            assert_eq!(step(done.clone(), event), (done.clone(), vec![]));
+        let done = after(5, vec![JobEvent::Admitted(a), JobEvent::Ended(a, ended(0))]);
+        for event in [JobEvent::CancelRequested, JobEvent::Admitted(attempt(9)), JobEvent::Lost(a, "x".into())] {
+            assert_eq!(apply(done.clone(), event), done);
         }
     }
 
     #[test]
     fn files_go_with_the_attempt_unless_somebody_may_look_into_them() {
-        let left = |number, state, is_newest, ended_at: Option<i64>| Leftover {
+        let left = |number, state, is_newest, ended_at: Option<i64>| RetainedAttempt {
             attempt: attempt(number),
             state,
             is_newest,
             ended_at: ended_at.map(Timestamp),
         };
         let all = vec![
-            left(1, State::Running, true, None),
-            left(2, State::Succeeded, true, Some(90)),
-            left(3, State::Cancelled, true, Some(80)),
-            left(4, State::Failed, false, Some(70)),
-            left(5, State::Failed, true, Some(60)),
-            left(6, State::Lost, true, Some(50)),
+            left(1, JobState::Running, true, None),
+            left(2, JobState::Succeeded, true, Some(90)),
+            left(3, JobState::Cancelled, true, Some(80)),
+            left(4, JobState::Failed, false, Some(70)),
+            left(5, JobState::Failed, true, Some(60)),
+            left(6, JobState::Lost, true, Some(50)),
         ];
         assert_eq!(clearable(all.clone(), Timestamp(100)), [2, 3, 4].map(attempt));
         assert_eq!(clearable(all, Timestamp(55 + FAILED_KEPT_MS)), [2, 3, 4, 6].map(attempt));
-        let many = (0..25).map(|it| left(it, State::Failed, true, Some(it as i64))).collect();
+        let many = (0..25).map(|it| left(it, JobState::Failed, true, Some(it as i64))).collect();
         assert_eq!(clearable(many, Timestamp(100)), [4, 3, 2, 1, 0].map(attempt), "the oldest ones go");
     }
 
     #[test]
     fn admission_keeps_the_order_and_names_the_reason() {
-        let job = |name, since, cpus| Waiting { job: name, since: Timestamp(since), cpus, memory_bytes: 1 };
-        let total = Room { cpus: 2.0, memory_bytes: 10, jobs: 4 };
-        let free = Room { cpus: 1.0, ..total };
+        let job = |name, since, cpus| PendingJob { job: name, since: Timestamp(since), cpus, memory_bytes: 1 };
+        let total = Capacity { cpus: 2.0, memory_bytes: 10, jobs: 4 };
+        let free = Capacity { cpus: 1.0, ..total };
         let (start, held) = admit(
             vec![job("late", 4, 1.0), job("big", 2, 2.0), job("first", 1, 1.0), job("never", 3, 8.0)],
             total,
             free,
         );
         assert_eq!(start, ["first"]);
-        assert_eq!(held, [("big", Hold::NoRoom), ("never", Hold::NeverFits), ("late", Hold::ItsTurn)]);
+        assert_eq!(
+            held,
+            [
+                ("big", PendingReason::NoCapacity),
+                ("never", PendingReason::ExceedsMachine),
+                ("late", PendingReason::InQueue)
+            ]
+        );
     }
 }

@@ -7,7 +7,7 @@
 //! others stay.
 
 use crate::{
-    Ending, Launch,
+    Launch, Termination,
     fault::{Fault, OnPath},
     proc::ProcessRef,
     removal,
@@ -57,7 +57,7 @@ pub(crate) struct State {
 pub(crate) enum Phase {
     Starting { phase: String },
     Running { command: ProcessRef, started_at: Timestamp },
-    Ended(Ending),
+    Ended(Termination),
     Lost { why: String },
 }
 
@@ -169,7 +169,7 @@ impl Folder {
     }
 
     /// Records the ending: as the new state, or, when that cannot be written, in the room set aside.
-    pub(crate) fn record_ending(&self, state: &State, ending: &Ending) -> Result<(), Fault> {
+    pub(crate) fn record_ending(&self, state: &State, ending: &Termination) -> Result<(), Fault> {
         let mut ending = ending.clone();
         shorten_text(&mut ending.message, ENDING_BYTES / 8);
         let ended = State { phase: Phase::Ended(ending.clone()), ..state.clone() };
@@ -181,7 +181,7 @@ impl Folder {
         file.rewind().and_then(|()| file.write_all(&text)).and_then(|()| file.sync_all()).on("write", &path)
     }
 
-    fn reserved_ending(&self) -> Option<Ending> {
+    fn reserved_ending(&self) -> Option<Termination> {
         serde_json::from_slice(&fs::read(self.ending()).ok()?).ok()
     }
 
@@ -320,7 +320,7 @@ fn sync_dir(path: &Path) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EndReason;
+    use crate::TerminationReason;
 
     fn state() -> State {
         State {
@@ -333,9 +333,16 @@ mod tests {
         }
     }
 
-    fn ending(message: String) -> Ending {
+    fn ending(message: String) -> Termination {
         let (started_at, ended_at) = (Some(Timestamp(1)), Timestamp(2));
-        Ending { exit_code: Some(0), signal: None, reason: EndReason::Exited, message, started_at, ended_at }
+        Termination {
+            exit_code: Some(0),
+            signal: None,
+            reason: TerminationReason::Exited,
+            message,
+            started_at,
+            ended_at,
+        }
     }
 
     #[test]

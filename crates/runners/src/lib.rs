@@ -18,13 +18,14 @@ mod outputs;
 mod prepared;
 mod proc;
 mod removal;
-mod seen;
+mod reports;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod usage;
 
 use async_trait::async_trait;
+pub use kaogong_domain::jobs::{AttemptStatus, Termination, TerminationReason};
 use kaogong_domain::{Problem, ids::AttemptId};
 
 pub use environments::{EnvironmentInfo, Environments, Tools};
@@ -32,7 +33,7 @@ pub use launch::{EnvironmentSpec, Launch, Limits};
 pub use local::{LocalRunner, LocalSettings};
 pub use outputs::{Output, OutputReader, check_path, find_outputs};
 pub use prepared::Prepared;
-pub use seen::{Capabilities, CpuLimit, EndReason, Ending, KillScope, LogChunk, MemoryLimit, Seen, UsageSample};
+pub use reports::{Capabilities, CpuLimit, KillScope, LogChunk, MemoryLimit, UsageSample};
 
 /// The most bytes that one call of [`Runner::log`] returns, whatever was asked for.
 pub const LOG_CHUNK_BYTES_MAX: u32 = 4 << 20;
@@ -62,7 +63,7 @@ pub trait Runner: Send + Sync {
 
     /// Starts an attempt once. Repeating it, at the same moment or years later, starts nothing again.
     ///
-    /// Returns when the attempt is in safe hands: from then on [`Runner::look`] never says `Absent`
+    /// Returns when the attempt is in safe hands: from then on [`Runner::look`] never says [`AttemptStatus::Unknown`]
     /// until [`Runner::forget`]. A command that cannot start is an ending, not an error of this call.
     ///
     /// # Errors
@@ -74,7 +75,7 @@ pub trait Runner: Send + Sync {
     ///
     /// # Errors
     /// `Unavailable` when the state cannot be read.
-    async fn look(&self, attempt: AttemptId) -> Result<Seen, Problem>;
+    async fn look(&self, attempt: AttemptId) -> Result<AttemptStatus, Problem>;
 
     /// Asks the attempt to stop: the request is kept, the command gets SIGTERM, and after the launch's
     /// grace SIGKILL. Returns at once; [`Runner::look`] tells when it has ended. Cancelling an attempt

@@ -6,8 +6,8 @@
 //! `Delegate=yes` with `DelegateSubgroup=` for limits by control groups).
 
 use crate::{
-    Capabilities, CpuLimit, Environments, KillScope, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, MemoryLimit, Prepared,
-    Runner, Seen, Tools, UsageSample,
+    AttemptStatus, Capabilities, CpuLimit, Environments, KillScope, LOG_CHUNK_BYTES_MAX, Launch, LogChunk, MemoryLimit,
+    Prepared, Runner, Tools, UsageSample,
     cgroup::{self, Cgroup, Level},
     fault::{Fault, OnPath},
     folder::{self, Folder, Order, Phase, State},
@@ -209,13 +209,13 @@ impl Shared {
         Ok(true)
     }
 
-    fn look(&self, attempt: AttemptId) -> Result<Seen, Problem> {
+    fn look(&self, attempt: AttemptId) -> Result<AttemptStatus, Problem> {
         let folder = self.folder(attempt);
         let Some(state) = folder.read_state()? else { return unclaimed(&folder) };
         if !is_over(&state.phase) && !supervisor_lives(&state)? {
             return adopt_dead(&folder, &state);
         }
-        Ok(seen(&folder, state))
+        Ok(status_of(&folder, state))
     }
 
     fn cancel(&self, attempt: AttemptId) -> Result<(), Problem> {
@@ -241,7 +241,7 @@ impl Shared {
     fn log(&self, attempt: AttemptId, offset: u64, max_bytes: u32) -> Result<LogChunk, Problem> {
         let folder = self.known(attempt)?;
         // First the state, then the bytes: what was written before the ending is then surely read.
-        let over = matches!(self.look(attempt)?, Seen::Ended(_) | Seen::Lost { .. });
+        let over = matches!(self.look(attempt)?, AttemptStatus::Terminated(_) | AttemptStatus::Lost { .. });
         let path = folder.log();
         let mut file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -260,7 +260,7 @@ impl Shared {
 
     /// The folder of an attempt, unless something may still run in it.
     fn at_rest(&self, attempt: AttemptId) -> Result<Folder, Problem> {
-        if matches!(self.look(attempt)?, Seen::Starting { .. } | Seen::Running { .. }) {
+        if matches!(self.look(attempt)?, AttemptStatus::Starting { .. } | AttemptStatus::Running { .. }) {
             let text = format!("attempt {attempt} may still run");
             return Err(Problem::conflict(text).hint("cancel it first and wait for its end"));
         }
@@ -307,12 +307,12 @@ fn supervisor_lives(state: &State) -> Result<bool, Fault> {
 }
 
 /// What is seen of an attempt that no supervisor has recorded.
-fn unclaimed(folder: &Folder) -> Result<Seen, Problem> {
+fn unclaimed(folder: &Folder) -> Result<AttemptStatus, Problem> {
     // Looking for the lock makes its file, so only where somebody may hold it.
     if folder.launch().exists() && folder.try_lock()?.is_none() {
-        return Ok(Seen::Starting { phase: "starting the supervisor".into() });
+        return Ok(AttemptStatus::Starting { phase: "starting the supervisor".into() });
     }
-    Ok(Seen::Absent)
+    Ok(AttemptStatus::Unknown)
 }
 
 /// Keeps an attempt that no supervisor has recorded from being carried out by one that comes late.
@@ -334,27 +334,27 @@ fn scrub(folder: &Folder) {
     }
 }
 
-fn seen(folder: &Folder, state: State) -> Seen {
+fn status_of(folder: &Folder, state: State) -> AttemptStatus {
     match state.phase {
-        Phase::Starting { phase } => Seen::Starting { phase },
+        Phase::Starting { phase } => AttemptStatus::Starting { phase },
         Phase::Running { command, started_at } => {
             let heartbeat_at = folder.heartbeat_at().unwrap_or(started_at);
-            Seen::Running { pid: command.pid, started_at, heartbeat_at }
+            AttemptStatus::Running { pid: command.pid, started_at, heartbeat_at }
         }
-        Phase::Ended(ending) => Seen::Ended(ending),
-        Phase::Lost { why } => Seen::Lost { why },
+        Phase::Ended(ending) => AttemptStatus::Terminated(ending),
+        Phase::Lost { why } => AttemptStatus::Lost { message: why },
     }
 }
 
 /// The supervisor is gone without an ending: kills what it left, then records the loss.
-fn adopt_dead(folder: &Folder, state: &State) -> Result<Seen, Problem> {
+fn adopt_dead(folder: &Folder, state: &State) -> Result<AttemptStatus, Problem> {
     let Some(_lock) = folder.try_lock()? else {
         // Somebody else is at it; the next look tells what came of it.
-        return Ok(seen(folder, state.clone()));
+        return Ok(status_of(folder, state.clone()));
     };
-    let Some(mut state) = folder.read_state()? else { return Ok(Seen::Absent) };
+    let Some(mut state) = folder.read_state()? else { return Ok(AttemptStatus::Unknown) };
     if is_over(&state.phase) {
-        return Ok(seen(folder, state));
+        return Ok(status_of(folder, state));
     }
     let why = if same_boot(&state)? {
         let (found, left) = sweep(&state);
@@ -373,7 +373,7 @@ fn adopt_dead(folder: &Folder, state: &State) -> Result<Seen, Problem> {
     state.phase = Phase::Lost { why };
     folder.write_state(&state)?;
     scrub(folder);
-    Ok(seen(folder, state))
+    Ok(status_of(folder, state))
 }
 
 /// Kills every process of an attempt without supervisor. Returns how many were found, and how many left.
@@ -430,7 +430,7 @@ impl Runner for LocalRunner {
         self.wait_until_taken(&folder, child).await
     }
 
-    async fn look(&self, attempt: AttemptId) -> Result<Seen, Problem> {
+    async fn look(&self, attempt: AttemptId) -> Result<AttemptStatus, Problem> {
         self.blocking(move |it| it.look(attempt)).await
     }
 

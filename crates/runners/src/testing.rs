@@ -3,7 +3,7 @@
 //! The suite speaks to the runner through the trait alone and needs a POSIX shell where commands run. It
 //! panics at the first promise that is not kept.
 
-use crate::{EndReason, Ending, LOG_CHUNK_BYTES_MAX, Launch, Limits, Runner, Seen};
+use crate::{AttemptStatus, LOG_CHUNK_BYTES_MAX, Launch, Limits, Runner, Termination, TerminationReason};
 use kaogong_domain::{ErrorKind, Timestamp, ids::AttemptId};
 use std::{
     collections::BTreeMap,
@@ -38,7 +38,7 @@ pub async fn script(runner: &dyn Runner, text: &str) -> Launch {
 ///
 /// # Panics
 /// When it cannot be started or has not ended in time.
-pub async fn run(runner: &dyn Runner, launch: &Launch) -> Ending {
+pub async fn run(runner: &dyn Runner, launch: &Launch) -> Termination {
     runner.start(launch).await.expect("the start");
     ending(runner, launch.attempt).await
 }
@@ -47,10 +47,12 @@ pub async fn run(runner: &dyn Runner, launch: &Launch) -> Ending {
 ///
 /// # Panics
 /// When it is lost or absent, or has not ended in time.
-pub async fn ending(runner: &dyn Runner, attempt: AttemptId) -> Ending {
-    let seen =
-        wait(runner, attempt, "an ending", |it| !matches!(it, Seen::Starting { .. } | Seen::Running { .. })).await;
-    let Seen::Ended(ending) = seen else { panic!("{attempt} has no ending: {seen:?}") };
+pub async fn ending(runner: &dyn Runner, attempt: AttemptId) -> Termination {
+    let seen = wait(runner, attempt, "an ending", |it| {
+        !matches!(it, AttemptStatus::Starting { .. } | AttemptStatus::Running { .. })
+    })
+    .await;
+    let AttemptStatus::Terminated(ending) = seen else { panic!("{attempt} has no ending: {seen:?}") };
     ending
 }
 
@@ -59,7 +61,12 @@ pub async fn ending(runner: &dyn Runner, attempt: AttemptId) -> Ending {
 ///
 /// # Panics
 /// When that has not come in time.
-pub async fn wait(runner: &dyn Runner, attempt: AttemptId, wanted: &str, is: impl Fn(&Seen) -> bool) -> Seen {
+pub async fn wait(
+    runner: &dyn Runner,
+    attempt: AttemptId,
+    wanted: &str,
+    is: impl Fn(&AttemptStatus) -> bool,
+) -> AttemptStatus {
     let end = Instant::now() + PATIENCE;
     loop {
         let seen = runner.look(attempt).await;
@@ -131,7 +138,7 @@ async fn endings_are_told(runner: &dyn Runner) {
         let launch = script(runner, text).await;
         let ending = run(runner, &launch).await;
         let told = (ending.reason, ending.exit_code, ending.signal);
-        assert_eq!(told, (EndReason::Exited, code, signal), "{text}: {ending:?}");
+        assert_eq!(told, (TerminationReason::Exited, code, signal), "{text}: {ending:?}");
         assert_eq!(ending.is_success(), code == Some(0));
         assert!(ending.started_at.is_some_and(|it| it <= ending.ended_at), "{ending:?}");
         let again = self::ending(runner, launch.attempt).await;
@@ -176,7 +183,7 @@ async fn a_second_start_does_nothing(runner: &dyn Runner) {
     let launch = script(runner, "echo once >> ran; while [ ! -e go ]; do sleep 0.05; done").await;
     let (a, b) = tokio::join!(async { runner.start(&launch).await }, async { runner.start(&launch).await });
     a.and(b).expect("both starts at once");
-    wait(runner, launch.attempt, "a running command", |it| matches!(it, Seen::Running { .. })).await;
+    wait(runner, launch.attempt, "a running command", |it| matches!(it, AttemptStatus::Running { .. })).await;
     runner.start(&launch).await.expect("a start while it runs");
     std::fs::write(launch.work_dir.join("go"), "").expect("the sign to go on");
     ending(runner, launch.attempt).await;
@@ -191,7 +198,7 @@ async fn cancelling_asks_first(runner: &dyn Runner) {
     wait_for_log(runner, launch.attempt, "ready").await;
     runner.cancel(launch.attempt).await.expect("the request");
     let ended = ending(runner, launch.attempt).await;
-    assert_eq!((ended.reason, ended.exit_code), (EndReason::Cancelled, Some(5)), "{ended:?}");
+    assert_eq!((ended.reason, ended.exit_code), (TerminationReason::Cancelled, Some(5)), "{ended:?}");
     assert!(whole_log(runner, launch.attempt).await.contains("bye"));
     runner.cancel(launch.attempt).await.expect("a request after the end");
     assert_eq!(ending(runner, launch.attempt).await, ended);
@@ -204,7 +211,7 @@ async fn cancelling_does_not_ask_for_ever(runner: &dyn Runner) {
     wait_for_log(runner, launch.attempt, "ready").await;
     runner.cancel(launch.attempt).await.expect("the request");
     let ended = ending(runner, launch.attempt).await;
-    assert_eq!((ended.reason, ended.signal), (EndReason::Cancelled, Some(9)), "{ended:?}");
+    assert_eq!((ended.reason, ended.signal), (TerminationReason::Cancelled, Some(9)), "{ended:?}");
 }
 
 async fn a_request_before_the_start_counts(runner: &dyn Runner) {
@@ -212,14 +219,14 @@ async fn a_request_before_the_start_counts(runner: &dyn Runner) {
     let (started, _) = tokio::join!(runner.start(&launch), runner.cancel(launch.attempt));
     started.expect("the start");
     runner.cancel(launch.attempt).await.expect("the request");
-    assert_eq!(ending(runner, launch.attempt).await.reason, EndReason::Cancelled);
+    assert_eq!(ending(runner, launch.attempt).await.reason, TerminationReason::Cancelled);
 }
 
 async fn the_time_limit_holds(runner: &dyn Runner) {
     let mut launch = script(runner, "trap '' TERM; while :; do sleep 0.05; done").await;
     launch.limits = Limits { time_ms: Some(300), grace_ms: 100, ..launch.limits };
     let ended = run(runner, &launch).await;
-    assert_eq!(ended.reason, EndReason::TimeLimit, "{ended:?}");
+    assert_eq!(ended.reason, TerminationReason::TimeLimit, "{ended:?}");
     assert!(ended.started_at.is_some_and(|it| ended.ended_at.since_ms(it) >= 390), "{ended:?}");
     assert!(ended.message.contains("300 ms"), "{ended:?}");
 }
@@ -228,7 +235,7 @@ async fn what_cannot_start_says_so(runner: &dyn Runner) {
     let mut launch = script(runner, "").await;
     launch.command = vec!["no-such-program-anywhere".into()];
     let ended = run(runner, &launch).await;
-    assert_eq!((ended.reason, ended.exit_code, ended.started_at), (EndReason::StartFailed, None, None));
+    assert_eq!((ended.reason, ended.exit_code, ended.started_at), (TerminationReason::StartFailed, None, None));
     assert!(ended.message.contains("no-such-program-anywhere"), "{ended:?}");
 }
 
@@ -269,13 +276,13 @@ async fn forgetting_forgets(runner: &dyn Runner) {
     ending(runner, launch.attempt).await;
     runner.forget(launch.attempt).await.expect("forgetting");
     runner.forget(launch.attempt).await.expect("forgetting again");
-    assert_eq!(runner.look(launch.attempt).await.expect("a look"), Seen::Absent);
+    assert_eq!(runner.look(launch.attempt).await.expect("a look"), AttemptStatus::Unknown);
     assert!(!runner.list().await.expect("the list").contains(&launch.attempt));
 }
 
 async fn strangers_are_not_found(runner: &dyn Runner) {
     let stranger = AttemptId::generate(Timestamp(1));
-    assert_eq!(runner.look(stranger).await.expect("a look"), Seen::Absent);
+    assert_eq!(runner.look(stranger).await.expect("a look"), AttemptStatus::Unknown);
     let kinds = [
         runner.cancel(stranger).await.expect_err("nothing to cancel").kind,
         runner.log(stranger, 0, 1).await.expect_err("no log").kind,
@@ -302,6 +309,6 @@ async fn impossible_launches_are_refused(runner: &dyn Runner) {
     for launch in bad {
         let refused = runner.start(&launch).await.expect_err("it can never work");
         assert_eq!(refused.kind, ErrorKind::Invalid, "{launch:?}");
-        assert_eq!(runner.look(launch.attempt).await.expect("a look"), Seen::Absent);
+        assert_eq!(runner.look(launch.attempt).await.expect("a look"), AttemptStatus::Unknown);
     }
 }

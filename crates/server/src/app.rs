@@ -17,7 +17,7 @@ use kaogong_data::{
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{DatasetId, ProjectId, RunId, UserId},
-    jobs::Room,
+    jobs::Capacity,
 };
 use kaogong_runners::Runner;
 use kaogong_serving::{Engine, worker::Host};
@@ -73,7 +73,7 @@ pub struct Parts {
     /// A folder for bodies on their way in, on the same disk as the data.
     pub temp_folder: PathBuf,
     /// What this server may hand to jobs.
-    pub machine: Room,
+    pub machine: Capacity,
     /// The memory of the machine, in bytes.
     pub machine_bytes: u64,
     /// How limits of jobs are enforced, in words.
@@ -132,7 +132,7 @@ struct Rest {
     vault: Vault,
     data_folder: PathBuf,
     temp_folder: PathBuf,
-    machine: Room,
+    machine: Capacity,
     limits: String,
     base_path: BasePath,
     trust_loopback: bool,
@@ -272,7 +272,7 @@ impl App {
     }
 
     /// What this server may hand to jobs.
-    pub fn machine(&self) -> Room {
+    pub fn machine(&self) -> Capacity {
         self.parts.machine
     }
 

@@ -1,4 +1,4 @@
-//! Jobs and their attempts. The rule of a job's life is `domain::jobs::step`; this file stores what it says.
+//! Jobs and their attempts. The rule of a job's states is `domain::jobs::apply`; this file stores what it says.
 
 use crate::{
     Actor, Store, counters,
@@ -8,7 +8,7 @@ use crate::{
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{AttemptId, JobId, ProjectId, RunId, UserId, VersionId},
-    jobs::{Effect, Event, Leftover, Life, State, step},
+    jobs::{JobEvent, JobState, JobStatus, RetainedAttempt, apply},
     names::Name,
 };
 use serde_json::json;
@@ -33,7 +33,7 @@ pub struct JobRow {
     /// What was asked for, as JSON of the API.
     pub spec: String,
     /// Where it is in its life.
-    pub life: Life,
+    pub status: JobStatus,
     /// When it was submitted.
     pub created_at: Timestamp,
     /// By whom.
@@ -53,7 +53,7 @@ pub struct UnfinishedJob {
     /// Its project.
     pub project_id: ProjectId,
     /// Where it is in its life.
-    pub life: Life,
+    pub status: JobStatus,
     /// When it was submitted.
     pub created_at: Timestamp,
 }
@@ -105,7 +105,7 @@ pub struct AttemptRow {
     /// 1, 2, 3 …
     pub number: u32,
     /// Where it is.
-    pub state: State,
+    pub state: JobState,
     /// Exit status.
     pub exit_code: Option<i32>,
     /// How it ended.
@@ -116,12 +116,12 @@ pub struct AttemptRow {
     pub ended_at: Option<Timestamp>,
 }
 
-fn life(row: &AnyRow) -> Result<Life> {
-    Ok(Life {
-        state: row.word("state", State::parse, "a state of a job")?,
+fn status(row: &AnyRow) -> Result<JobStatus> {
+    Ok(JobStatus {
+        state: row.word("state", JobState::parse, "a state of a job")?,
         retries_left: row.small("retries_left")?,
         attempt: row.opt_parse("attempt_id", "an attempt id")?,
-        cancel_asked: row.truth("cancel_asked")?,
+        cancel_requested: row.truth("cancel_asked")?,
         reason: row.opt_text("reason")?,
         exit_code: row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok()),
     })
@@ -133,7 +133,7 @@ fn job(row: &AnyRow) -> Result<JobRow> {
         project_id: row.parse("project_id", "a project id")?,
         name: row.text("name")?,
         spec: row.text("spec")?,
-        life: life(row)?,
+        status: status(row)?,
         created_at: row.time("created_at")?,
         created_by: row.opt_parse("created_by", "a user id")?,
         started_at: row.opt_time("started_at")?,
@@ -145,7 +145,7 @@ fn attempt(row: &AnyRow) -> Result<AttemptRow> {
     Ok(AttemptRow {
         id: row.parse("id", "an attempt id")?,
         number: row.small("number")?,
-        state: row.word("state", State::parse, "a state of a job")?,
+        state: row.word("state", JobState::parse, "a state of a job")?,
         exit_code: row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok()),
         reason: row.opt_text("reason")?,
         started_at: row.opt_time("started_at")?,
@@ -187,7 +187,7 @@ impl Store {
             project_id: new.project_id,
             name: new.name,
             spec: new.spec,
-            life: Life::new(new.retries),
+            status: JobStatus::new(new.retries),
             created_at: now,
             created_by: actor.user,
             started_at: None,
@@ -195,7 +195,7 @@ impl Store {
         };
         let sql = "INSERT INTO jobs (id, project_id, name, spec, request_key, state, retries_left, cancel_asked, created_at, created_by) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9)";
-        let state = made.life.state.as_str();
+        let state = made.status.state.as_str();
         let values = vals![
             made.id,
             made.project_id,
@@ -224,25 +224,25 @@ impl Store {
         Ok(made)
     }
 
-    /// Tells a job what happened; what it has become, and what must be done about it.
+    /// Tells a job what happened; what it has become.
     pub async fn apply_job_event(
         &self,
         project: ProjectId,
         id: JobId,
-        event: Event,
+        event: JobEvent,
         actor: &Actor,
         now: Timestamp,
-    ) -> Told<(Life, Vec<Effect>)> {
+    ) -> Told<JobStatus> {
         let mut tx = self.change().await?;
         let row = sql::row(&mut tx, "SELECT * FROM jobs WHERE project_id = $1 AND id = $2", vals![project, id]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no job {id}")))?;
         let before = job(&row)?;
-        let (after, effects) = step(before.life.clone(), event.clone());
-        if after == before.life {
-            return Ok((after, effects));
+        let after = apply(before.status.clone(), event.clone());
+        if after == before.status {
+            return Ok(after);
         }
         store_attempt(&mut tx, &before, &after, &event, now).await?;
-        let started_at = before.started_at.or((after.state == State::Running).then_some(now));
+        let started_at = before.started_at.or((after.state == JobState::Running).then_some(now));
         let ended_at = after.state.is_final().then_some(now);
         let sql = "UPDATE jobs SET state = $2, retries_left = $3, attempt_id = $4, cancel_asked = $5, reason = $6, exit_code = $7, \
             started_at = $8, ended_at = $9 WHERE id = $1";
@@ -251,23 +251,23 @@ impl Store {
             after.state.as_str(),
             after.retries_left,
             after.attempt,
-            after.cancel_asked,
+            after.cancel_requested,
             after.reason.clone(),
             after.exit_code,
             started_at,
             ended_at
         ];
         sql::exec(&mut tx, sql, values).await?;
-        tx.count(project, format!("jobs.{}", before.life.state.as_str()), -1);
+        tx.count(project, format!("jobs.{}", before.status.state.as_str()), -1);
         tx.count(project, format!("jobs.{}", after.state.as_str()), 1);
         let action = match (&event, after.state) {
-            (Event::CancelAsked, state) if !state.is_final() => "job.cancel_asked".to_owned(),
+            (JobEvent::CancelRequested, state) if !state.is_final() => "job.cancel_asked".to_owned(),
             (_, state) => format!("job.{}", state.as_str()),
         };
-        let detail = json!({"from": before.life.state.as_str(), "to": after.state.as_str(), "reason": after.reason, "exit_code": after.exit_code});
+        let detail = json!({"from": before.status.state.as_str(), "to": after.state.as_str(), "reason": after.reason, "exit_code": after.exit_code});
         tx.event(actor, now, Change::new(project, "jobs", &action, id).name(&before.name).detail(detail)).await?;
         tx.commit().await?;
-        Ok((after, effects))
+        Ok(after)
     }
 
     /// Notes why a queued job waits. No event: nothing happened to it.
@@ -289,7 +289,7 @@ impl Store {
     pub async fn list_jobs(
         &self,
         project: ProjectId,
-        state: Option<State>,
+        state: Option<JobState>,
         text: Option<&str>,
         offset: u64,
         limit: u32,
@@ -323,7 +323,7 @@ impl Store {
     }
 
     /// Jobs in some states, those of the first state first; of each state the `limit` newest.
-    pub async fn jobs_by_state(&self, project: ProjectId, states: &[State], limit: u32) -> Told<Vec<JobRow>> {
+    pub async fn jobs_by_state(&self, project: ProjectId, states: &[JobState], limit: u32) -> Told<Vec<JobRow>> {
         let mut values = vals![project, limit];
         let mut parts = vec![];
         for (rank, state) in states.iter().enumerate() {
@@ -349,7 +349,7 @@ impl Store {
             Ok(UnfinishedJob {
                 id: row.parse("id", "a job id")?,
                 project_id: row.parse("project_id", "a project id")?,
-                life: life(row)?,
+                status: status(row)?,
                 created_at: row.time("created_at")?,
             })
         };
@@ -390,7 +390,7 @@ impl Store {
     }
 
     /// How it stands with attempts whose files are still there. One that no job knows is not among the answers.
-    pub async fn leftovers(&self, ids: &[AttemptId]) -> Told<Vec<Leftover>> {
+    pub async fn leftovers(&self, ids: &[AttemptId]) -> Told<Vec<RetainedAttempt>> {
         let sql = |ids: &str| {
             format!(
                 "SELECT a.id AS id, a.state AS state, a.number AS number, a.ended_at AS ended_at, \
@@ -400,10 +400,10 @@ impl Store {
         };
         let mut conn = self.read().await?;
         let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), sql).await?;
-        let leftover = |row: &AnyRow| -> Result<Leftover> {
-            Ok(Leftover {
+        let leftover = |row: &AnyRow| -> Result<RetainedAttempt> {
+            Ok(RetainedAttempt {
                 attempt: row.parse("id", "an attempt id")?,
-                state: row.word("state", State::parse, "a state of a job")?,
+                state: row.word("state", JobState::parse, "a state of a job")?,
                 is_newest: row.int("number")? == row.int("newest")?,
                 ended_at: row.opt_time("ended_at")?,
             })
@@ -462,35 +462,35 @@ impl Store {
 async fn store_attempt(
     conn: &mut sqlx::AnyConnection,
     before: &JobRow,
-    after: &Life,
-    event: &Event,
+    after: &JobStatus,
+    event: &JobEvent,
     now: Timestamp,
 ) -> Result<()> {
     match event {
-        Event::Admitted(id) => {
+        JobEvent::Admitted(id) => {
             let sql = "INSERT INTO attempts (id, job_id, number, state, created_at) \
                 VALUES ($1, $2, (SELECT COALESCE(MAX(number), 0) + 1 FROM attempts WHERE job_id = $2), 'admitted', $3)";
             sql::exec(conn, sql, vals![*id, before.id, now]).await?;
         }
-        Event::Started(id) => {
+        JobEvent::Started(id) => {
             sql::exec(conn, "UPDATE attempts SET state = 'starting' WHERE id = $1", vals![*id]).await?;
         }
-        Event::Running(id) => {
+        JobEvent::Running(id) => {
             sql::exec(conn, "UPDATE attempts SET state = 'running', started_at = $2 WHERE id = $1", vals![*id, now])
                 .await?;
         }
-        Event::Ended(id, ended) => {
+        JobEvent::Ended(id, ended) => {
             // Back in the queue, the job itself says nothing of how this attempt ended.
-            let state = if after.state == State::Queued { State::Failed } else { after.state };
+            let state = if after.state == JobState::Queued { JobState::Failed } else { after.state };
             let sql = "UPDATE attempts SET state = $2, exit_code = $3, reason = $4, ended_at = $5 WHERE id = $1";
             let reason = (!ended.message.is_empty()).then(|| ended.message.clone());
             sql::exec(conn, sql, vals![*id, state.as_str(), ended.exit_code, reason, now]).await?;
         }
-        Event::Lost(id, why) => {
+        JobEvent::Lost(id, why) => {
             let sql = "UPDATE attempts SET state = 'lost', reason = $2, ended_at = $3 WHERE id = $1";
             sql::exec(conn, sql, vals![*id, why, now]).await?;
         }
-        Event::CancelAsked => {}
+        JobEvent::CancelRequested => {}
     }
     Ok(())
 }

@@ -378,7 +378,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         vault: Vault::open(&folder.join(kaogong_data::backup::SECRETS_KEY))?,
         data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
-        machine: loops::jobs::machine_room(settings.job_cpus, settings.job_memory_bytes),
+        machine: loops::jobs::machine_capacity(settings.job_cpus, settings.job_memory_bytes),
         machine_bytes: settings.machine_bytes,
         limits,
         base_path: settings.base_path.clone(),

@@ -10,7 +10,7 @@ mod start_problem;
 pub(crate) mod variables;
 
 use crate::{
-    EndReason, Ending, EnvironmentSpec, Environments, Launch, Tools,
+    EnvironmentSpec, Environments, Launch, Termination, TerminationReason, Tools,
     cgroup::{self, Cgroup},
     environments::{EnvironmentError, Held, StepStop, Steps},
     fault::{Fault, OnPath},
@@ -203,7 +203,7 @@ impl Attempt {
         kept.map_err(|error| start_problem::words(&launch.command, &launch.work_dir, &error))
     }
 
-    fn ending(&self, end: End) -> Ending {
+    fn ending(&self, end: End) -> Termination {
         let ended_at = folder::now();
         let (mut exit_code, mut signal) = (None, None);
         let (reason, message) = match end {
@@ -215,49 +215,51 @@ impl Attempt {
                 }
                 (reason, message)
             }
-            End::NotStarted(message) => (EndReason::StartFailed, message),
-            End::Environment(error) => (EndReason::EnvironmentFailed, error.to_string()),
+            End::NotStarted(message) => (TerminationReason::StartFailed, message),
+            End::Environment(error) => (TerminationReason::EnvironmentFailed, error.to_string()),
             End::Stopped(stop) => self.describe_stop(stop),
         };
         let message = self.keeper.log.cover(&message);
-        if reason != EndReason::Exited || exit_code != Some(0) {
+        if reason != TerminationReason::Exited || exit_code != Some(0) {
             self.keeper.log.note(&message);
         }
-        Ending { exit_code, signal, reason, message, started_at: self.started_at, ended_at }
+        Termination { exit_code, signal, reason, message, started_at: self.started_at, ended_at }
     }
 
-    fn describe(&self, end: &CommandEnd) -> (EndReason, String) {
+    fn describe(&self, end: &CommandEnd) -> (TerminationReason, String) {
         match (end.stop, end.exit_code, end.signal) {
             (Some(stop), ..) => self.describe_stop(stop),
-            (None, Some(code), _) => (EndReason::Exited, format!("the command exited with code {code}")),
+            (None, Some(code), _) => (TerminationReason::Exited, format!("the command exited with code {code}")),
             (None, None, Some(signal)) => {
                 let message = format!("the command was ended by signal {signal}{}", signal_name(signal));
-                (EndReason::Exited, message)
+                (TerminationReason::Exited, message)
             }
-            (None, None, None) => (EndReason::Exited, "the command ended and its status is not known".into()),
+            (None, None, None) => (TerminationReason::Exited, "the command ended and its status is not known".into()),
         }
     }
 
-    fn describe_stop(&self, stop: Stop) -> (EndReason, String) {
+    fn describe_stop(&self, stop: Stop) -> (TerminationReason, String) {
         let limits = &self.keeper.limits;
         match stop {
             // Interrupted first and cancelled while it was ending is still cancelled.
             Stop::Interrupted if self.keeper.folder.cancel().exists() => self.describe_stop(Stop::Cancelled),
-            Stop::Cancelled => (EndReason::Cancelled, "cancelled on request".into()),
-            Stop::Interrupted => {
-                (EndReason::Interrupted, "the supervisor was told to end, as by a shutdown of the machine".into())
-            }
+            Stop::Cancelled => (TerminationReason::Cancelled, "cancelled on request".into()),
+            Stop::Interrupted => (
+                TerminationReason::Interrupted,
+                "the supervisor was told to end, as by a shutdown of the machine".into(),
+            ),
             Stop::TimeLimit if self.started_at.is_none() => {
                 let limit = limits.environment_ms;
-                (EndReason::TimeLimit, format!("time limit of {limit} ms for the environment reached"))
+                (TerminationReason::TimeLimit, format!("time limit of {limit} ms for the environment reached"))
             }
-            Stop::TimeLimit => {
-                (EndReason::TimeLimit, format!("time limit of {} ms reached", limits.time_ms.unwrap_or_default()))
-            }
+            Stop::TimeLimit => (
+                TerminationReason::TimeLimit,
+                format!("time limit of {} ms reached", limits.time_ms.unwrap_or_default()),
+            ),
             Stop::MemoryLimit => {
                 let by = if self.keeper.polls_memory() { "measured by polling" } else { "enforced by the kernel" };
                 let limit = limits.memory_bytes.unwrap_or_default();
-                (EndReason::MemoryLimit, format!("memory limit of {limit} bytes exceeded ({by})"))
+                (TerminationReason::MemoryLimit, format!("memory limit of {limit} bytes exceeded ({by})"))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::processes::Place;
 use kaogong_domain::Timestamp;
-use kaogong_runners::{EndReason, EnvironmentSpec, Launch, Runner, testing};
+use kaogong_runners::{EnvironmentSpec, Launch, Runner, TerminationReason, testing};
 
 const SIX: &str = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n";
 
@@ -48,7 +48,7 @@ async fn a_lock_that_cannot_be_installed_says_why() {
     let mut launch = with_six(&runner).await;
     launch.environment = spec("six==1.17.0\n");
     let ended = testing::run(&runner, &launch).await;
-    assert_eq!((ended.reason, ended.exit_code), (EndReason::EnvironmentFailed, None), "{ended:?}");
+    assert_eq!((ended.reason, ended.exit_code), (TerminationReason::EnvironmentFailed, None), "{ended:?}");
     assert!(ended.message.contains("hash"), "{ended:?}");
     assert!(testing::whole_log(&runner, launch.attempt).await.contains("[environment] "));
 }
@@ -60,7 +60,7 @@ async fn without_uv_the_ending_names_the_next_step() {
     assert!(!runner.capabilities().environments);
     let launch = with_six(&runner).await;
     let ended = testing::run(&runner, &launch).await;
-    assert_eq!(ended.reason, EndReason::EnvironmentFailed);
+    assert_eq!(ended.reason, TerminationReason::EnvironmentFailed);
     assert!(ended.message.contains("kaogong doctor"), "{ended:?}");
 }
 
@@ -78,9 +78,9 @@ async fn building_can_be_cancelled_and_leaves_nothing_running() {
     runner.start(&launch).await.expect("the start");
     testing::wait_for_log(&runner, launch.attempt, "[environment] building").await;
     let seen = runner.look(launch.attempt).await.expect("a look");
-    assert_eq!(seen, kaogong_runners::Seen::Starting { phase: "building environment".into() });
+    assert_eq!(seen, kaogong_runners::AttemptStatus::Starting { phase: "building environment".into() });
     runner.cancel(launch.attempt).await.expect("the request");
     let ended = testing::ending(&runner, launch.attempt).await;
-    assert_eq!((ended.reason, ended.started_at), (EndReason::Cancelled, None), "{ended:?}");
+    assert_eq!((ended.reason, ended.started_at), (TerminationReason::Cancelled, None), "{ended:?}");
     assert!(crate::processes::processes_with(&slow.display().to_string()).is_empty());
 }

@@ -1,7 +1,7 @@
 //! Stopping reaches everything, and limits hold.
 
 use crate::processes::{ESCAPER, Place, escaped, is_alive};
-use kaogong_runners::{EndReason, Launch, MemoryLimit, Runner, testing};
+use kaogong_runners::{Launch, MemoryLimit, Runner, TerminationReason, testing};
 use std::{
     fs,
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ async fn escapes_in_vain(runner: &dyn Runner) {
     assert!(is_alive(child));
     runner.cancel(launch.attempt).await.expect("the request");
     let ended = testing::ending(runner, launch.attempt).await;
-    assert_eq!(ended.reason, EndReason::Cancelled);
+    assert_eq!(ended.reason, TerminationReason::Cancelled);
     assert!(!is_alive(child), "process {child} outlived its attempt");
 }
 
@@ -85,7 +85,7 @@ async fn memory_over_the_limit_ends_the_attempt() {
     let mut launch = python(&runner, program, "").await;
     launch.limits.memory_bytes = Some(100 << 20);
     let ended = testing::run(&runner, &launch).await;
-    assert_eq!((ended.reason, ended.signal), (EndReason::MemoryLimit, Some(9)), "{ended:?}");
+    assert_eq!((ended.reason, ended.signal), (TerminationReason::MemoryLimit, Some(9)), "{ended:?}");
     let how = if runner.capabilities().memory == MemoryLimit::Polled { "by polling" } else { "by the kernel" };
     assert!(ended.message.contains(how), "{ended:?}");
 }
@@ -159,7 +159,7 @@ async fn secrets_leave_the_disk_with_an_attempt_that_never_came_to_its_command()
     let mut launch = testing::script(&runner, "").await;
     launch.command = vec!["no-such-program-anywhere".into()];
     launch.env.insert("TOKEN".into(), "hunter2".into());
-    assert_eq!(testing::run(&runner, &launch).await.reason, EndReason::StartFailed);
+    assert_eq!(testing::run(&runner, &launch).await.reason, TerminationReason::StartFailed);
     let order = fs::read_to_string(place.folder(&launch).join("launch.json")).expect("the launch");
     assert!(!order.contains("hunter2"), "{order}");
 }
@@ -194,7 +194,7 @@ async fn a_command_that_only_a_shell_understands_is_told_so() {
     let mut launch = testing::script(&runner, "").await;
     launch.command = vec!["echo a && echo b".into()];
     let ending = testing::run(&runner, &launch).await;
-    assert_eq!(ending.reason, EndReason::StartFailed);
+    assert_eq!(ending.reason, TerminationReason::StartFailed);
     assert!(ending.message.contains("there is no shell"), "{}", ending.message);
     let mut launch = testing::script(&runner, "").await;
     fs::write(launch.work_dir.join("train.sh"), "#!/bin/sh\r\necho\r\n").expect("a script");

@@ -24,7 +24,7 @@ use kaogong_domain::{
     Problem,
     access::Permission,
     ids::{ProjectId, RunId},
-    jobs::State as JobState,
+    jobs::JobState,
 };
 use kaogong_store::{EventFilter, EventRow};
 use serde_json::json;
@@ -329,7 +329,7 @@ async fn attention(app: &App, project: ProjectId) -> Result<Vec<AttentionView>, 
     for row in app.store.jobs_by_state(project, &[JobState::Failed, JobState::Lost], 10).await? {
         let at = row.ended_at.unwrap_or(row.created_at);
         if at >= since {
-            let text = row.life.reason.unwrap_or_else(|| row.life.state.as_str().to_owned());
+            let text = row.status.reason.unwrap_or_else(|| row.status.state.as_str().to_owned());
             all.push(AttentionView {
                 noun: "jobs".into(),
                 id: row.id.to_string(),

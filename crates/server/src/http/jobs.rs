@@ -33,7 +33,7 @@ use kaogong_domain::{
     ErrorKind, Problem,
     access::Permission,
     ids::{AttemptId, JobId, RunId},
-    jobs::{Effect, Event, State as JobState},
+    jobs::{JobEvent, JobState},
     names::VersionRef,
 };
 use kaogong_runners::EnvironmentSpec;
@@ -183,12 +183,10 @@ async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 
 async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
     let job = find_job(&app, &inside, &params).await?;
-    let asked = Event::CancelAsked;
-    let (_, effects) = app.store.apply_job_event(inside.project.id, job.id, asked, &inside.actor(), app.now()).await?;
-    for effect in effects {
-        if let Effect::Stop(attempt) = effect {
-            stop(&app, attempt).await;
-        }
+    let asked = JobEvent::CancelRequested;
+    let status = app.store.apply_job_event(inside.project.id, job.id, asked, &inside.actor(), app.now()).await?;
+    if let Some(attempt) = status.attempt.filter(|_| !status.state.is_final()) {
+        stop(&app, attempt).await;
     }
     app.ring_jobs_bell();
     let job = find_job(&app, &inside, &params).await?;
@@ -304,15 +302,15 @@ struct Around {
 fn view_of(inside: &InProject, row: JobRow, around: Around) -> Result<JobView, Problem> {
     let spec = view::shown(spec_of(&row)?, inside);
     // What the loop cannot get done now says more than why the job is where it is.
-    let trouble = if row.life.state.is_final() { None } else { crate::loops::jobs::trouble_of(row.id) };
+    let trouble = if row.status.state.is_final() { None } else { crate::loops::jobs::trouble_of(row.id) };
     Ok(JobView {
         id: row.id.to_string(),
         name: row.name,
-        state: row.life.state.as_str().to_owned(),
-        reason: trouble.or(row.life.reason),
-        exit_code: row.life.exit_code,
-        cancel_asked: row.life.cancel_asked,
-        retries_left: row.life.retries_left,
+        state: row.status.state.as_str().to_owned(),
+        reason: trouble.or(row.status.reason),
+        exit_code: row.status.exit_code,
+        cancel_asked: row.status.cancel_requested,
+        retries_left: row.status.retries_left,
         created_at: row.created_at.as_ms(),
         started_at: row.started_at.map(|it| it.as_ms()),
         ended_at: row.ended_at.map(|it| it.as_ms()),

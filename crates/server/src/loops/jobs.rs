@@ -15,7 +15,7 @@ use follow::Follower;
 use kaogong_domain::{
     Problem,
     ids::{AttemptId, JobId},
-    jobs::{Event, Room, State, Waiting, admit},
+    jobs::{Capacity, JobEvent, JobState, PendingJob, admit},
 };
 use kaogong_store::UnfinishedJob;
 use std::{
@@ -31,7 +31,7 @@ use troubles::TROUBLES;
 
 /// How often running jobs are looked at when nothing wakes the loop.
 const ROUND: Duration = Duration::from_millis(500);
-/// Jobs that run at once on this machine, whatever room is left.
+/// Jobs that run at once on this machine, whatever capacity is left.
 const JOBS_AT_ONCE_MAX: usize = 64;
 /// How long steps under way are waited for when the server stops. What is cut off is repeated by the next one.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -93,9 +93,9 @@ impl Jobs {
         let known: HashSet<JobId> = unfinished.iter().map(|it| it.id).collect();
         TROUBLES.keep_only(|it| known.contains(&it));
         self.needs.retain(|job, _| known.contains(job));
-        for job in unfinished.iter().filter(|it| it.life.attempt.is_some()) {
+        for job in unfinished.iter().filter(|it| it.status.attempt.is_some()) {
             match self.under_way.get(&job.id) {
-                Some(step) => step.is_unwanted.store(job.life.cancel_asked, Ordering::Relaxed),
+                Some(step) => step.is_unwanted.store(job.status.cancel_requested, Ordering::Relaxed),
                 None => self.begin(job),
             }
         }
@@ -127,27 +127,27 @@ impl Jobs {
     }
 
     async fn admit(&mut self, unfinished: &[UnfinishedJob]) -> Result<(), Problem> {
-        let is_waiting = |it: &&UnfinishedJob| it.life.state == State::Queued && !it.life.cancel_asked;
+        let is_waiting = |it: &&UnfinishedJob| it.status.state == JobState::Queued && !it.status.cancel_requested;
         if !unfinished.iter().any(|it| is_waiting(&it)) {
             return Ok(());
         }
         self.learn_needs(unfinished).await?;
         let waiting = unfinished.iter().filter(is_waiting).filter_map(|it| self.as_waiting(it)).collect();
         let total = self.app.machine();
-        let running = unfinished.iter().filter(|it| it.life.state != State::Queued);
-        let free = running.filter_map(|it| self.needs.get(&it.id)).fold(total, |room, it| Room {
-            cpus: room.cpus - it.cpus,
-            memory_bytes: room.memory_bytes.saturating_sub(it.memory_bytes),
-            jobs: room.jobs.saturating_sub(1),
+        let running = unfinished.iter().filter(|it| it.status.state != JobState::Queued);
+        let free = running.filter_map(|it| self.needs.get(&it.id)).fold(total, |free, it| Capacity {
+            cpus: free.cpus - it.cpus,
+            memory_bytes: free.memory_bytes.saturating_sub(it.memory_bytes),
+            jobs: free.jobs.saturating_sub(1),
         });
         let (start, held) = admit(waiting, total, free);
         for job in start {
             let attempt = AttemptId::generate(self.app.now());
-            self.follower.tell(job, Event::Admitted(attempt)).await?;
+            self.follower.record(job, JobEvent::Admitted(attempt)).await?;
             self.app.ring_jobs_bell();
         }
         for (job, hold) in held {
-            if job.life.reason.as_deref() != Some(hold.reason()) {
+            if job.status.reason.as_deref() != Some(hold.reason()) {
                 self.app.store.set_job_hold(job.project_id, job.id, hold.reason()).await?;
             }
         }
@@ -168,13 +168,13 @@ impl Jobs {
         Ok(())
     }
 
-    fn as_waiting<'a>(&self, job: &'a UnfinishedJob) -> Option<Waiting<&'a UnfinishedJob>> {
+    fn as_waiting<'a>(&self, job: &'a UnfinishedJob) -> Option<PendingJob<&'a UnfinishedJob>> {
         let need = self.needs.get(&job.id)?;
-        Some(Waiting { job, since: job.created_at, cpus: need.cpus, memory_bytes: need.memory_bytes })
+        Some(PendingJob { job, since: job.created_at, cpus: need.cpus, memory_bytes: need.memory_bytes })
     }
 }
 
-/// The room of a machine for jobs.
-pub fn machine_room(cpus: f64, memory_bytes: u64) -> Room {
-    Room { cpus, memory_bytes, jobs: JOBS_AT_ONCE_MAX }
+/// What a machine has for jobs.
+pub fn machine_capacity(cpus: f64, memory_bytes: u64) -> Capacity {
+    Capacity { cpus, memory_bytes, jobs: JOBS_AT_ONCE_MAX }
 }

@@ -5,7 +5,7 @@ use kaogong_domain::{
     access::{Role, Scopes},
     endpoints::{Batching, EngineName, Isolation},
     ids::{AttemptId, JobId, RunId},
-    jobs::Event,
+    jobs::JobEvent,
 };
 use kaogong_store::{
     ArtifactOwner, EventFilter, Lifecycle, LoggedModelRow, ModelRow, ModelVersionRow, NewArtifact, NewEndpointRow,
@@ -76,7 +76,7 @@ async fn data_and_jobs(w: &World) -> JobId {
     };
     let job = store.submit_job(new, actor, NOW).await.expect("a job").id;
     let attempt = AttemptId::generate(NOW);
-    for event in [Event::Admitted(attempt), Event::Running(attempt), Event::CancelAsked] {
+    for event in [JobEvent::Admitted(attempt), JobEvent::Running(attempt), JobEvent::CancelRequested] {
         store.apply_job_event(w.project, job, event, actor, NOW).await.expect("told");
     }
     job

@@ -10,7 +10,7 @@ use kaogong_domain::{
     datasets::DatasetKind,
     endpoints::{Batching, EngineName, Isolation},
     ids::{AttemptId, JobId, RunId, UserId},
-    jobs::{Ended, Event, State},
+    jobs::{AttemptOutcome, JobEvent, JobState},
     runs::{MetricPoint, RunStatus},
 };
 use kaogong_store::{
@@ -150,25 +150,25 @@ async fn jobs(w: &World) {
     let job = made[0];
     let attempt = AttemptId::generate(NOW);
     done(s.set_job_hold(w.project, job, "waits").await);
-    let ended = Ended { exit_code: Some(0), was_cancelled: false, may_retry: false, message: String::new() };
+    let ended = AttemptOutcome { exit_code: Some(0), was_cancelled: false, may_retry: false, message: String::new() };
     for event in [
-        Event::Admitted(attempt),
-        Event::Started(attempt),
-        Event::Running(attempt),
-        Event::CancelAsked,
-        Event::Ended(attempt, ended),
+        JobEvent::Admitted(attempt),
+        JobEvent::Started(attempt),
+        JobEvent::Running(attempt),
+        JobEvent::CancelRequested,
+        JobEvent::Ended(attempt, ended),
     ] {
         done(s.apply_job_event(w.project, job, event, actor, NOW).await);
     }
     let lost = AttemptId::generate(NOW);
-    for event in [Event::Admitted(lost), Event::Lost(lost, "gone".to_owned())] {
+    for event in [JobEvent::Admitted(lost), JobEvent::Lost(lost, "gone".to_owned())] {
         done(s.apply_job_event(w.project, made[2], event, actor, NOW).await);
     }
     done(s.find_job(w.project, job).await);
-    for (state, text) in [(None, None), (Some(State::Succeeded), None), (None, Some("jo"))] {
+    for (state, text) in [(None, None), (Some(JobState::Succeeded), None), (None, Some("jo"))] {
         done(s.list_jobs(w.project, state, text, 0, 20).await);
     }
-    done(s.jobs_by_state(w.project, &[State::Running, State::Succeeded], 20).await);
+    done(s.jobs_by_state(w.project, &[JobState::Running, JobState::Succeeded], 20).await);
     done(s.unfinished_jobs().await);
     done(s.attempts(job).await);
     done(s.attempts_of(&made).await);

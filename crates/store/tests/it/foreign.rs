@@ -5,7 +5,7 @@ use kaogong_domain::{
     ErrorKind,
     endpoints::{Batching, EngineName, Isolation},
     ids::{ModelId, UserId},
-    jobs::Event,
+    jobs::JobEvent,
 };
 use kaogong_store::{
     Lifecycle, NewEndpointRow, NewJobInput, NewJobRow, NewLoggedModel, NewModelVersionRow, OthersInStage, RunLog,
@@ -119,7 +119,7 @@ async fn a_job_reads_only_data_of_its_project() {
         assert_eq!(w.store.list_jobs(w.project, None, None, 0, 10).await.expect("it lists").1, 0);
         let ours = w.version(w.project, "open").await;
         let job = w.store.submit_job(new(ours), &w.actor, NOW).await.expect("a job");
-        let cancel = w.store.apply_job_event(w.other, job.id, Event::CancelAsked, &w.actor, NOW).await;
+        let cancel = w.store.apply_job_event(w.other, job.id, JobEvent::CancelRequested, &w.actor, NOW).await;
         refused(cancel, ErrorKind::NotFound);
         let nobody = UserId::generate(NOW);
         refused(w.store.set_password(nobody, "h".to_owned(), &w.actor, NOW).await, ErrorKind::NotFound);

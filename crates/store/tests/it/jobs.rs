@@ -4,7 +4,7 @@ use crate::support::{NOW, World, behind, on_both, refused};
 use kaogong_domain::{
     ErrorKind,
     ids::{AttemptId, JobId},
-    jobs::{Effect, Ended, Event, Leftover, Life, State},
+    jobs::{AttemptOutcome, JobEvent, JobState, JobStatus, RetainedAttempt},
 };
 use kaogong_store::{JOBS_UNFINISHED_MAX, JobRow, NewJobInput, NewJobRow, NewRunRow};
 
@@ -23,12 +23,12 @@ async fn submit(w: &World, new: NewJobRow) -> JobRow {
     w.store.submit_job(new, &w.actor, NOW).await.expect("a job")
 }
 
-async fn tell(w: &World, id: JobId, event: Event, ms: i64) -> (Life, Vec<Effect>) {
+async fn tell(w: &World, id: JobId, event: JobEvent, ms: i64) -> JobStatus {
     w.store.apply_job_event(w.project, id, event, &w.actor, w.later(ms)).await.expect("it is told")
 }
 
-fn ended(exit_code: Option<i32>) -> Ended {
-    Ended { exit_code, was_cancelled: false, may_retry: true, message: "it ended".to_owned() }
+fn ended(exit_code: Option<i32>) -> AttemptOutcome {
+    AttemptOutcome { exit_code, was_cancelled: false, may_retry: true, message: "it ended".to_owned() }
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_job_is_submitted_once_for_a_key() {
         let keyed = NewJobRow { request_key: Some("k".to_owned()), inputs, ..new_job(w, "Train") };
         let made = submit(w, keyed.clone()).await;
         assert_eq!(submit(w, keyed).await, made);
-        assert_eq!(made.life, Life::new(1));
+        assert_eq!(made.status, JobStatus::new(1));
         let inputs = w.store.job_inputs(made.id).await.expect("inputs");
         assert_eq!((inputs[0].alias.as_str(), inputs[0].dataset.as_str(), inputs[0].number), ("train", "d", 1));
         let run = NewRunRow { job_id: Some(made.id), ..w.new_run(w.project, "r").await };
@@ -52,37 +52,38 @@ async fn a_job_is_submitted_once_for_a_key() {
 
 #[tokio::test]
 async fn a_job_fails_is_tried_again_and_succeeds() {
-    on_both("a whole life", async |w| {
+    on_both("a whole status", async |w| {
         let job = submit(w, new_job(w, "j")).await.id;
         w.store.set_job_hold(w.project, job, "waits for room").await.expect("held");
         let held = w.store.find_job(w.project, job).await.expect("it reads").expect("a job");
-        assert_eq!(held.life.reason.as_deref(), Some("waits for room"));
+        assert_eq!(held.status.reason.as_deref(), Some("waits for room"));
         let (one, two) = (AttemptId::generate(NOW), AttemptId::generate(w.later(1)));
-        let (life, effects) = tell(w, job, Event::Admitted(one), 1).await;
-        assert_eq!((life.state, effects), (State::Admitted, vec![Effect::Launch(one)]));
-        tell(w, job, Event::Started(one), 2).await;
-        tell(w, job, Event::Running(one), 3).await;
+        let status = tell(w, job, JobEvent::Admitted(one), 1).await;
+        assert_eq!((status.state, status.attempt), (JobState::Admitted, Some(one)));
+        tell(w, job, JobEvent::Started(one), 2).await;
+        tell(w, job, JobEvent::Running(one), 3).await;
         let events = w.store.newest_event().await.expect("a number");
-        tell(w, job, Event::Running(one), 4).await;
+        tell(w, job, JobEvent::Running(one), 4).await;
         assert_eq!(w.store.newest_event().await.expect("a number"), events, "a repeated report changes nothing");
-        let (life, effects) = tell(w, job, Event::Ended(one, ended(Some(3))), 5).await;
-        assert_eq!((life.state, life.retries_left, effects), (State::Queued, 0, vec![Effect::CleanUp(one)]));
-        for event in [Event::Admitted(two), Event::Started(two), Event::Running(two)] {
+        let status = tell(w, job, JobEvent::Ended(one, ended(Some(3))), 5).await;
+        assert_eq!((status.state, status.retries_left, status.attempt), (JobState::Queued, 0, None));
+        for event in [JobEvent::Admitted(two), JobEvent::Started(two), JobEvent::Running(two)] {
             tell(w, job, event, 6).await;
         }
-        tell(w, job, Event::Ended(one, ended(Some(9))), 7).await;
-        let (life, _) = tell(w, job, Event::Ended(two, ended(Some(0))), 8).await;
-        assert_eq!((life.state, life.exit_code), (State::Succeeded, Some(0)));
+        tell(w, job, JobEvent::Ended(one, ended(Some(9))), 7).await;
+        let status = tell(w, job, JobEvent::Ended(two, ended(Some(0))), 8).await;
+        assert_eq!((status.state, status.exit_code), (JobState::Succeeded, Some(0)));
         let row = w.store.find_job(w.project, job).await.expect("it reads").expect("a job");
-        assert_eq!((row.life, row.started_at, row.ended_at), (life, Some(w.later(3)), Some(w.later(8))));
+        assert_eq!((row.status, row.started_at, row.ended_at), (status, Some(w.later(3)), Some(w.later(8))));
         let attempts = w.store.attempts(job).await.expect("attempts");
         let short: Vec<_> = attempts.iter().map(|it| (it.number, it.state, it.exit_code)).collect();
-        assert_eq!(short, [(1, State::Failed, Some(3)), (2, State::Succeeded, Some(0))]);
+        assert_eq!(short, [(1, JobState::Failed, Some(3)), (2, JobState::Succeeded, Some(0))]);
         assert_eq!(attempts[0].ended_at, Some(w.later(5)));
         let mut left = w.store.leftovers(&[two, AttemptId::generate(NOW), one]).await.expect("it reads");
         left.sort_by_key(|it| it.ended_at);
-        let over = |attempt, state, is_newest, ms| Leftover { attempt, state, is_newest, ended_at: Some(w.later(ms)) };
-        assert_eq!(left, [over(one, State::Failed, false, 5), over(two, State::Succeeded, true, 8)]);
+        let over =
+            |attempt, state, is_newest, ms| RetainedAttempt { attempt, state, is_newest, ended_at: Some(w.later(ms)) };
+        assert_eq!(left, [over(one, JobState::Failed, false, 5), over(two, JobState::Succeeded, true, 8)]);
     })
     .await;
 }
@@ -91,24 +92,24 @@ async fn a_job_fails_is_tried_again_and_succeeds() {
 async fn a_job_is_cancelled_or_lost() {
     on_both("cancel and loss", async |w| {
         let waiting = submit(w, new_job(w, "waiting")).await.id;
-        let (life, _) = tell(w, waiting, Event::CancelAsked, 1).await;
-        assert_eq!(life.state, State::Cancelled);
+        let status = tell(w, waiting, JobEvent::CancelRequested, 1).await;
+        assert_eq!(status.state, JobState::Cancelled);
         let job = submit(w, new_job(w, "running")).await.id;
         let attempt = AttemptId::generate(NOW);
-        tell(w, job, Event::Admitted(attempt), 1).await;
-        tell(w, job, Event::Running(attempt), 2).await;
-        let (life, effects) = tell(w, job, Event::CancelAsked, 3).await;
-        assert_eq!((life.state, life.cancel_asked, effects), (State::Running, true, vec![Effect::Stop(attempt)]));
-        let (life, _) = tell(w, job, Event::Ended(attempt, ended(None)), 4).await;
-        assert_eq!((life.state, life.exit_code), (State::Cancelled, None));
-        assert_eq!(w.store.attempts(job).await.expect("attempts")[0].state, State::Cancelled);
+        tell(w, job, JobEvent::Admitted(attempt), 1).await;
+        tell(w, job, JobEvent::Running(attempt), 2).await;
+        let status = tell(w, job, JobEvent::CancelRequested, 3).await;
+        assert_eq!((status.state, status.cancel_requested, status.attempt), (JobState::Running, true, Some(attempt)));
+        let status = tell(w, job, JobEvent::Ended(attempt, ended(None)), 4).await;
+        assert_eq!((status.state, status.exit_code), (JobState::Cancelled, None));
+        assert_eq!(w.store.attempts(job).await.expect("attempts")[0].state, JobState::Cancelled);
         let lost = submit(w, NewJobRow { retries: 0, ..new_job(w, "lost") }).await.id;
         let attempt = AttemptId::generate(NOW);
-        tell(w, lost, Event::Admitted(attempt), 1).await;
-        let (life, _) = tell(w, lost, Event::Lost(attempt, "the machine is gone".to_owned()), 2).await;
-        assert_eq!(life.state, State::Lost);
+        tell(w, lost, JobEvent::Admitted(attempt), 1).await;
+        let status = tell(w, lost, JobEvent::Lost(attempt, "the machine is gone".to_owned()), 2).await;
+        assert_eq!(status.state, JobState::Lost);
         let row = w.store.attempts(lost).await.expect("attempts").remove(0);
-        assert_eq!((row.state, row.reason.as_deref()), (State::Lost, Some("the machine is gone")));
+        assert_eq!((row.state, row.reason.as_deref()), (JobState::Lost, Some("the machine is gone")));
     })
     .await;
 }
@@ -120,18 +121,18 @@ async fn jobs_are_listed_by_state_and_text() {
             submit(w, new_job(w, text)).await;
         }
         let gone = submit(w, new_job(w, "Train gone")).await.id;
-        tell(w, gone, Event::CancelAsked, 1).await;
+        tell(w, gone, JobEvent::CancelRequested, 1).await;
         let list = async |state, text: Option<&str>, offset| {
             let (page, total) = w.store.list_jobs(w.project, state, text, offset, 2).await.expect("a page");
             (page.len(), total)
         };
         assert_eq!(list(None, None, 0).await, (2, 4));
         assert_eq!(list(None, None, 3).await, (1, 4));
-        assert_eq!(list(Some(State::Queued), Some("TRAIN"), 0).await, (2, 2));
-        assert_eq!(list(Some(State::Cancelled), None, 0).await, (1, 1));
+        assert_eq!(list(Some(JobState::Queued), Some("TRAIN"), 0).await, (2, 2));
+        assert_eq!(list(Some(JobState::Cancelled), None, 0).await, (1, 1));
         let unfinished = w.store.unfinished_jobs().await.expect("jobs");
         assert_eq!(unfinished.len(), 3);
-        assert!(unfinished.iter().all(|it| it.life == Life::new(1) && it.project_id == w.project));
+        assert!(unfinished.iter().all(|it| it.status == JobStatus::new(1) && it.project_id == w.project));
     })
     .await;
 }
@@ -143,7 +144,7 @@ async fn only_so_many_jobs_may_wait() {
         let first = submit(w, keyed.clone()).await;
         let others = format!(
             "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {JOBS_UNFINISHED_MAX}) \
-            INSERT INTO jobs (id, project_id, name, spec, state, retries_left, cancel_asked, created_at) \
+            INSERT INTO jobs (id, project_id, name, spec, state, retries_left, cancel_requested, created_at) \
             SELECT 'other' || CAST(i AS TEXT), '{}', 'other', '{{}}', 'queued', 0, 0, 0 FROM n",
             w.other
         );
@@ -151,7 +152,7 @@ async fn only_so_many_jobs_may_wait() {
         let told = w.store.submit_job(new_job(w, "one more"), &w.actor, NOW).await;
         assert!(refused(told, ErrorKind::TooMany).hint.is_some());
         assert_eq!(submit(w, keyed).await.id, first.id, "a repetition asks for no more room");
-        tell(w, first.id, Event::CancelAsked, 1).await;
+        tell(w, first.id, JobEvent::CancelRequested, 1).await;
         submit(w, new_job(w, "one more")).await;
     })
     .await;
@@ -163,10 +164,10 @@ async fn a_job_is_not_seen_from_another_project() {
         let job = submit(w, new_job(w, "j")).await.id;
         assert_eq!(w.store.find_job(w.other, job).await.expect("it reads"), None);
         assert_eq!(w.store.list_jobs(w.other, None, None, 0, 9).await.expect("a page").1, 0);
-        let told = w.store.apply_job_event(w.other, job, Event::CancelAsked, &w.actor, NOW).await;
+        let told = w.store.apply_job_event(w.other, job, JobEvent::CancelRequested, &w.actor, NOW).await;
         refused(told, ErrorKind::NotFound);
         w.store.set_job_hold(w.other, job, "no").await.expect("it changes nothing");
-        assert_eq!(w.store.find_job(w.project, job).await.expect("it reads").expect("a job").life, Life::new(1));
+        assert_eq!(w.store.find_job(w.project, job).await.expect("it reads").expect("a job").status, JobStatus::new(1));
         let version_id = w.version(w.other, "d").await;
         let new = NewJobRow { inputs: vec![NewJobInput { alias: "a".to_owned(), version_id }], ..new_job(w, "theft") };
         refused(w.store.submit_job(new, &w.actor, NOW).await, ErrorKind::NotFound);

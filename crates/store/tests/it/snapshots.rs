@@ -4,7 +4,7 @@ use crate::support::{NOW, World, behind, fresh_postgres, name, on_both, refused}
 use kaogong_domain::{
     ErrorKind,
     ids::AttemptId,
-    jobs::{Ended, Event},
+    jobs::{AttemptOutcome, JobEvent},
 };
 use kaogong_store::{NewJobRow, Store, StoreUrl, restore_dump};
 
@@ -20,9 +20,10 @@ async fn attempt(w: &World, is_over: bool) -> AttemptId {
     };
     let job = w.store.submit_job(new, &w.actor, NOW).await.expect("a job").id;
     let attempt = AttemptId::generate(NOW);
-    let ended = Ended { exit_code: Some(0), was_cancelled: false, may_retry: true, message: "it ended".to_owned() };
-    let mut events = vec![Event::Admitted(attempt), Event::Running(attempt)];
-    events.extend(is_over.then_some(Event::Ended(attempt, ended)));
+    let ended =
+        AttemptOutcome { exit_code: Some(0), was_cancelled: false, may_retry: true, message: "it ended".to_owned() };
+    let mut events = vec![JobEvent::Admitted(attempt), JobEvent::Running(attempt)];
+    events.extend(is_over.then_some(JobEvent::Ended(attempt, ended)));
     for event in events {
         w.store.apply_job_event(w.project, job, event, &w.actor, w.later(1)).await.expect("it is told");
     }

@@ -3,7 +3,7 @@
 use kaogong_api::jobs::{EnvValue, JobSpec};
 use kaogong_domain::{
     Problem,
-    jobs::Room,
+    jobs::Capacity,
     lock_files,
     variables::{self, check_secret_name},
 };
@@ -13,7 +13,7 @@ use kaogong_runners::check_path;
 const OUTPUTS_MAX: usize = 1000;
 
 /// Refuses a job that can never work on this machine.
-pub(super) fn check_spec(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
+pub(super) fn check_spec(spec: &JobSpec, machine: Capacity) -> Result<(), Problem> {
     if spec.name.trim().is_empty() || spec.name.len() > 200 {
         return Err(Problem::invalid("a job needs a name of 1 to 200 bytes"));
     }
@@ -50,7 +50,7 @@ fn check_variables(spec: &JobSpec) -> Result<(), Problem> {
     Ok(())
 }
 
-fn check_resources(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
+fn check_resources(spec: &JobSpec, machine: Capacity) -> Result<(), Problem> {
     let resources = &spec.resources;
     if !resources.cpus.is_finite() || resources.cpus <= 0.0 {
         return Err(Problem::invalid(format!("{} is not a number of cores", resources.cpus))
@@ -79,7 +79,7 @@ fn check_resources(spec: &JobSpec, machine: Room) -> Result<(), Problem> {
 mod tests {
     use super::*;
 
-    const MACHINE: Room = Room { cpus: 2.5, memory_bytes: 4096 << 20, jobs: 8 };
+    const MACHINE: Capacity = Capacity { cpus: 2.5, memory_bytes: 4096 << 20, jobs: 8 };
 
     fn refusal(change: fn(&mut JobSpec)) -> Option<Problem> {
         let mut spec: JobSpec = serde_json::from_str(r#"{"name":"x","command":["true"]}"#).expect("a spec");

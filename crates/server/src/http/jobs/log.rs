@@ -21,7 +21,7 @@ use axum::{
 use futures::{Stream, stream};
 use http::{HeaderMap, HeaderName, header};
 use kaogong_api::jobs::{LogPiece, LogQuery};
-use kaogong_domain::{ErrorKind, Problem, access::Permission, ids::AttemptId, jobs::State as JobState, masks::Masks};
+use kaogong_domain::{ErrorKind, Problem, access::Permission, ids::AttemptId, jobs::JobState, masks::Masks};
 use kaogong_runners::{LOG_CHUNK_BYTES_MAX, LogChunk};
 use kaogong_store::JobRow;
 use serde_json::json;
@@ -187,7 +187,7 @@ impl Follow {
 
     async fn look(&mut self) -> Result<Option<sse::Event>, Problem> {
         let job = self.app.store.find_job(self.job.project_id, self.job.id).await?;
-        let state = job.map_or(JobState::Lost, |it| it.life.state);
+        let state = job.map_or(JobState::Lost, |it| it.status.state);
         // States before bytes: what was written before an ending is then surely read.
         let attempt = attempt_of(&self.app, &self.job, self.attempt).await?;
         let mut is_over = state.is_final();

@@ -8,9 +8,8 @@ use crate::{app::App, loops::folders::Teller};
 use kaogong_domain::{
     ErrorKind, Problem,
     ids::AttemptId,
-    jobs::{Effect, Ended, Event, State},
+    jobs::{Action, AttemptOutcome, JobEvent, reconcile},
 };
-use kaogong_runners::{EndReason, Ending, Seen};
 use kaogong_store::{Actor, UnfinishedJob};
 use std::{
     sync::{
@@ -66,28 +65,22 @@ impl Follower {
         }
     }
 
-    /// Tells the store what happened. The token of an attempt that is over goes first: killed between the two, the
-    /// next server sees the same ending and does both again, while nobody would look at a job that is over.
-    pub(super) async fn tell(&self, job: &UnfinishedJob, event: Event) -> Result<(), Problem> {
+    /// Records what happened. The token of an attempt that is over goes first: killed between the two, the next server
+    /// finds the same end and does both again, while nobody would look at a job that is over.
+    pub(super) async fn record(&self, job: &UnfinishedJob, event: JobEvent) -> Result<(), Problem> {
         let app = &self.app;
         let over = match &event {
-            Event::Ended(attempt, _) | Event::Lost(attempt, _) => Some(*attempt),
+            JobEvent::Ended(attempt, _) | JobEvent::Lost(attempt, _) => Some(*attempt),
             _ => None,
         };
         if let Some(attempt) = over {
             app.store.revoke_attempt_tokens(attempt, &Actor::system(), app.now()).await?;
             app.standings().forget_all();
         }
-        let told = app.store.apply_job_event(job.project_id, job.id, event, &Actor::system(), app.now()).await?;
-        for effect in told.1 {
-            match effect {
-                Effect::CleanUp(attempt) => self.over.tell(attempt),
-                // The next look at the job sees to these.
-                Effect::Launch(_) | Effect::Stop(_) => {}
-            }
-        }
-        if over.is_some() {
-            // There is room for the next one.
+        app.store.apply_job_event(job.project_id, job.id, event, &Actor::system(), app.now()).await?;
+        if let Some(attempt) = over {
+            self.over.tell(attempt);
+            // There is capacity for the next one.
             app.ring_jobs_bell();
         }
         Ok(())
@@ -104,35 +97,25 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     async fn step(mut self) -> Result<Outcome, Problem> {
-        let (job, app) = (self.job, self.follower.app.clone());
-        let Some(attempt) = job.life.attempt else { return Ok(Outcome::Done) };
-        let seen = app.runner.look(attempt).await?;
-        if job.life.cancel_asked && matches!(seen, Seen::Starting { .. } | Seen::Running { .. }) {
-            app.runner.cancel(attempt).await?;
-        }
-        match seen {
-            Seen::Absent if job.life.cancel_asked => {
-                self.withdraw(attempt).await?;
-                let message = "cancelled before it started".to_owned();
-                let ended = Ended { exit_code: None, was_cancelled: true, may_retry: false, message };
-                self.tell(Event::Ended(attempt, ended)).await
+        let Some(attempt) = self.job.status.attempt else { return Ok(Outcome::Done) };
+        let seen = self.follower.app.runner.look(attempt).await?;
+        for action in reconcile(&self.job.status, &seen) {
+            let outcome = match action {
+                Action::Stop => self.follower.app.runner.cancel(attempt).await.map(|()| Outcome::Done)?,
+                Action::Withdraw => self.withdraw(attempt).await.map(|()| Outcome::Done)?,
+                Action::Launch => self.launch(attempt).await?,
+                Action::StoreOutputs(outcome) => self.store_outputs(attempt, outcome).await?,
+                Action::Record(event) => self.record(event).await?,
+            };
+            if outcome == Outcome::Waits {
+                return Ok(outcome);
             }
-            Seen::Absent if matches!(job.life.state, State::Admitted) => self.launch(attempt).await,
-            Seen::Absent => {
-                self.withdraw(attempt).await?;
-                self.tell(Event::Lost(attempt, "the runner has no trace of it".to_owned())).await
-            }
-            Seen::Starting { .. } if job.life.state == State::Admitted => self.tell(Event::Started(attempt)).await,
-            Seen::Starting { .. } => Ok(Outcome::Done),
-            Seen::Running { .. } if job.life.state != State::Running => self.tell(Event::Running(attempt)).await,
-            Seen::Running { .. } => Ok(Outcome::Done),
-            Seen::Lost { why } => self.tell(Event::Lost(attempt, why)).await,
-            Seen::Ended(ending) => self.end(attempt, &ending).await,
         }
+        Ok(Outcome::Done)
     }
 
-    async fn tell(&self, event: Event) -> Result<Outcome, Problem> {
-        self.follower.tell(self.job, event).await?;
+    async fn record(&self, event: JobEvent) -> Result<Outcome, Problem> {
+        self.follower.record(self.job, event).await?;
         Ok(Outcome::Done)
     }
 
@@ -152,46 +135,40 @@ impl Turn<'_> {
         }
         // The turn may have been waited for; a job that was cancelled meanwhile is not started any more.
         let now = app.store.find_job(self.job.project_id, id).await?;
-        let wanted = now.filter(|it| !it.life.cancel_asked && it.life.attempt == Some(attempt));
+        let wanted = now.filter(|it| !it.status.cancel_requested && it.status.attempt == Some(attempt));
         let Some(job) = wanted else { return Ok(Outcome::Done) };
         let Err(problem) = launch::launch(app, &job, attempt).await else {
-            return self.tell(Event::Started(attempt)).await;
+            return self.record(JobEvent::Started(attempt)).await;
         };
         if !is_hopeless(problem.kind) && TROUBLES.lasts(id, Instant::now()) < START_PATIENCE {
             return Err(problem);
         }
         self.withdraw(attempt).await?;
         let message = format!("could not be started: {}", words(&problem));
-        let ended = Ended { exit_code: None, was_cancelled: false, may_retry: false, message };
-        self.tell(Event::Ended(attempt, ended)).await
+        let outcome = AttemptOutcome { exit_code: None, was_cancelled: false, may_retry: false, message };
+        self.record(JobEvent::Ended(attempt, outcome)).await
     }
 
-    /// Outputs are kept before the job is called succeeded, so that who sees the one finds the other.
-    async fn end(&mut self, attempt: AttemptId, ending: &Ending) -> Result<Outcome, Problem> {
+    /// Outputs are stored before the job is called succeeded, so that who sees the one finds the other.
+    async fn store_outputs(&mut self, attempt: AttemptId, outcome: AttemptOutcome) -> Result<Outcome, Problem> {
         let job = self.job;
-        if ending.started_at.is_some() && matches!(job.life.state, State::Admitted | State::Starting) {
-            // It was over before anybody looked; it ran all the same.
-            self.tell(Event::Running(attempt)).await?;
-        }
-        if !ending.is_success() {
-            return self.tell(Event::Ended(attempt, judge(ending))).await;
-        }
+        let cancel_requested = job.status.cancel_requested;
         // Somebody who asks the job to stop does not want to wait for the disk to get better.
-        if !job.life.cancel_asked && TROUBLES.is_waiting(job.id, Instant::now()) {
+        if !cancel_requested && TROUBLES.is_waiting(job.id, Instant::now()) {
             return Ok(Outcome::Waits);
         }
-        let ended = match self.keep_outputs(attempt).await {
-            Ok(held_secrets) => with_remark(judge(ending), &held_secrets),
+        let outcome = match self.keep_outputs(attempt).await {
+            Ok(held_secrets) => with_remark(outcome, &held_secrets),
             Err(problem) if problem.kind == ErrorKind::Invalid => {
-                Ended { exit_code: None, was_cancelled: false, may_retry: false, message: words(&problem) }
+                AttemptOutcome { exit_code: None, was_cancelled: false, may_retry: false, message: words(&problem) }
             }
-            Err(problem) if job.life.cancel_asked => {
+            Err(problem) if cancel_requested => {
                 let message = format!("cancelled while its outputs could not be kept: {}", words(&problem));
-                Ended { exit_code: ending.exit_code, was_cancelled: true, may_retry: false, message }
+                AttemptOutcome { was_cancelled: true, may_retry: false, message, ..outcome }
             }
             Err(problem) => return Err(problem),
         };
-        self.tell(Event::Ended(attempt, ended)).await
+        self.record(JobEvent::Ended(attempt, outcome)).await
     }
 
     /// Keeps the declared outputs; gives the names of those that held secrets.
@@ -218,47 +195,10 @@ fn is_hopeless(kind: ErrorKind) -> bool {
 }
 
 /// The ending of an attempt whose outputs are not byte for byte what it wrote.
-fn with_remark(mut ended: Ended, held_secrets: &[String]) -> Ended {
+fn with_remark(mut ended: AttemptOutcome, held_secrets: &[String]) -> AttemptOutcome {
     if let Some(first) = held_secrets.first() {
         let more = if held_secrets.len() > 1 { " and others" } else { "" };
         ended.message.push_str(&format!("; secrets in output `{first}`{more} were replaced by asterisks"));
     }
     ended
-}
-
-/// What an ending means for the job.
-fn judge(ending: &Ending) -> Ended {
-    let reason = match (ending.reason, ending.exit_code, ending.signal) {
-        (EndReason::Exited, Some(0), _) => String::new(),
-        (EndReason::Exited, Some(code), _) => format!("exited with status {code}"),
-        (EndReason::Exited, None, Some(signal)) => format!("ended by signal {signal}"),
-        (EndReason::Exited, None, None) => "ended without a status".to_owned(),
-        (EndReason::TimeLimit, ..) => "stopped at its time limit".to_owned(),
-        (EndReason::MemoryLimit, ..) => "stopped: it used more memory than it asked for".to_owned(),
-        (EndReason::Cancelled, ..) => "cancelled".to_owned(),
-        (EndReason::Interrupted, ..) => "interrupted by the machine".to_owned(),
-        (EndReason::EnvironmentFailed, ..) => "its environment could not be built".to_owned(),
-        (EndReason::StartFailed, ..) => "its command could not be started".to_owned(),
-    };
-    // The runner's own words for these say the same, and more.
-    let says_it_all = matches!(ending.reason, EndReason::Exited | EndReason::Cancelled | EndReason::Interrupted);
-    let message = match (reason.is_empty() || says_it_all, ending.message.is_empty()) {
-        (true, false) => ending.message.clone(),
-        (_, true) => reason,
-        (false, false) => format!("{reason}: {}", ending.message),
-    };
-    Ended {
-        // A limit that ended the command counts as a failure even when the command then said 0.
-        exit_code: if ending.reason == EndReason::Exited {
-            ending.exit_code
-        } else {
-            ending.exit_code.filter(|it| *it != 0)
-        },
-        was_cancelled: ending.reason == EndReason::Cancelled,
-        may_retry: !matches!(
-            ending.reason,
-            EndReason::Cancelled | EndReason::EnvironmentFailed | EndReason::StartFailed
-        ),
-        message,
-    }
 }
