@@ -8,6 +8,7 @@ pub mod command_words;
 pub mod datasets;
 pub mod endpoints;
 pub mod error;
+pub mod events;
 pub mod ids;
 pub mod jobs;
 pub mod lock_files;

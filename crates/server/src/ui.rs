@@ -1,9 +1,13 @@
-//! The console: static files compiled into the program, and the page for every address of the console.
+//! The console: static files compiled into the program, and its one page for every address that a browser asks for and
+//! that nothing else answers.
 
 use crate::{
+    access::layer,
     app::App,
     http::{
         base_path::BasePath,
+        error::ApiError,
+        mount::begins_with,
         packed::{Packed, is_known, tag_of},
     },
 };
@@ -12,7 +16,7 @@ use axum::{
     extract::{Path, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use std::{
     borrow::Cow,
@@ -64,7 +68,7 @@ fn bytes_of(file: EmbeddedFile) -> Bytes {
     }
 }
 
-/// `GET /{anything of the console}`: the one page, which reads the address itself.
+/// The one page, which reads the address itself.
 pub async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     match Files::get("index.html") {
         Some(found) => send("index.html", based(bytes_of(found), app.base_path()), "no-cache", &headers),
@@ -72,6 +76,22 @@ pub async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
             (StatusCode::NOT_FOUND, "this program was built without its console; run `make build`\n").into_response()
         }
     }
+}
+
+/// An address that no route answers: the console's page for a browser that opens it, since the page reads the address
+/// itself and says what is not there; the truth for everybody else.
+pub async fn page_or_nothing(state: State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let is_of_a_program = begins_with(uri.path(), "/api") || state.rules().render_error_at(uri.path()).is_some();
+    if matches!(method, Method::GET | Method::HEAD) && !is_of_a_program && takes_pages(&headers) {
+        return page(state, headers).await;
+    }
+    ApiError(layer::not_here()).into_response()
+}
+
+/// Whether the caller opens pages, as browsers say that they do.
+fn takes_pages(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|it| it.to_str().ok());
+    accepted.flat_map(|it| it.split(',')).any(|it| it.split(';').next().is_some_and(|it| it.trim() == "text/html"))
 }
 
 /// `GET /favicon.svg`
@@ -115,6 +135,14 @@ fn media_type(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn browsers_say_that_they_take_pages() {
+        let accepts =
+            |text: &'static str| takes_pages(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(text))]));
+        assert!(accepts("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8") && accepts("text/html;q=1"));
+        assert!(!accepts("*/*") && !accepts("application/json") && !takes_pages(&HeaderMap::new()));
+    }
 
     #[test]
     fn the_page_says_under_which_path_it_lies() {

@@ -12,7 +12,7 @@ use crate::{
 use kaogong_data::{Blobs, DecodeBudget, TableEngine, budget::IMPORT_BYTES_MIN};
 use kaogong_domain::{Problem, Secret};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops, vault::Vault};
+use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops, protocols, vault::Vault};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::{Decoder, Imports, LanceTables};
@@ -223,7 +223,7 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<ExitCode, Problem> {
     app.set_address(address);
     let url = app.own_address();
     first_start::welcome(&app, &settings.data_dir, &url, context.profile_path().ok().as_deref()).await?;
-    let router = http::router(&app);
+    let router = http::router(&app, &protocols::mounts());
     app.serving.start_blank();
     // Whoever reads the address may ask the server to stop at once.
     let stop = stop_signal()?;

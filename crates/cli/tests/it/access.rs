@@ -1,7 +1,7 @@
 //! Who may call what: every route is walked as a stranger, with a dead token, and as a member of another project.
 
 use crate::kit::{Reply, Server, grpc, http, pictures, text};
-use kaogong_server::{access::Rule, http::route_list};
+use kaogong_server::{access::Rule, http::route_list, protocols::mounts};
 
 /// A second user, owner of a project of her own, signed in with a browser.
 struct Mallory<'a> {
@@ -54,7 +54,7 @@ pub(crate) fn filled(path: &str, project: &str) -> String {
 fn every_route_refuses_strangers_and_dead_tokens() {
     let server = Server::start();
     let mut walked = 0;
-    for (method, path, rule) in route_list() {
+    for (method, path, rule) in route_list(&mounts()) {
         let address = filled(&path, "default");
         let stranger = server.call(method.as_str(), &address, None, b"{}").status;
         if rule == Rule::Public {
@@ -79,7 +79,7 @@ fn a_member_of_another_project_learns_nothing() {
     let call = |method: &str, path: &str| mallory.call(method, path, b"{}");
 
     assert_eq!(call("GET", "/api/v1/projects/theirs/datasets").status, 200, "her own project");
-    for (method, path, rule) in route_list() {
+    for (method, path, rule) in route_list(&mounts()) {
         let Rule::Project(_) = rule else { continue };
         if !path.contains("{project}") {
             continue;
@@ -95,7 +95,7 @@ fn a_member_of_another_project_learns_nothing() {
         let body = text(&call("GET", path).body);
         assert!(!body.contains(r#""name":"default""#) && !body.contains("secret-digits"), "{path}: {body}");
     }
-    for (method, path, rule) in route_list() {
+    for (method, path, rule) in route_list(&mounts()) {
         if rule == Rule::PlatformAdmin {
             assert_eq!(call(method.as_str(), &filled(&path, "default")).status, 403, "{method} {path}");
         }
@@ -121,7 +121,7 @@ fn every_grpc_call_refuses_strangers_and_members_of_other_projects() {
     let in_project = |project: &'static str| vec![("authorization", hers.clone()), ("kaogong-project", project.into())];
     let message = naming("digits");
     let mut walked = 0;
-    for (_, path, rule) in route_list().into_iter().filter(|it| it.1.starts_with("/inference.")) {
+    for (_, path, rule) in route_list(&mounts()).into_iter().filter(|it| it.1.starts_with("/inference.")) {
         walked += 1;
         let status = |metadata: &[(&'static str, String)]| grpc(&server.address, &path, metadata, &message);
         let stranger = status(&[]).0;

@@ -8,6 +8,7 @@ use crate::{
 use kaogong_server::{
     access::Rule,
     http::{route_list, routes_for_jobs},
+    protocols::mounts,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, fs, path::Path};
@@ -166,9 +167,9 @@ impl Others {
 /// Every route that is not for jobs refuses the token of one.
 fn walk(server: &Server, token: &str) {
     let allowed: BTreeSet<(String, String)> =
-        routes_for_jobs().into_iter().map(|it| (it.0.to_string(), it.1)).collect();
+        routes_for_jobs(&mounts()).into_iter().map(|it| (it.0.to_string(), it.1)).collect();
     let mut walked = 0;
-    for (method, path, rule) in route_list() {
+    for (method, path, rule) in route_list(&mounts()) {
         if rule == Rule::Public || allowed.contains(&(method.to_string(), path.clone())) {
             continue;
         }

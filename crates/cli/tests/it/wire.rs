@@ -144,3 +144,38 @@ fn a_body_over_its_limit_is_413_with_the_limit_in_every_protocol() {
     assert_eq!(code, 8, "RESOURCE_EXHAUSTED: {said}");
     assert!(said.contains("67108864"), "the limit is told: {said}");
 }
+
+/// Addresses of the console and of foreign protocols lie side by side below a project: a browser that opens what no
+/// protocol answers gets the console, and a program gets the truth, in the shape of the protocol that it speaks.
+#[test]
+fn browsers_get_the_console_where_nothing_else_answers() {
+    let server = Server::start();
+    let token = server.token();
+    let get = |path: &str, accept: &str| {
+        let bearer = format!("Bearer {token}");
+        http(&server.address, "GET", path, &[("accept", accept), ("authorization", &bearer)], b"").expect("an answer")
+    };
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for path in ["/", "/p/default", "/p/default/", "/p/default/datasets/owner/name/resolve/main/x", "/admin/users"] {
+        let page = get(path, browser);
+        let is_page = page.status == 200 && page.head.to_lowercase().contains("content-type: text/html");
+        // A program built without its console says so.
+        assert!(is_page || text(&page.body).contains("without its console"), "{path}: {}", page.head);
+        assert!(page.head.to_lowercase().contains("content-security-policy"), "{path}");
+    }
+    for (path, accept, shape) in [
+        ("/p/default/datasets/owner", "*/*", "{\"error\":{\"kind\":\"not_found\""),
+        ("/api/v1/nothing", browser, "{\"error\":{\"kind\":\"not_found\""),
+        ("/p/default/v2/nothing", browser, "{\"error\":\"there is nothing at this address"),
+        ("/api/2.0/mlflow/nothing", browser, "{\"error_code\":\"ENDPOINT_NOT_FOUND\""),
+        ("/api/v1/projects/default/runs/api/2.0/mlflow", browser, "{\"error\":{\"kind\":"),
+    ] {
+        let answer = get(path, accept);
+        assert_eq!(
+            (answer.status, text(&answer.body).starts_with(shape)),
+            (404, true),
+            "{path}: {}",
+            text(&answer.body)
+        );
+    }
+}

@@ -97,13 +97,14 @@ async fn run(app: &App, entry: &Entry, request: Request, next: Next) -> Response
     })
 }
 
-fn not_here() -> Problem {
+/// What is said of an address where nothing is.
+pub fn not_here() -> Problem {
     Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json")
 }
 
 async fn check(app: &Arc<App>, request: &mut Parts, path: &str, entry: &Entry) -> Result<(), Problem> {
     let rule = entry.rule;
-    let caller = identify(app, request).await;
+    let caller = entry.authenticate.identify(app, request).await;
     if rule == Rule::Public {
         // A stale cookie must not lock anybody out of the sign-in page.
         if let Ok(Some(caller)) = caller {
@@ -141,7 +142,11 @@ pub fn not_for_jobs(text: impl Into<String>) -> Problem {
     )
 }
 
-async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {
+/// Who is calling, by a token or by the cookie of a session.
+///
+/// # Errors
+/// `Unauthenticated` when it is not good (any more).
+pub async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
     let known = match find(&request.headers) {
         Credential::Token(secret) => Some(app.standings().by_token(app, &secret).await?),

@@ -1,6 +1,12 @@
 //! The route table: path, rule, pace and description of every route in one place.
 
-use crate::{app::App, http::meter::Meter};
+use crate::{
+    app::App,
+    http::{
+        meter::Meter,
+        mount::{Authenticate, Mount, RenderError, TokenOrSession, begins_with},
+    },
+};
 use axum::{
     handler::Handler,
     routing::{MethodFilter, MethodRouter, on},
@@ -129,6 +135,25 @@ impl Route {
         self
     }
 
+    /// The same route below a project.
+    pub fn below_project(&self) -> Self {
+        Self { path: format!("/p/{{project}}{}", self.path), ..self.undescribed() }
+    }
+
+    /// A copy without its description.
+    pub fn undescribed(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            path: self.path.clone(),
+            rule: self.rule,
+            pace: self.pace,
+            for_jobs: self.for_jobs,
+            operation: None,
+            schemas: vec![],
+            handler: self.handler.clone(),
+        }
+    }
+
     /// Describes the route: an id for generated clients and one sentence.
     #[must_use]
     pub fn doc(mut self, id: &str, summary: &str) -> Self {
@@ -247,7 +272,6 @@ pub fn parameters_of(path: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What is known of a route when a call reaches it.
-#[derive(Debug)]
 pub struct Entry {
     /// Who may call it.
     pub rule: Rule,
@@ -255,21 +279,41 @@ pub struct Entry {
     pub pace: Pace,
     /// Whether the token of a job may call it.
     pub for_jobs: bool,
+    /// How its callers prove who they are.
+    pub authenticate: Arc<dyn Authenticate>,
+    /// How it says that a call failed; `None` for the native API.
+    pub render_error: Option<RenderError>,
     /// Its counters.
     pub meter: Meter,
 }
 
 /// The rules by method and path: what the access layer looks up. What is not here is refused.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RuleBook {
     rules: HashMap<String, HashMap<Method, Arc<Entry>>>,
+    prefixes: Vec<(&'static str, RenderError)>,
 }
 
 impl RuleBook {
-    /// Adds a route.
+    /// Adds a route of the native API.
     pub fn add(&mut self, route: &Route) {
+        self.insert(route, Arc::new(TokenOrSession), None);
+    }
+
+    /// Adds a route of a foreign protocol.
+    pub fn add_mounted(&mut self, route: &Route, mount: &Mount) {
+        self.insert(route, mount.authenticate.clone(), Some(mount.render_error));
+    }
+
+    /// Notes how addresses of a foreign protocol begin.
+    pub fn add_prefixes(&mut self, mount: &Mount) {
+        self.prefixes.extend(mount.prefixes.iter().map(|it| (*it, mount.render_error)));
+    }
+
+    fn insert(&mut self, route: &Route, authenticate: Arc<dyn Authenticate>, render_error: Option<RenderError>) {
         let (rule, pace, for_jobs) = (route.rule, route.pace, route.for_jobs);
-        let entry = Entry { rule, pace, for_jobs, meter: Meter::new(&route.method, &route.path) };
+        let meter = Meter::new(&route.method, &route.path);
+        let entry = Entry { rule, pace, for_jobs, authenticate, render_error, meter };
         self.rules.entry(route.path.clone()).or_default().insert(route.method.clone(), Arc::new(entry));
     }
 
@@ -282,5 +326,10 @@ impl RuleBook {
     /// Whether the path exists with any method.
     pub fn knows_path(&self, path: &str) -> bool {
         self.rules.contains_key(path)
+    }
+
+    /// How a failure at an address that no route answers is written; `None` where no foreign protocol is.
+    pub fn render_error_at(&self, path: &str) -> Option<RenderError> {
+        self.prefixes.iter().find(|it| begins_with(path, it.0)).map(|it| it.1)
     }
 }

@@ -15,6 +15,7 @@ pub mod imports;
 pub mod jobs;
 pub mod meter;
 pub mod models;
+pub mod mount;
 pub mod openapi;
 pub mod outer;
 pub mod packed;
@@ -28,10 +29,10 @@ pub mod system;
 use crate::{
     access::{Route, layer, routes::RuleBook},
     app::App,
-    protocols,
+    ui,
 };
-use axum::{Router, middleware, response::IntoResponse};
-use kaogong_domain::Problem;
+use axum::{Router, middleware};
+use mount::Mount;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -54,54 +55,40 @@ pub fn native_routes() -> Vec<Route> {
     parts.into_iter().flatten().collect()
 }
 
-/// Routes of foreign protocols: at the root, and below a project where clients can be given a base path.
-fn foreign_routes() -> Vec<Route> {
-    let parts = [protocols::oip::routes(), protocols::mlflow::routes()];
-    let at_root: Vec<Route> = parts.into_iter().flatten().collect();
-    let below = at_root.iter().map(|it| Route {
-        method: it.method.clone(),
-        path: format!("/p/{{project}}{}", it.path),
-        rule: it.rule,
-        pace: it.pace,
-        for_jobs: it.for_jobs,
-        operation: None,
-        schemas: vec![],
-        handler: it.handler.clone(),
-    });
-    let below: Vec<Route> = below.collect();
-    // A gRPC client knows no base path, so its calls are at the root alone.
-    at_root.into_iter().chain(below).chain(protocols::oip_grpc::routes()).collect()
-}
-
 /// Method, path and rule of every route, for the test that walks them.
-pub fn route_list() -> Vec<(::http::Method, String, crate::access::Rule)> {
-    native_routes().into_iter().chain(foreign_routes()).map(|it| (it.method, it.path, it.rule)).collect()
+pub fn route_list(mounts: &[Mount]) -> Vec<(::http::Method, String, crate::access::Rule)> {
+    all_routes(mounts).map(|it| (it.method, it.path, it.rule)).collect()
 }
 
 /// Method and path of every route that tokens of jobs may call, for the test that holds their list.
-pub fn routes_for_jobs() -> Vec<(::http::Method, String)> {
-    let all = native_routes().into_iter().chain(foreign_routes());
-    all.filter(|it| it.for_jobs).map(|it| (it.method, it.path)).collect()
+pub fn routes_for_jobs(mounts: &[Mount]) -> Vec<(::http::Method, String)> {
+    all_routes(mounts).filter(|it| it.for_jobs).map(|it| (it.method, it.path)).collect()
 }
 
-/// The whole router, with its layers. Takes the rules of all routes into the app.
-pub fn router(app: &Arc<App>) -> Router {
+fn all_routes(mounts: &[Mount]) -> impl Iterator<Item = Route> {
+    native_routes().into_iter().chain(mounts.iter().flat_map(Mount::all_routes))
+}
+
+/// The whole router, with its layers: the native API and the foreign protocols. Takes the rules of all routes into the
+/// app.
+pub fn router(app: &Arc<App>, mounts: &[Mount]) -> Router {
     let mut rules = RuleBook::default();
     let mut router = Router::new();
-    for route in native_routes().into_iter().chain(foreign_routes()) {
+    for route in native_routes() {
         rules.add(&route);
         router = router.route(&route.path, route.handler);
     }
+    for mount in mounts {
+        rules.add_prefixes(mount);
+        for route in mount.all_routes() {
+            rules.add_mounted(&route, mount);
+            router = router.route(&route.path, route.handler);
+        }
+    }
     app.set_rules(rules);
-    let unknown = || async {
-        error::ApiError(
-            Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json"),
-        )
-        .into_response()
-    };
     router
         .route_layer(middleware::from_fn_with_state(app.clone(), layer::layer))
-        .fallback(unknown)
+        .fallback(ui::page_or_nothing)
         .layer(CatchPanicLayer::custom(outer::panicked))
         .layer(middleware::from_fn_with_state(app.clone(), outer::outer))
         .with_state(app.clone())

@@ -1,15 +1,11 @@
 //! The outermost layer: request ids, one log line and one metric per request, security headers, error bodies.
 
 use super::{
-    error::{ApiError, Failed, is_grpc, log, render, render_grpc},
+    error::{ApiError, Failed, is_grpc, render, render_grpc},
     forwarded::client_behind,
     meter::Meter,
 };
-use crate::{
-    access::routes::Entry,
-    app::App,
-    protocols::{mlflow, oip},
-};
+use crate::{access::routes::Entry, app::App};
 use axum::{
     extract::{ConnectInfo, Request, State},
     middleware::Next,
@@ -60,15 +56,14 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let matched = response.extensions_mut().remove::<Matched>();
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
-        response = if is_grpc {
-            render_grpc(&failed.0, matched.is_some(), &id)
-        } else if mlflow::is_mine(uri.path()) {
-            log(&failed.0, &id);
-            mlflow::render(&failed.0)
-        } else if oip::is_mine(uri.path()) {
-            oip::render(&failed.0, &id)
-        } else {
-            render(response, &failed.0, &id)
+        let render_error = match &matched {
+            Some(it) => it.0.render_error,
+            None => app.rules().render_error_at(uri.path()),
+        };
+        response = match render_error {
+            _ if is_grpc => render_grpc(&failed.0, matched.is_some(), &id),
+            Some(render_error) => render_error(&failed.0, &id),
+            None => render(response, &failed.0, &id),
         };
     }
     let status = response.status();

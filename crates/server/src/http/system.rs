@@ -15,27 +15,10 @@ use kaogong_api::system::{EngineView, SystemView};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 
-/// Addresses of the console: each gets the one page, which reads the address itself.
-const PAGES: [&str; 5] = ["/", "/sign-in", "/admin", "/admin/{*rest}", "/p/{project}"];
-/// Pages of the console below a project.
-const PROJECT_PAGES: [&str; 12] = [
-    "/p/{project}/datasets",
-    "/p/{project}/datasets/{*rest}",
-    "/p/{project}/jobs",
-    "/p/{project}/jobs/{*rest}",
-    "/p/{project}/runs",
-    "/p/{project}/runs/{*rest}",
-    "/p/{project}/models",
-    "/p/{project}/models/{*rest}",
-    "/p/{project}/endpoints",
-    "/p/{project}/endpoints/{*rest}",
-    "/p/{project}/access",
-    "/p/{project}/access/{*rest}",
-];
-
 /// The routes of the server itself.
 pub fn routes() -> Vec<Route> {
-    let mut all = vec![
+    vec![
+        Route::get("/", Rule::Public, ui::page),
         Route::get("/healthz", Rule::Public, alive),
         Route::get("/readyz", Rule::Public, ready),
         Route::get("/metrics", Rule::PlatformAdmin, metrics),
@@ -45,15 +28,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/api/v1/system", Rule::SignedIn, system)
             .doc("system_view", "What this server is and has.")
             .answers::<SystemView>(),
-    ];
-    for path in PAGES.into_iter().chain(PROJECT_PAGES) {
-        all.push(Route::get(path, Rule::Public, ui::page));
-        // The MLflow client prints `/p/{project}/#/…`, and people and proxies add slashes.
-        if !path.ends_with('/') && !path.ends_with("{*rest}") {
-            all.push(Route::get(format!("{path}/"), Rule::Public, ui::page));
-        }
-    }
-    all
+    ]
 }
 
 async fn alive() -> &'static str {

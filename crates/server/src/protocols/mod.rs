@@ -3,3 +3,10 @@
 pub mod mlflow;
 pub mod oip;
 pub mod oip_grpc;
+
+use crate::http::mount::Mount;
+
+/// All of them.
+pub fn mounts() -> Vec<Mount> {
+    vec![oip::mount(), oip_grpc::mount(), mlflow::mount()]
+}

@@ -6,6 +6,7 @@ use crate::{
     http::{
         error::{ApiError, log, status_of, tell_what_next, words_of},
         extract::{Params, body_problem},
+        mount::Mount,
         room::Held,
     },
     serving::Live,
@@ -74,11 +75,9 @@ impl IntoResponse for OipError {
     }
 }
 
-/// Whether an address belongs to this protocol.
-pub fn is_mine(path: &str) -> bool {
-    let below = path.strip_prefix("/p/").and_then(|it| it.split_once('/')).map_or("", |it| it.1);
-    let rest = path.strip_prefix('/').unwrap_or_default();
-    [rest, below].iter().any(|it| *it == "v2" || it.starts_with("v2/"))
+/// The protocol.
+pub fn mount() -> Mount {
+    Mount::new(routes(), &["/v2"], render)
 }
 
 /// Writes a failed call in the protocol's shape, and logs it once.
@@ -247,19 +246,4 @@ async fn infer(
     ];
     let pieces = std::iter::once(Bytes::from(answer.head)).chain(answer.tail).map(Ok::<_, Infallible>);
     Ok((headers, Body::from_stream(stream::iter(pieces))).into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_the_protocol_are_known_with_and_without_a_project() {
-        for mine in ["/v2", "/v2/models/x/infer", "/p/vision/v2", "/p/vision/v2/models/v2"] {
-            assert!(is_mine(mine), "{mine}");
-        }
-        for other in ["/", "/v2x", "/p/v2/datasets", "/p/vision/models/v2", "/api/v1/projects/v2/jobs"] {
-            assert!(!is_mine(other), "{other}");
-        }
-    }
 }

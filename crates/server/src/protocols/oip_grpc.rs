@@ -15,6 +15,7 @@ use crate::{
     app::App,
     http::{
         error::{ApiError, is_grpc, status_of_grpc},
+        mount::Mount,
         outer::RequestId,
     },
 };
@@ -70,6 +71,16 @@ pub fn routes() -> Vec<Route> {
         )
     };
     CALLS.into_iter().map(at).collect()
+}
+
+/// The protocol. A gRPC client knows no base path, so its calls are at the root alone.
+pub fn mount() -> Mount {
+    Mount { is_below_projects: false, ..Mount::new(routes(), &[], render_error) }
+}
+
+/// A call that is no gRPC call at an address of this protocol: in the words of the same protocol over REST.
+fn render_error(problem: &Problem, request_id: &str) -> axum::response::Response {
+    super::oip::render(problem, request_id)
 }
 
 async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {

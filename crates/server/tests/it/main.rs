@@ -1,6 +1,6 @@
 //! What the server promises without being started.
 
-use kaogong_server::{access::Rule, http};
+use kaogong_server::{access::Rule, http, protocols::mounts};
 use std::{collections::BTreeSet, path::Path};
 
 /// The whole list of addresses that strangers may call. A longer list is a design decision.
@@ -9,6 +9,7 @@ const PUBLIC: &[&str] = &[
     "POST /api/v1/session/code",
     "DELETE /api/v1/session",
     "GET /api/v1/openapi.json",
+    "GET /",
     "GET /healthz",
     "GET /readyz",
     "GET /assets/{file}",
@@ -23,21 +24,13 @@ const PUBLIC: &[&str] = &[
     "POST /inference.GRPCInferenceService/ServerReady",
 ];
 
-/// Pages of the console: one static file, whatever the address.
-fn is_page(path: &str) -> bool {
-    let nouns = ["datasets", "jobs", "runs", "models", "endpoints", "access"];
-    let path = if path == "/" { path } else { path.trim_end_matches('/') };
-    let rest = path.trim_start_matches("/p/{project}").trim_end_matches("/{*rest}").trim_start_matches('/');
-    matches!(path, "/" | "/sign-in" | "/p/{project}") || path.starts_with("/admin") || nouns.contains(&rest)
-}
-
 #[test]
 fn strangers_reach_only_the_listed_addresses() {
     let mut unlisted = vec![];
-    for (method, path, rule) in http::route_list() {
+    for (method, path, rule) in http::route_list(&mounts()) {
         let plain = path.strip_prefix("/p/{project}").filter(|it| !it.is_empty()).unwrap_or(&path).to_owned();
         let line = format!("{method} {plain}");
-        if rule == Rule::Public && !PUBLIC.contains(&line.as_str()) && !is_page(&path) {
+        if rule == Rule::Public && !PUBLIC.contains(&line.as_str()) {
             unlisted.push(format!("{method} {path}"));
         }
     }
@@ -103,7 +96,7 @@ const FOR_JOBS: &[&str] = &[
 #[test]
 fn tokens_of_jobs_reach_only_the_listed_addresses() {
     let mut found = BTreeSet::new();
-    for (method, path) in http::routes_for_jobs() {
+    for (method, path) in http::routes_for_jobs(&mounts()) {
         let plain = path.strip_prefix("/p/{project}").unwrap_or(&path).replacen("/ajax-api/", "/api/", 1);
         // What MLflow has and this server has not: its client is told so.
         if !plain.ends_with("{*absent}") {

@@ -29,6 +29,7 @@ pub use sources::onnx_of_run;
 use crate::{
     access::{Route, Rule},
     app::App,
+    http::{error::log, mount::Mount},
 };
 use axum::{
     handler::Handler,
@@ -158,7 +159,7 @@ fn others() -> Vec<Route> {
 
 /// All routes of the protocol, without the project's prefix; those of the API also under `/ajax-api`, where
 /// MLflow's web console looks for them.
-pub fn routes() -> Vec<Route> {
+fn routes() -> Vec<Route> {
     let table = || [tracking(), registry(), others()].into_iter().flatten();
     let mut all: Vec<Route> = table().collect();
     for mut twin in table() {
@@ -201,16 +202,27 @@ async fn not_implemented(uri: http::Uri) -> MlflowProblem {
     MlflowProblem::new(Code::Endpoint, format!("this server does not have {path}"))
 }
 
+/// How addresses of the protocol begin.
+const PREFIXES: &[&str] = &[
+    "/api/2.0/mlflow",
+    "/api/3.0/mlflow",
+    "/api/2.0/mlflow-artifacts",
+    "/ajax-api/2.0/mlflow",
+    "/ajax-api/3.0/mlflow",
+    "/ajax-api/2.0/mlflow-artifacts",
+];
+
+/// The protocol.
+pub fn mount() -> Mount {
+    Mount::new(routes(), PREFIXES, render_error)
+}
+
 /// A failure that happened before a handler of this protocol (access, limits, time), in its shape.
-pub fn render(problem: &Problem) -> Response {
+fn render_error(problem: &Problem, request_id: &str) -> Response {
+    log(problem, request_id);
     let mut copy = Problem::new(problem.kind, problem.text.clone());
     copy.hint = problem.hint.clone();
     MlflowProblem::from(copy).into_response()
-}
-
-/// Whether a path belongs to this protocol, so that failures before a handler can take its shape with [`render`].
-pub fn is_mine(path: &str) -> bool {
-    ["api/2.0/mlflow", "api/3.0/mlflow"].iter().any(|it| path.contains(it))
 }
 
 #[cfg(test)]
@@ -229,11 +241,5 @@ mod tests {
             routes.iter().filter(|it| it.rule == Rule::Public).map(|it| it.path.as_str()).collect();
         let expected = ["/version", "/health", "/api/3.0/mlflow/server-info", "/ajax-api/3.0/mlflow/server-info"];
         assert_eq!(open, BTreeSet::from(expected));
-    }
-
-    #[test]
-    fn failures_before_a_handler_take_the_shape_too() {
-        assert!(is_mine("/p/vision/api/2.0/mlflow/runs/get") && is_mine("/ajax-api/3.0/mlflow/traces"));
-        assert!(!is_mine("/api/v1/projects"));
     }
 }
