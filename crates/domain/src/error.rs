@@ -134,6 +134,12 @@ impl Problem {
         if self.is_too_large() { 413 } else { self.kind.http_status() }
     }
 
+    /// The chain of causes in one line, for the log.
+    pub fn causes(&self) -> String {
+        let all = std::iter::successors(std::error::Error::source(self), |it| it.source());
+        all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    }
+
     /// Adds what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -1,14 +1,11 @@
 //! The server's parts in one place, handed to every handler and loop.
 
 use crate::{
-    access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
-    http::{
-        backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
-    },
+    http::{backup, ready::Readiness},
+    secrets::masks_of_token,
     serving::{ModelProbe, Serving},
     vault::Vault,
 };
-use http::{HeaderMap, header};
 use kaogong_data::{
     Blobs, DecodeBudget, TableEngine,
     budget::{Held, PREVIEW_WAIT_MAX},
@@ -18,6 +15,12 @@ use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{DatasetId, ProjectId, RunId, UserId},
     jobs::Capacity,
+};
+use kaogong_http::{
+    Gate,
+    base_path::BasePath,
+    gate::GateSettings,
+    spool::{Places, Uploads},
 };
 use kaogong_runners::Runner;
 use kaogong_serving::{Engine, worker::Host};
@@ -39,10 +42,6 @@ use tokio::sync::{
 
 /// Names remembered at most; they never change, so they need no age.
 const REMEMBERED_MAX: usize = 10_000;
-/// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
-const BODY_BYTES_MAX: u64 = 2 << 30;
-/// What strangers' bodies may take of that amount, besides it: callers who may do something lose nothing to them.
-const STRANGERS_PART: u64 = 8;
 /// Notes of new values kept for streams that are busy.
 const METRICS_NEWS_MAX: usize = 1024;
 /// How long a backup waits for a removal that is under way, or for another backup.
@@ -107,12 +106,9 @@ pub struct App {
     /// Memory for what is unpacked.
     pub decode: DecodeBudget,
     parts: Rest,
-    room: BodyRoom,
-    strangers_room: BodyRoom,
-    upload_places: Places,
-    rules: OnceLock<RuleBook>,
+    gate: Arc<Gate>,
+    uploads: Uploads,
     address: OnceLock<SocketAddr>,
-    standings: Standings,
     jobs_bell: Notify,
     metrics_news: broadcast::Sender<(ProjectId, RunId)>,
     stopping: watch::Sender<bool>,
@@ -129,14 +125,11 @@ pub struct App {
 pub struct Removals(#[expect(dead_code, reason = "it is held, not used")] OwnedRwLockWriteGuard<()>);
 
 struct Rest {
-    vault: Vault,
+    vault: Arc<Vault>,
     data_folder: PathBuf,
-    temp_folder: PathBuf,
     machine: Capacity,
     limits: String,
     base_path: BasePath,
-    trust_loopback: bool,
-    trusted_proxies: Vec<IpAddr>,
     metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -153,8 +146,19 @@ pub fn clock() -> Timestamp {
 impl App {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
-        let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let vault = Arc::new(parts.vault);
+        let keys = vault.clone();
+        let gate = Gate::new(
+            parts.store.clone(),
+            Box::new(move |token| masks_of_token(&keys, token)),
+            GateSettings {
+                machine_bytes: parts.machine_bytes,
+                trust_loopback: parts.trust_loopback,
+                trusted_proxies: parts.trusted_proxies,
+                clock,
+            },
+        );
+        let uploads = Uploads { folder: parts.temp_folder, places: Places::default() };
         let (blobs, probe) = (parts.blobs.clone(), parts.probe);
         let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
@@ -165,22 +169,16 @@ impl App {
             serving,
             decode: parts.decode,
             parts: Rest {
-                vault: parts.vault,
+                vault,
                 data_folder: parts.data_folder,
-                temp_folder: parts.temp_folder,
                 machine: parts.machine,
                 limits: parts.limits,
                 base_path: parts.base_path,
-                trust_loopback: parts.trust_loopback,
-                trusted_proxies: parts.trusted_proxies,
                 metrics: parts.metrics,
             },
-            room: room(body_bytes),
-            strangers_room: room(body_bytes / STRANGERS_PART),
-            upload_places: Places::default(),
-            rules: OnceLock::new(),
+            gate,
+            uploads,
             address: OnceLock::new(),
-            standings: Standings::default(),
             jobs_bell: Notify::new(),
             metrics_news: broadcast::Sender::new(METRICS_NEWS_MAX),
             stopping: watch::Sender::new(false),
@@ -204,32 +202,14 @@ impl App {
         self.started_at
     }
 
-    /// The memory for bodies on their way in to a route with that rule.
-    pub fn room_of(&self, rule: Rule) -> &BodyRoom {
-        match rule {
-            Rule::Public => &self.strangers_room,
-            _ => &self.room,
-        }
+    /// What stands before every handler.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
-    /// Places for uploads that are written to disk while they arrive.
-    pub fn upload_places(&self) -> &Places {
-        &self.upload_places
-    }
-
-    /// Proxies whose word about a client's address is taken.
-    pub fn trusted_proxies(&self) -> &[IpAddr] {
-        &self.parts.trusted_proxies
-    }
-
-    /// The rules of all routes. Before the router is built there are none, and everything is refused.
-    pub fn rules(&self) -> &RuleBook {
-        self.rules.get_or_init(RuleBook::default)
-    }
-
-    /// Takes the rules of the router; the first ones stay.
-    pub fn set_rules(&self, rules: RuleBook) {
-        let _ = self.rules.set(rules);
+    /// Where bodies are written while they arrive.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// Takes the address that the listener got.
@@ -251,24 +231,6 @@ impl App {
     /// The path under which a proxy shows the server.
     pub fn base_path(&self) -> &BasePath {
         &self.parts.base_path
-    }
-
-    /// Who may do what, as far as known.
-    pub fn standings(&self) -> &Standings {
-        &self.standings
-    }
-
-    /// Whether a call without a credential comes from somebody at this machine, and the server was told that this
-    /// is enough. A browser that another site drives names that site's host or origin, and is not trusted; nor is
-    /// what a proxy at this machine passes on.
-    pub fn trusts(&self, peer: Option<SocketAddr>, headers: &HeaderMap) -> bool {
-        let is_local = peer.is_some_and(|it| it.ip().is_loopback()) && !is_forwarded(headers);
-        if !self.parts.trust_loopback || !is_local {
-            return false;
-        }
-        let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let name = host.rsplit_once(':').map_or(host, |it| it.0);
-        matches!(name, "127.0.0.1" | "localhost" | "[::1]") && is_same_origin(headers)
     }
 
     /// What this server may hand to jobs.
@@ -318,7 +280,7 @@ impl App {
 
     /// A folder for bodies on their way in.
     pub fn temp_folder(&self) -> &Path {
-        &self.parts.temp_folder
+        &self.uploads.folder
     }
 
     /// Wakes the jobs loop.

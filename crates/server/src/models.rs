@@ -85,7 +85,7 @@ async fn outside(app: &App, hash: &str) -> Result<BTreeSet<String>, Problem> {
 /// Writes one file of several; two callers write the same bytes, which are kept once.
 async fn merged(app: &App, model: &str, files: BTreeMap<String, String>) -> Result<Servable, Problem> {
     let (blobs, model) = (app.blobs.clone(), blob_hash(model)?);
-    let place = app.upload_places().take()?;
+    let place = app.uploads().places.take()?;
     let merging = tokio::task::spawn_blocking(move || -> Result<Servable, Problem> {
         let _place = place;
         let mut paths = BTreeMap::new();

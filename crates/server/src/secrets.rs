@@ -1,6 +1,6 @@
 //! What of a job must not be shown: the secrets that it is given, and the masks that keep them out of what it tells.
 
-use crate::app::App;
+use crate::{app::App, vault::Vault};
 use kaogong_api::jobs::JobSpec;
 use kaogong_domain::{
     Problem, Secret,
@@ -79,10 +79,10 @@ pub(crate) fn seal_for(app: &App, attempt: AttemptId, secrets: &[Secret]) -> Res
     app.vault().seal(&place_of_attempt(attempt), &Secret::new(text)).map(Some)
 }
 
-fn opened(app: &App, attempt: AttemptId, sealed: &[String]) -> Result<Masks, Problem> {
+fn opened(vault: &Vault, attempt: AttemptId, sealed: &[String]) -> Result<Masks, Problem> {
     let mut texts: Vec<String> = vec![];
     for it in sealed {
-        let text = app.vault().open_sealed(&place_of_attempt(attempt), it)?;
+        let text = vault.open_sealed(&place_of_attempt(attempt), it)?;
         let more: Vec<String> = serde_json::from_str(text.expose())
             .map_err(|_| Problem::conflict(format!("the secrets of attempt {attempt} are unreadable")))?;
         texts.extend(more);
@@ -94,10 +94,10 @@ fn opened(app: &App, attempt: AttemptId, sealed: &[String]) -> Result<Masks, Pro
 ///
 /// # Errors
 /// `Conflict` when the attempt's secrets cannot be decrypted: then nothing of what it sends may be taken.
-pub(crate) fn masks_of_token(app: &App, token: &TokenRow) -> Result<Option<Arc<Masks>>, Problem> {
+pub(crate) fn masks_of_token(vault: &Vault, token: &TokenRow) -> Result<Option<Arc<Masks>>, Problem> {
     let (Some(_), Some(attempt)) = (token.job_id, token.attempt_id) else { return Ok(None) };
     let sealed: Vec<String> = token.sealed_secrets.iter().cloned().collect();
-    opened(app, attempt, &sealed).map(|it| Some(Arc::new(it)))
+    opened(vault, attempt, &sealed).map(|it| Some(Arc::new(it)))
 }
 
 /// The masks for what an attempt leaves behind, while its token lives.
@@ -106,7 +106,7 @@ pub(crate) fn masks_of_token(app: &App, token: &TokenRow) -> Result<Option<Arc<M
 /// As [`masks_of_token`].
 pub(crate) async fn masks_of_attempt(app: &App, attempt: AttemptId) -> Result<Arc<Masks>, Problem> {
     let sealed = app.store.sealed_secrets_of_attempt(attempt).await?;
-    opened(app, attempt, &sealed).map(Arc::new)
+    opened(app.vault(), attempt, &sealed).map(Arc::new)
 }
 
 /// The masks for a job's log on its way to a reader. Its supervisor has covered what it knew when it was written; this

@@ -12,7 +12,12 @@ use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    path::PathBuf,
+    str::FromStr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// Readers of an embedded database.
@@ -47,6 +52,8 @@ pub struct Store {
     pub(crate) dialect: Dialect,
     pub(crate) url: StoreUrl,
     news: watch::Sender<i64>,
+    /// Grows with each change of access.
+    access_epoch: AtomicU64,
 }
 
 impl Store {
@@ -79,7 +86,14 @@ impl Store {
         migrate::run(&writer, dialect, file.as_deref()).await?;
         let readers = if readers == 0 { writer.clone() } else { pool(dialect, readers).connect_with(options).await? };
         let newest = sql::number(&mut *readers.acquire().await?, "SELECT seq FROM chain WHERE id = 1", vec![]).await?;
-        Ok(Self { readers, writer, dialect, url: url.clone(), news: watch::Sender::new(newest) })
+        Ok(Self {
+            readers,
+            writer,
+            dialect,
+            url: url.clone(),
+            news: watch::Sender::new(newest),
+            access_epoch: AtomicU64::new(0),
+        })
     }
 
     /// Which database answers.
@@ -90,6 +104,12 @@ impl Store {
     /// Tells the number of the newest event, and wakes when it grows.
     pub fn watch_events(&self) -> watch::Receiver<i64> {
         self.news.subscribe()
+    }
+
+    /// A number that grows whenever somebody's access has changed through this store: what was read about access before is
+    /// not to be relied on any more.
+    pub fn access_epoch(&self) -> u64 {
+        self.access_epoch.load(Ordering::Acquire)
     }
 
     /// Whether the database takes a change now: it writes one row and waits until that is durable.
@@ -129,7 +149,8 @@ impl Store {
         let end = sql::row(&mut tx, "UPDATE chain SET seq = seq WHERE id = 1 RETURNING seq, hash", vec![]).await?;
         let end = end.ok_or_else(|| Problem::conflict("the event chain has no end"))?;
         let (seq, hash) = (end.int("seq")?, end.text("hash")?);
-        Ok(Tx { seq, hash, tx, news: &self.news, has_news: false, deltas: Deltas::new() })
+        let (news, access_epoch) = (&self.news, &self.access_epoch);
+        Ok(Tx { seq, hash, tx, news, access_epoch, has_news: false, is_of_access: false, deltas: Deltas::new() })
     }
 
     /// A transaction for measurements, which are no change of state: it does not wait for others on PostgreSQL.
@@ -144,14 +165,17 @@ pub(crate) struct Tx<'a> {
     seq: i64,
     hash: String,
     has_news: bool,
+    is_of_access: bool,
     deltas: Deltas,
     news: &'a watch::Sender<i64>,
+    access_epoch: &'a AtomicU64,
 }
 
 impl Tx<'_> {
     /// Appends one line to the event log.
     pub(crate) async fn event(&mut self, actor: &Actor, now: Timestamp, change: Change<'_>) -> Result<()> {
         self.seq += 1;
+        let is_of_access = change.noun == "access";
         let what = format!("events.{}", change.noun);
         if let Some(project) = change.project {
             self.count(project, "events", 1);
@@ -160,6 +184,7 @@ impl Tx<'_> {
         self.count(ALL_PROJECTS, what, 1);
         self.hash = events::append(&mut self.tx, self.seq, &self.hash, actor, now, change).await?;
         self.has_news = true;
+        self.is_of_access |= is_of_access;
         Ok(())
     }
 
@@ -176,6 +201,9 @@ impl Tx<'_> {
             sql::exec(&mut self.tx, sql, vals![self.seq, &self.hash]).await?;
         }
         self.tx.commit().await?;
+        if self.is_of_access {
+            self.access_epoch.fetch_add(1, Ordering::AcqRel);
+        }
         if self.has_news {
             self.news.send_if_modified(|it| {
                 let is_newer = self.seq > *it;

@@ -11,8 +11,9 @@ use crate::{
 };
 use kaogong_data::{Blobs, DecodeBudget, TableEngine, budget::IMPORT_BYTES_MIN};
 use kaogong_domain::{Problem, Secret};
+use kaogong_http::{base_path::BasePath, listen};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, http::base_path::BasePath, listen, loops, protocols, vault::Vault};
+use kaogong_server::{App, Parts, app::clock, http, loops, protocols, vault::Vault};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::{Decoder, Imports, LanceTables};

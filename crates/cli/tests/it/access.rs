@@ -1,7 +1,8 @@
 //! Who may call what: every route is walked as a stranger, with a dead token, and as a member of another project.
 
 use crate::kit::{Reply, Server, grpc, http, pictures, text};
-use kaogong_server::{access::Rule, http::route_list, protocols::mounts};
+use kaogong_http::access::Rule;
+use kaogong_server::{http::route_list, protocols::mounts};
 
 /// A second user, owner of a project of her own, signed in with a browser.
 struct Mallory<'a> {

@@ -2,7 +2,7 @@
 
 use crate::kit::{Server, cli, http, pictures, png, text, wait_until};
 use kaogong_domain::{Secret, Timestamp, access::Scopes};
-use kaogong_server::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
+use kaogong_http::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
 use kaogong_store::{Actor, NewTokenRow, Store, StoreUrl};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Output};

@@ -5,8 +5,8 @@ use crate::{
     faults::{ended, submit},
     kit::{Reply, Server, grpc, http, pictures, text, wait_until},
 };
+use kaogong_http::access::Rule;
 use kaogong_server::{
-    access::Rule,
     http::{route_list, routes_for_jobs},
     protocols::mounts,
 };

@@ -1,3 +1,4 @@
 //! Tests of rules that span the workspace.
 
+mod circles;
 mod tidy;

@@ -4,14 +4,7 @@ mod sessions;
 mod tokens;
 mod views;
 
-use super::{
-    error::Answer,
-    extract::{BodyLimit, Json, Params, created},
-};
-use crate::{
-    access::{Caller, InProject, Route, Rule, credentials::make_secret, passwords},
-    app::App,
-};
+use crate::{Route, app::App, passwords};
 use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
 use kaogong_api::{
@@ -27,6 +20,11 @@ use kaogong_domain::{
     access::{Permission, Role},
     ids::UserId,
     names::Name,
+};
+use kaogong_http::{
+    access::{Caller, InProject, Rule, credentials::make_secret},
+    error::Answer,
+    extract::{BodyLimit, Json, Params, created},
 };
 use kaogong_store::{NewUserRow, UserRow};
 use sessions::{change_password, make_link, sign_in, sign_in_with_code, sign_out};
@@ -184,7 +182,6 @@ async fn disable_user(State(app): State<Arc<App>>, caller: Caller, params: Param
         return Err(Problem::conflict("you cannot disable yourself").hint("ask another administrator").into());
     }
     app.store.disable_user(user.id, &caller.actor(), app.now()).await?;
-    app.standings().forget_all();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -219,7 +216,6 @@ async fn create_project(State(app): State<Arc<App>>, caller: Caller, Json(ask): 
     let organisation = parse::<Name>(ask.organisation.as_deref().unwrap_or("default"))?;
     let project =
         app.store.create_project(&organisation, &name, &title, caller.user.id, &caller.actor(), app.now()).await?;
-    app.standings().forget_all();
     Ok(created(project_view(&project, Some(Role::Owner))))
 }
 
@@ -241,14 +237,12 @@ async fn set_member(
     let role = parse::<Role>(&ask.role)?;
     let user = find_user(&app, params.text("user")).await?;
     let member = app.store.set_member(inside.project.id, user.id, role, &inside.actor(), app.now()).await?;
-    app.standings().forget_all();
     Ok(Json(member_view(&member)))
 }
 
 async fn remove_member(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let user = find_user(&app, params.text("user")).await?;
     app.store.remove_member(inside.project.id, user.id, &inside.actor(), app.now()).await?;
-    app.standings().forget_all();
     Ok(StatusCode::NO_CONTENT)
 }
 

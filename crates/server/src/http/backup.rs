@@ -3,9 +3,8 @@
 //! The order is what makes it consistent: a file is on the disk before the row that names it, files never change, and
 //! while a backup runs nothing that a row may name is removed.
 
-use super::error::Answer;
 use crate::{
-    access::{Caller, Route, Rule},
+    Route,
     app::{App, Removals},
 };
 use axum::{
@@ -17,6 +16,10 @@ use bytes::Bytes;
 use http::{HeaderValue, header};
 use kaogong_data::backup::{self, FORMAT, Head, Writer};
 use kaogong_domain::{ErrorKind, Problem};
+use kaogong_http::{
+    access::{Caller, Rule},
+    error::Answer,
+};
 use kaogong_runners::RECORDS;
 use kaogong_store::{Dialect, Snapshot};
 use std::{
@@ -55,7 +58,7 @@ async fn take(State(app): State<Arc<App>>, caller: Caller) -> Answer<Response> {
     let (pieces, body) = mpsc::channel(PIECES);
     tokio::spawn(async move {
         if let Err(problem) = send(app, removals, pieces.clone()).await {
-            let causes = super::error::causes_of(&problem);
+            let causes = problem.causes();
             tracing::error!(causes, "a backup broke off: {problem}");
             // The head is sent by now: a failure can only break the body off. A client that is gone knows.
             let _ = pieces.send(Err(io::Error::other(problem.text))).await;

@@ -1,13 +1,6 @@
 //! Datasets, versions and items: look, page and picture. Imports and exports have their own files.
 
-use super::{
-    error::Answer,
-    extract::{Json, Params, Query},
-};
-use crate::{
-    access::{InProject, Route, Rule, layer::not_for_jobs},
-    app::App,
-};
+use crate::{Route, app::App};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -32,6 +25,11 @@ use kaogong_domain::{
     datasets::Split,
     ids::{DatasetId, ItemId},
     names::Title,
+};
+use kaogong_http::{
+    access::{InProject, Rule, layer::not_for_jobs},
+    error::Answer,
+    extract::{Json, Params, Query},
 };
 use kaogong_store::{DatasetRow, VersionRow};
 use std::{collections::BTreeMap, sync::Arc};

@@ -1,15 +1,7 @@
 //! Endpoints: make, change, look, try. Inference itself speaks the Open Inference Protocol.
 
-use super::{
-    access::whole,
-    error::Answer,
-    extract::{JSON_BYTES_MAX, Json, Params, body_problem, created},
-};
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-    serving::Live,
-};
+use super::access::whole;
+use crate::{Route, app::App, serving::Live};
 use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
@@ -28,6 +20,11 @@ use kaogong_domain::{
     access::Permission,
     endpoints::{Batching, EngineName, Isolation},
     names::Name,
+};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{JSON_BYTES_MAX, Json, Params, body_problem, created},
 };
 use kaogong_serving::{
     TensorSpec,

@@ -1,14 +1,7 @@
 //! The event log: pages, the live stream, the platform's audit, and the home page made of it.
 
-use super::{
-    error::Answer,
-    extract::{Json, Query},
-    jobs::job_views,
-};
-use crate::{
-    access::{InProject, Route, Rule, recheck::Recheck},
-    app::App,
-};
+use super::jobs::job_views;
+use crate::{Route, app::App};
 use axum::{
     extract::State,
     response::sse::{self, KeepAlive, Sse},
@@ -25,6 +18,11 @@ use kaogong_domain::{
     access::Permission,
     ids::{ProjectId, RunId},
     jobs::JobState,
+};
+use kaogong_http::{
+    access::{InProject, Rule, recheck::Recheck},
+    error::Answer,
+    extract::{Json, Query},
 };
 use kaogong_store::{EventFilter, EventRow};
 use serde_json::json;
@@ -237,7 +235,7 @@ struct Live {
 impl Live {
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
-            if !self.access.holds(&self.app).await {
+            if !self.access.holds(&self.app.store, self.app.now()).await {
                 return None;
             }
             if let Some(row) = self.ready.pop_front() {

@@ -1,14 +1,7 @@
 //! Exports: a version streamed back as a tar of the original files, or as a table.
 
-use super::{
-    datasets::{at, find_version, parse_split, summary_of},
-    error::Answer,
-    extract::{Params, Query},
-};
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-};
+use super::datasets::{at, find_version, parse_split, summary_of};
+use crate::{Route, app::App};
 use axum::{
     body::Body,
     extract::State,
@@ -23,6 +16,11 @@ use kaogong_data::{
     tables::{ColumnNeed, ItemContent, StreamQuery, TableFormat, VersionAt},
 };
 use kaogong_domain::{Problem, access::Permission, datasets::DatasetKind, datasets::Split};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{Params, Query},
+};
 use serde_json::json;
 use std::sync::Arc;
 

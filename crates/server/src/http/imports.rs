@@ -4,16 +4,8 @@ pub(crate) mod archive;
 mod options;
 mod pictures;
 
-use super::{
-    datasets::{find_version_number, histogram_text, version_view},
-    error::Answer,
-    extract::{Params, Query, created},
-    spool::{Spooled, spool},
-};
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-};
+use super::datasets::{find_version_number, histogram_text, version_view};
+use crate::{Route, app::App};
 use axum::{body::Body, extract::State, response::Response};
 use kaogong_api::{
     datasets::{ImportQuery, VersionView},
@@ -32,6 +24,12 @@ use kaogong_domain::{
     access::Permission,
     datasets::DatasetKind,
     names::{Name, Title},
+};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{Params, Query, created},
+    spool::{Spooled, spool},
 };
 use kaogong_store::{DatasetRow, NewVersion};
 use std::sync::Arc;
@@ -60,8 +58,8 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn upload(State(app): State<Arc<App>>, inside: InProject, body: Body) -> Answer<Response> {
-    let spooled = spool(&app, body, UPLOAD_BYTES_MAX).await?;
-    let (hash, size) = spooled.keep(&app).await?;
+    let spooled = spool(app.uploads(), body, UPLOAD_BYTES_MAX).await?;
+    let (hash, size) = spooled.keep(&app.blobs).await?;
     app.store.note_upload(inside.project.id, &hash.to_string(), size, &inside.actor(), app.now()).await?;
     Ok(created(UploadView { hash: hash.to_string(), size }))
 }
@@ -81,7 +79,7 @@ async fn import(
     }
     // Before the body is taken, which may be hours of sending.
     check_kind(&app, &inside, &name, plan.kind()).await?;
-    let spooled = spool(&app, body, IMPORT_BYTES_MAX).await?;
+    let spooled = spool(app.uploads(), body, IMPORT_BYTES_MAX).await?;
     // A task of its own: a client who goes away now has sent everything, and when it asks again with the same key it
     // finds this import going on, not a half of it in its way.
     let import = Import { app, inside, title, name, plan, query };
@@ -200,7 +198,7 @@ impl Import {
         let committed = self.app.tables.import_table(plan).await?;
         // Only now, so that a refused file does not stay on the disk; before the row, which names it.
         if committed.summary.original.is_some() {
-            spooled.keep(&self.app).await?;
+            spooled.keep(&self.app.blobs).await?;
         }
         Ok(committed)
     }

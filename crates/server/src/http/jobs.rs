@@ -4,14 +4,9 @@ mod checks;
 mod log;
 mod view;
 
-use super::{
-    access::whole,
-    error::Answer,
-    exports::blob,
-    extract::{Json, Params, Query, created},
-};
+use super::{access::whole, exports::blob};
 use crate::{
-    access::{InProject, Route, Rule},
+    Route,
     app::App,
     secrets::{missing, names_of},
 };
@@ -35,6 +30,11 @@ use kaogong_domain::{
     ids::{AttemptId, JobId, RunId},
     jobs::{JobEvent, JobState},
     names::VersionRef,
+};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{Json, Params, Query, created},
 };
 use kaogong_runners::EnvironmentSpec;
 use kaogong_store::{ArtifactOwner, AttemptRow, JobInputRow, JobRow, NewJobInput, NewJobRow};
@@ -199,7 +199,7 @@ async fn stop(app: &App, attempt: AttemptId) {
         // Not handed over yet.
         Err(problem) if problem.kind == ErrorKind::NotFound => {}
         Err(problem) => {
-            let causes = super::error::causes_of(&problem);
+            let causes = problem.causes();
             tracing::warn!(%attempt, causes, "attempt {attempt} could not be asked to stop yet: {problem}");
         }
         Ok(()) => {}

@@ -2,39 +2,22 @@
 
 pub mod access;
 pub mod backup;
-pub mod base_path;
-pub mod covered;
 pub mod datasets;
 pub mod endpoints;
-pub mod error;
 pub mod events;
 pub mod exports;
-pub mod extract;
-pub mod forwarded;
 pub mod imports;
 pub mod jobs;
-pub mod meter;
 pub mod models;
-pub mod mount;
 pub mod openapi;
-pub mod outer;
-pub mod packed;
 pub mod ready;
-pub mod room;
 pub mod runs;
 pub mod secrets;
-pub mod spool;
 pub mod system;
 
-use crate::{
-    access::{Route, layer, routes::RuleBook},
-    app::App,
-    ui,
-};
-use axum::{Router, middleware};
-use mount::Mount;
+use crate::{App, Mount, Route, ui};
+use axum::Router;
 use std::sync::Arc;
-use tower_http::catch_panic::CatchPanicLayer;
 
 /// Every route of the native API, of the console and of the server itself.
 pub fn native_routes() -> Vec<Route> {
@@ -56,7 +39,7 @@ pub fn native_routes() -> Vec<Route> {
 }
 
 /// Method, path and rule of every route, for the test that walks them.
-pub fn route_list(mounts: &[Mount]) -> Vec<(::http::Method, String, crate::access::Rule)> {
+pub fn route_list(mounts: &[Mount]) -> Vec<(::http::Method, String, kaogong_http::access::Rule)> {
     all_routes(mounts).map(|it| (it.method, it.path, it.rule)).collect()
 }
 
@@ -69,27 +52,19 @@ fn all_routes(mounts: &[Mount]) -> impl Iterator<Item = Route> {
     native_routes().into_iter().chain(mounts.iter().flat_map(Mount::all_routes))
 }
 
-/// The whole router, with its layers: the native API and the foreign protocols. Takes the rules of all routes into the
-/// app.
+/// The whole router: the native API, the console and the foreign protocols behind the gate.
 pub fn router(app: &Arc<App>, mounts: &[Mount]) -> Router {
-    let mut rules = RuleBook::default();
-    let mut router = Router::new();
-    for route in native_routes() {
-        rules.add(&route);
-        router = router.route(&route.path, route.handler);
-    }
-    for mount in mounts {
-        rules.add_prefixes(mount);
-        for route in mount.all_routes() {
-            rules.add_mounted(&route, mount);
-            router = router.route(&route.path, route.handler);
+    kaogong_http::router::router(app.gate(), native_routes(), mounts, ui::page_or_nothing, app.clone())
+}
+
+#[cfg(test)]
+mod tests {
+
+    #[test]
+    fn no_route_begins_with_a_path_that_could_be_a_base() {
+        for (_, path, _) in super::route_list(&crate::protocols::mounts()) {
+            let first = path.split('/').nth(1).unwrap_or_default();
+            assert!(first.is_empty() || TAKEN.contains(&first), "{path} is not in the list");
         }
     }
-    app.set_rules(rules);
-    router
-        .route_layer(middleware::from_fn_with_state(app.clone(), layer::layer))
-        .fallback(ui::page_or_nothing)
-        .layer(CatchPanicLayer::custom(outer::panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), outer::outer))
-        .with_state(app.clone())
 }

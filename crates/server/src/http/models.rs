@@ -1,13 +1,8 @@
 //! Registered models: versions, aliases, files.
 
-use super::{
-    access::whole,
-    error::Answer,
-    exports::blob,
-    extract::{Json, Params, created},
-};
+use super::{access::whole, exports::blob};
 use crate::{
-    access::{InProject, Route, Rule},
+    Route,
     app::App,
     models::{Servable, servable, servable_upload},
     protocols::mlflow,
@@ -28,6 +23,11 @@ use kaogong_domain::{
     access::Permission,
     ids::{ModelId, ModelVersionId, ProjectId, RunId, VersionId},
     names::Name,
+};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{Json, Params, created},
 };
 use kaogong_store::{ModelRow, ModelVersionRow, NewModelVersionRow, RunOutcome};
 use std::{

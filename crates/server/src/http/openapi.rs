@@ -1,9 +1,9 @@
 //! The description of the native API, made from the route table.
 
-use super::base_path::BasePath;
-use crate::access::{Route, Rule};
+use crate::Route;
 use bytes::Bytes;
 use kaogong_api::ErrorBody;
+use kaogong_http::{access::Rule, base_path::BasePath};
 use std::sync::LazyLock;
 use utoipa::{
     PartialSchema, ToSchema,

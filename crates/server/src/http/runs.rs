@@ -2,15 +2,9 @@
 
 use super::{
     access::whole,
-    error::Answer,
-    extract::{Json, Params, Query},
     jobs::{artifact_view, send_artifact},
 };
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-    protocols::mlflow,
-};
+use crate::{Route, app::App, protocols::mlflow};
 use axum::{extract::State, response::Response};
 use kaogong_api::{
     Page,
@@ -23,6 +17,11 @@ use kaogong_domain::{
     access::Permission,
     ids::{ExperimentId, LoggedModelId, ProjectId, RunId, VersionId},
     runs::MetricPoint,
+};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{Json, Params, Query},
 };
 use kaogong_store::{ArtifactOwner, ArtifactRow, Lifecycle, RunFull, RunRow, RunSearch};
 use std::{

@@ -1,15 +1,7 @@
 //! Secrets of a project: set, replaced, named and deleted, and never shown. Jobs get their values as variables.
 
-use super::{
-    access::whole,
-    error::Answer,
-    extract::{Json, Params},
-};
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-    secrets::place_of,
-};
+use super::access::whole;
+use crate::{Route, app::App, secrets::place_of};
 use axum::extract::State;
 use http::StatusCode;
 use kaogong_api::{
@@ -20,6 +12,11 @@ use kaogong_domain::{
     Problem, Secret,
     access::Permission,
     variables::{check_secret_name, check_secret_value},
+};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::Answer,
+    extract::{Json, Params},
 };
 use kaogong_store::SecretRow;
 use std::sync::Arc;

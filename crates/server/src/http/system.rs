@@ -1,17 +1,14 @@
 //! The server itself: health, metrics, description, and the console's pages.
 
-use super::{error::Answer, extract::Json, openapi, packed::Packed};
-use crate::{
-    access::{Route, Rule},
-    app::App,
-    ui,
-};
+use super::openapi;
+use crate::{Route, app::App, ui};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kaogong_api::system::{EngineView, SystemView};
+use kaogong_http::{access::Rule, error::Answer, extract::Json, packed::Packed};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
 

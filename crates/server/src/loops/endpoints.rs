@@ -17,7 +17,7 @@ pub async fn run(app: Arc<App>) {
         tokio::select! {
             looked = round(&app) => {
                 if let Err(problem) = looked {
-                    let causes = crate::http::error::causes_of(&problem);
+                    let causes = problem.causes();
                     tracing::warn!(causes, "the endpoints loop could not finish a round: {problem}");
                 }
             }

@@ -72,7 +72,7 @@ async fn round(app: &App, left: &mut HashSet<AttemptId>) -> Result<(), Problem> 
             // Given up, and its supervisor came all the same: it ends by itself.
             Err(problem) if problem.kind == ErrorKind::Conflict => {}
             Err(problem) => {
-                let causes = crate::http::error::causes_of(&problem);
+                let causes = problem.causes();
                 tracing::warn!(%attempt, causes, "the folder of attempt {attempt} could not be cleared: {problem}");
             }
         }

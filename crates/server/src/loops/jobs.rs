@@ -41,7 +41,7 @@ pub(super) async fn run(app: Arc<App>, over: Teller) {
     let mut loop_ = Jobs::new(app.clone(), over);
     while !app.is_stopping() {
         if let Err(problem) = loop_.round().await {
-            let causes = crate::http::error::causes_of(&problem);
+            let causes = problem.causes();
             tracing::warn!(causes, "the jobs loop could not finish a round: {problem}");
         }
         tokio::select! {

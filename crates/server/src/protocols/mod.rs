@@ -4,7 +4,7 @@ pub mod mlflow;
 pub mod oip;
 pub mod oip_grpc;
 
-use crate::http::mount::Mount;
+use crate::Mount;
 
 /// All of them.
 pub fn mounts() -> Vec<Mount> {

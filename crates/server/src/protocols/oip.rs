@@ -1,16 +1,6 @@
 //! The Open Inference Protocol v2 over REST, as Triton and KServe clients speak it.
 
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-    http::{
-        error::{ApiError, log, status_of, tell_what_next, words_of},
-        extract::{Params, body_problem},
-        mount::Mount,
-        room::Held,
-    },
-    serving::Live,
-};
+use crate::{Mount, Route, app::App, serving::Live};
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -20,6 +10,12 @@ use axum::{
 use futures::stream;
 use http::{HeaderName, StatusCode, header, request::Parts};
 use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::{ApiError, log, status_of, tell_what_next, words_of},
+    extract::{Params, body_problem},
+    room::Held,
+};
 use kaogong_serving::oip::{
     HEADER_LENGTH, ModelName, arrange, check_wanted, model_metadata, read_request, write_answer,
 };

@@ -10,21 +10,18 @@ mod pb {
 }
 
 use super::oip::{find_model, named, platform_of};
-use crate::{
-    access::{InProject, Route, Rule},
-    app::App,
-    http::{
-        error::{ApiError, is_grpc, status_of_grpc},
-        mount::Mount,
-        outer::RequestId,
-    },
-};
+use crate::{Mount, Route, app::App};
 use axum::{
     body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use kaogong_domain::{ErrorKind, Problem, access::Permission};
+use kaogong_http::{
+    access::{InProject, Rule},
+    error::{ApiError, is_grpc, status_of_grpc},
+    outer::RequestId,
+};
 use kaogong_serving::{
     TensorSpec,
     oip::{arrange, check_output_names},

@@ -1,6 +1,7 @@
 //! What the server promises without being started.
 
-use kaogong_server::{access::Rule, http, protocols::mounts};
+use kaogong_http::access::Rule;
+use kaogong_server::{http, protocols::mounts};
 use std::{collections::BTreeSet, path::Path};
 
 /// The whole list of addresses that strangers may call. A longer list is a design decision.

@@ -4,13 +4,8 @@
 use super::{now, profile_of};
 use crate::profile::{self, Profile};
 use kaogong_domain::{Problem, Secret, access::Scopes};
-use kaogong_server::{
-    App,
-    access::{
-        credentials::{TOKEN_PREFIX, hash_secret, make_secret},
-        passwords,
-    },
-};
+use kaogong_http::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
+use kaogong_server::{App, passwords};
 use kaogong_store::{Actor, NewTokenRow};
 use std::path::Path;
 

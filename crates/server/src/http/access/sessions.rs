@@ -1,19 +1,7 @@
 //! Signing in and out, and passwords.
 
 use super::{find_user, me_of, refuse_limited, tokens::no_longer_than};
-use crate::{
-    access::{
-        Caller,
-        credentials::{SESSION_COOKIE, hash_secret, make_secret},
-        layer::{guard_against_forgery, is_same_origin},
-        passwords,
-    },
-    app::App,
-    http::{
-        error::Answer,
-        extract::{Json, Params, Peer},
-    },
-};
+use crate::{app::App, passwords};
 use axum::{
     Extension,
     extract::State,
@@ -22,6 +10,15 @@ use axum::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use kaogong_api::access::{PasswordChange, SignIn, SignInLink, SignInWithCode};
 use kaogong_domain::{ErrorKind, Problem, Secret, names::Name};
+use kaogong_http::{
+    access::{
+        Caller,
+        credentials::{SESSION_COOKIE, hash_secret, make_secret},
+        layer::{guard_against_forgery, is_same_origin},
+    },
+    error::Answer,
+    extract::{Json, Params, Peer},
+};
 use kaogong_store::{Actor, NewSessionRow, UserRow};
 use std::sync::Arc;
 
@@ -116,7 +113,7 @@ async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, addres
     };
     let actor = Actor::user(user.id, Some(address));
     app.store.create_session(session, &actor, now).await?;
-    let caller = app.standings().by_session(app, &secret).await?.caller;
+    let caller = app.gate().caller_of_session(&secret).await?;
     let answer = Json(me_of(app, &caller).await?).into_response();
     Ok(with_cookie(app, answer, headers, secret.expose(), SESSION_MS / 1000))
 }
@@ -131,7 +128,6 @@ pub(super) async fn sign_out(
         guard_against_forgery(&caller, &Method::DELETE, &headers)?;
         if let Some(hash) = &caller.session_hash {
             app.store.delete_session(hash, &caller.actor(), app.now()).await?;
-            app.standings().forget_all();
         }
     }
     Ok(with_cookie(&app, StatusCode::NO_CONTENT.into_response(), &headers, "", 0))
@@ -185,6 +181,5 @@ pub(super) async fn change_password(
     let new = Secret::new(ask.new);
     passwords::check_strength(&new)?;
     app.store.set_password(user.id, passwords::hash(new).await?, &caller.actor(), app.now()).await?;
-    app.standings().forget_all();
     Ok(StatusCode::NO_CONTENT)
 }

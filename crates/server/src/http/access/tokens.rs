@@ -1,17 +1,7 @@
 //! API tokens: their owner lists, makes and ends them, with a credential that is not limited itself.
 
 use super::{parse, projects_of, refuse_limited, views::token_view, whole};
-use crate::{
-    access::{
-        Caller,
-        credentials::{TOKEN_PREFIX, hash_secret, make_secret},
-    },
-    app::App,
-    http::{
-        error::Answer,
-        extract::{Json, Params, created},
-    },
-};
+use crate::app::App;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use kaogong_api::{
@@ -23,6 +13,14 @@ use kaogong_domain::{
     access::{Scope, Scopes},
     ids::{ProjectId, TokenId},
     names::Name,
+};
+use kaogong_http::{
+    access::{
+        Caller,
+        credentials::{TOKEN_PREFIX, hash_secret, make_secret},
+    },
+    error::Answer,
+    extract::{Json, Params, created},
 };
 use kaogong_store::{NewTokenRow, TokenRow};
 use std::{
@@ -105,7 +103,6 @@ pub(super) async fn revoke_token(State(app): State<Arc<App>>, caller: Caller, pa
         refuse_limited(&caller, "end other tokens")?;
     }
     app.store.revoke_token(caller.user.id, id, &caller.actor(), app.now()).await?;
-    app.standings().forget_all();
     Ok(StatusCode::NO_CONTENT)
 }
 

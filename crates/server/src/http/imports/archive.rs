@@ -5,8 +5,8 @@
 //! at the same places and with the same rules as the crate finds them. What would make the two disagree about where
 //! the next header lies (a size in a PAX header, sparse files) is refused.
 
-use crate::http::spool::Spooled;
 use kaogong_domain::Problem;
+use kaogong_http::spool::Spooled;
 use std::{
     io::{Read, Seek, SeekFrom},
     sync::Arc,

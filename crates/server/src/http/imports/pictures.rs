@@ -1,7 +1,6 @@
 //! Archives of pictures: the names first, which are planned as a whole, then the bytes, a few files ahead of the engine.
 
 use super::archive;
-use crate::http::spool::Spooled;
 use bytes::Bytes;
 use kaogong_data::{
     DecodeBudget,
@@ -10,6 +9,7 @@ use kaogong_data::{
     tables::{ImageImport, ItemIn, Warning, Warnings},
 };
 use kaogong_domain::Problem;
+use kaogong_http::spool::Spooled;
 use std::{
     io::Read,
     sync::{
@@ -314,7 +314,7 @@ mod tests {
     }
 
     fn listed(bytes: &[u8]) -> Result<(Names, Warnings), Problem> {
-        let spooled = Spooled::of(bytes);
+        let spooled = Spooled::of(bytes).expect("a temporary file");
         archive::check("the body", &mut spooled.reader()?)?;
         names_of(&spooled)
     }
@@ -341,7 +341,7 @@ mod tests {
 
     #[tokio::test]
     async fn files_come_with_their_normal_names_and_all_their_bytes() {
-        let spooled = Arc::new(Spooled::of(&sample()));
+        let spooled = Arc::new(Spooled::of(&sample()).expect("a temporary file"));
         let (plan, _kept) = look(&spooled, LabelsFrom::Auto, &DecodeBudget::default()).await.expect("a plan");
         assert_eq!(plan.skipped.total, 2);
         let (sender, mut batches) = mpsc::channel(16);

@@ -1,15 +1,7 @@
 //! A job's log: whole, in pieces, and live.
 
 use super::{attempt_of, find_job};
-use crate::{
-    access::{InProject, recheck::Recheck},
-    app::App,
-    http::{
-        error::Answer,
-        extract::{Params, Query},
-    },
-    secrets::masks_for_log,
-};
+use crate::{app::App, secrets::masks_for_log};
 use axum::{
     body::Body,
     extract::State,
@@ -22,6 +14,11 @@ use futures::{Stream, stream};
 use http::{HeaderMap, HeaderName, header};
 use kaogong_api::jobs::{LogPiece, LogQuery};
 use kaogong_domain::{ErrorKind, Problem, access::Permission, ids::AttemptId, jobs::JobState, masks::Masks};
+use kaogong_http::{
+    access::{InProject, recheck::Recheck},
+    error::Answer,
+    extract::{Params, Query},
+};
 use kaogong_runners::{LOG_CHUNK_BYTES_MAX, LogChunk};
 use kaogong_store::JobRow;
 use serde_json::json;
@@ -169,7 +166,7 @@ impl Follow {
             return None;
         }
         loop {
-            if self.app.is_stopping() || !self.access.holds(&self.app).await {
+            if self.app.is_stopping() || !self.access.holds(&self.app.store, self.app.now()).await {
                 return None;
             }
             match self.look().await {

@@ -1,11 +1,11 @@
 //! What of a job's specification is shown to whom.
 
-use crate::access::InProject;
 use kaogong_api::jobs::{EnvValue, HiddenValue, JobSpec};
 use kaogong_domain::{
     access::Permission,
     masks::{Masks, without_credentials},
 };
+use kaogong_http::access::InProject;
 use std::sync::Arc;
 
 /// A specification for a reader: who may not submit jobs sees the names of variables only. Tokens of this platform and

@@ -58,7 +58,7 @@ impl Follower {
             Ok(Outcome::Done) => TROUBLES.clear(job.id),
             Ok(Outcome::Waits) => {}
             Err(problem) => {
-                let causes = crate::http::error::causes_of(&problem);
+                let causes = problem.causes();
                 tracing::warn!(job = %job.id, causes, "job {} could not be followed: {problem}", job.id);
                 TROUBLES.note(job.id, words(&problem), Instant::now());
             }
@@ -75,7 +75,6 @@ impl Follower {
         };
         if let Some(attempt) = over {
             app.store.revoke_attempt_tokens(attempt, &Actor::system(), app.now()).await?;
-            app.standings().forget_all();
         }
         app.store.apply_job_event(job.project_id, job.id, event, &Actor::system(), app.now()).await?;
         if let Some(attempt) = over {

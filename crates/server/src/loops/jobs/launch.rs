@@ -1,7 +1,6 @@
 //! Handing one attempt to the runner: its files, its inputs by name, its own short-lived token.
 
 use crate::{
-    access::credentials::{TOKEN_PREFIX, hash_secret, make_secret},
     app::App,
     http::{imports::archive, jobs},
     secrets::{self, Values},
@@ -13,6 +12,7 @@ use kaogong_domain::{
     access::{Decision, Permission, Scope, Scopes, Standing, decide},
     ids::{AttemptId, UserId},
 };
+use kaogong_http::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
 use kaogong_runners::{Launch, Limits, Prepared};
 use kaogong_store::{Actor, JobRow, NewTokenRow, ProjectRow};
 use serde_json::json;

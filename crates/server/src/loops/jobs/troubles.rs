@@ -2,7 +2,6 @@
 //!
 //! Kept in memory alone. A restarted server tries at once and learns the same, so nothing is lost with it.
 
-use crate::http::error::causes_of;
 use kaogong_domain::{ErrorKind, Problem, ids::JobId};
 use std::{
     collections::HashMap,
@@ -74,7 +73,7 @@ pub(super) fn words(problem: &Problem) -> String {
     if problem.kind == ErrorKind::Bug {
         return "something went wrong in the server; the server's log has the details".to_owned();
     }
-    let causes = causes_of(problem);
+    let causes = problem.causes();
     // A cause that was made from a failed file operation begins with the very text of its problem.
     let mut text = match causes.strip_prefix(&problem.text) {
         _ if causes.is_empty() => problem.text.clone(),

@@ -8,7 +8,7 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     wire,
 };
-use crate::{access::InProject, app::App};
+use crate::app::App;
 use axum::{
     body::{Body, HttpBody},
     extract::{FromRequestParts, Path, Request, State},
@@ -19,6 +19,7 @@ use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use kaogong_data::{BlobError, BlobHash};
 use kaogong_domain::{Problem, ids::RunId};
+use kaogong_http::access::InProject;
 use kaogong_store::{ArtifactEntry, ArtifactOwner, Lifecycle, NewArtifact};
 use serde_json::{Value, json};
 use std::{
@@ -212,7 +213,7 @@ async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem>
     }
     let (sender, mut pieces) = tokio::sync::mpsc::channel::<Option<Bytes>>(PIECES);
     let blobs = app.blobs.clone();
-    let place = app.upload_places().take()?;
+    let place = app.uploads().places.take()?;
     let writing = tokio::task::spawn_blocking(move || -> Result<Option<(BlobHash, u64)>, Problem> {
         let _place = place;
         let mut writer = blobs.begin(ARTIFACT_BYTES_MAX)?;

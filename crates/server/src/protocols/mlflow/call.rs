@@ -4,13 +4,14 @@ use super::{
     ask::Ask,
     problem::{MlflowProblem, Told},
 };
-use crate::{access::InProject, app::App, http::extract::read_body};
+use crate::app::App;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::Method;
 use kaogong_domain::{
     Problem, Timestamp,
     ids::{ExperimentId, LoggedModelId, ProjectId, RunId},
 };
+use kaogong_http::{access::InProject, extract::read_body};
 use kaogong_store::{Actor, ExperimentRow, Lifecycle, LoggedModelRow, ModelRow, RunFull, RunRow, Store};
 use std::sync::Arc;
 

@@ -26,11 +26,7 @@ pub use problem::MlflowProblem;
 pub use run_search::{parse_run_filter, parse_run_order};
 pub use sources::onnx_of_run;
 
-use crate::{
-    access::{Route, Rule},
-    app::App,
-    http::{error::log, mount::Mount},
-};
+use crate::{Mount, Route, app::App};
 use axum::{
     handler::Handler,
     response::{IntoResponse, Response},
@@ -38,6 +34,7 @@ use axum::{
 };
 use http::{Method, header};
 use kaogong_domain::{Problem, access::Permission};
+use kaogong_http::{access::Rule, error::log};
 use problem::{Code, Json};
 use serde_json::json;
 use std::sync::Arc;

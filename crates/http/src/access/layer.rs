@@ -6,10 +6,7 @@ use super::{
     routes::{Entry, Pace},
     standings::Known,
 };
-use crate::{
-    app::App,
-    http::{covered::cover, error::ApiError, outer::Matched, room::is_full},
-};
+use crate::{Gate, covered::cover, error::ApiError, outer::Matched, room::is_full};
 use axum::{
     body::{Body, HttpBody, to_bytes},
     extract::{ConnectInfo, MatchedPath, Request, State},
@@ -31,24 +28,24 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 const PROMPT_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Decides about every request, then lets it through within the route's time and the memory that is left.
-pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub async fn layer(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Some(matched) = parts.extensions.get::<MatchedPath>().cloned() else {
         return ApiError(not_here()).into_response();
     };
-    let entry = match app.rules().find(&parts.method, matched.as_str()) {
+    let entry = match gate.rules().find(&parts.method, matched.as_str()) {
         Some(entry) => entry.clone(),
         // Deny by default: a route that the rule book does not list is not there.
-        None if app.rules().knows_path(matched.as_str()) => {
+        None if gate.rules().knows_path(matched.as_str()) => {
             let problem = Problem::invalid(format!("{} is not a method of this address", parts.method));
             return ApiError(problem).into_response();
         }
         None => return ApiError(not_here()).into_response(),
     };
-    let mut response = match check(&app, &mut parts, matched.as_str(), &entry).await {
+    let mut response = match check(&gate, &mut parts, matched.as_str(), &entry).await {
         Ok(()) => {
             let body = without_secrets(&parts, body);
-            run(&app, &entry, Request::from_parts(parts, body), next).await
+            run(&gate, &entry, Request::from_parts(parts, body), next).await
         }
         Err(problem) => {
             drain(body).await;
@@ -76,13 +73,13 @@ async fn drain(body: Body) {
     }
 }
 
-async fn run(app: &App, entry: &Entry, request: Request, next: Next) -> Response {
+async fn run(gate: &Gate, entry: &Entry, request: Request, next: Next) -> Response {
     // Streams and uploads bound themselves.
     if entry.pace == Pace::Unhurried {
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let (body, held) = match app.room_of(entry.rule).admit(body) {
+    let (body, held) = match gate.room_of(entry.rule).admit(body) {
         Ok(admitted) => admitted,
         Err(problem) => return ApiError(problem).into_response(),
     };
@@ -102,9 +99,9 @@ pub fn not_here() -> Problem {
     Problem::not_found("there is nothing at this address").hint("the API is described at /api/v1/openapi.json")
 }
 
-async fn check(app: &Arc<App>, request: &mut Parts, path: &str, entry: &Entry) -> Result<(), Problem> {
+async fn check(gate: &Gate, request: &mut Parts, path: &str, entry: &Entry) -> Result<(), Problem> {
     let rule = entry.rule;
-    let caller = entry.authenticate.identify(app, request).await;
+    let caller = entry.authenticate.identify(gate, request).await;
     if rule == Rule::Public {
         // A stale cookie must not lock anybody out of the sign-in page.
         if let Ok(Some(caller)) = caller {
@@ -127,7 +124,7 @@ async fn check(app: &Arc<App>, request: &mut Parts, path: &str, entry: &Entry) -
             return Err(Problem::new(ErrorKind::Forbidden, "only a platform administrator may do this"));
         }
         Rule::Project(needed) => {
-            let inside = stand(app, &caller, request, path, needed).await?;
+            let inside = stand(gate, &caller, request, path, needed).await?;
             request.extensions.insert(inside);
         }
     }
@@ -146,18 +143,18 @@ pub fn not_for_jobs(text: impl Into<String>) -> Problem {
 ///
 /// # Errors
 /// `Unauthenticated` when it is not good (any more).
-pub async fn identify(app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {
+pub async fn identify(gate: &Gate, request: &Parts) -> Result<Option<Caller>, Problem> {
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
     let known = match find(&request.headers) {
-        Credential::Token(secret) => Some(app.standings().by_token(app, &secret).await?),
-        Credential::Session(secret) => Some(match app.standings().by_session(app, &secret).await {
+        Credential::Token(secret) => Some(gate.standings().by_token(&secret).await?),
+        Credential::Session(secret) => Some(match gate.standings().by_session(&secret).await {
             // A cookie that is over is as good as none: it must not keep out whom the server trusts without one.
-            Err(it) if it.kind == ErrorKind::Unauthenticated && app.trusts(address, &request.headers) => {
-                app.standings().local_admin(app).await?
+            Err(it) if it.kind == ErrorKind::Unauthenticated && gate.trusts(address, &request.headers) => {
+                gate.standings().local_admin().await?
             }
             known => known?,
         }),
-        Credential::None if app.trusts(address, &request.headers) => Some(app.standings().local_admin(app).await?),
+        Credential::None if gate.trusts(address, &request.headers) => Some(gate.standings().local_admin().await?),
         Credential::None => None,
     };
     Ok(known.map(|it: Known| Caller { address: address.map(|it| it.ip()), ..it.caller }))
@@ -187,7 +184,7 @@ pub fn is_same_origin(headers: &HeaderMap) -> bool {
 }
 
 async fn stand(
-    app: &Arc<App>,
+    gate: &Gate,
     caller: &Caller,
     request: &Parts,
     path: &str,
@@ -195,7 +192,7 @@ async fn stand(
 ) -> Result<InProject, Problem> {
     let named = project_in_path(path, request.uri.path())
         .or_else(|| request.headers.get("kaogong-project").and_then(|it| it.to_str().ok()));
-    let place = app.standings().place(app, caller, named).await?;
+    let place = gate.standings().place(caller, named).await?;
     let hidden = || {
         let name: String = named.unwrap_or("default").chars().take(64).collect();
         Problem::not_found(format!("there is no project `{name}` that you may see"))

@@ -1,7 +1,7 @@
 //! Who is calling, as handlers see it.
 
 use super::layer::not_for_jobs;
-use crate::{app::App, http::error::ApiError};
+use crate::error::ApiError;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use kaogong_domain::{
@@ -64,10 +64,10 @@ impl Caller {
     }
 }
 
-impl FromRequestParts<Arc<App>> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
             // Only a public route gets here without a caller.
             ApiError(Problem::new(ErrorKind::Unauthenticated, "this call needs a sign-in"))
@@ -115,10 +115,10 @@ impl InProject {
     }
 }
 
-impl FromRequestParts<Arc<App>> for InProject {
+impl<S: Send + Sync> FromRequestParts<S> for InProject {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         parts.extensions.get::<Self>().cloned().ok_or_else(|| {
             ApiError(Problem::new(ErrorKind::Bug, "a handler asks for a project that its rule does not name"))
         })

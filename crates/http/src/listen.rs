@@ -3,7 +3,7 @@
 mod framing;
 mod preface;
 
-use crate::http::base_path::BasePath;
+use crate::base_path::BasePath;
 use axum::{Router, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},

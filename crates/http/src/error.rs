@@ -124,26 +124,12 @@ pub fn tell_what_next(kind: ErrorKind, headers: &mut HeaderMap) {
 
 /// Writes a failed call to the log, once.
 pub fn log(problem: &Problem, request_id: &str) {
-    let causes = causes_of(problem);
+    let causes = problem.causes();
     match problem.kind {
         ErrorKind::Bug => tracing::error!(request_id, causes, "request {request_id} failed: {}", problem.text),
         ErrorKind::Unavailable => tracing::warn!(request_id, causes, "request {request_id} failed: {}", problem.text),
         _ => tracing::debug!(request_id, causes, "request {request_id} refused: {}", problem.text),
     }
-}
-
-/// The chain of causes in one line.
-pub fn causes_of(problem: &Problem) -> String {
-    let mut text = String::new();
-    let mut next = std::error::Error::source(problem);
-    while let Some(cause) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! call failed.
 
 use crate::{
+    Gate,
     access::{Caller, Route, layer},
-    app::App,
 };
 use async_trait::async_trait;
 use axum::response::Response;
@@ -21,7 +21,7 @@ pub trait Authenticate: Send + Sync {
     ///
     /// # Errors
     /// `Unauthenticated` when the credential is not good (any more); `Unavailable` when that cannot be looked up.
-    async fn identify(&self, app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem>;
+    async fn identify(&self, gate: &Gate, request: &Parts) -> Result<Option<Caller>, Problem>;
 }
 
 /// The usual way: a token as bearer or as the password of basic authentication, or the cookie of a session.
@@ -29,15 +29,15 @@ pub struct TokenOrSession;
 
 #[async_trait]
 impl Authenticate for TokenOrSession {
-    async fn identify(&self, app: &Arc<App>, request: &Parts) -> Result<Option<Caller>, Problem> {
-        layer::identify(app, request).await
+    async fn identify(&self, gate: &Gate, request: &Parts) -> Result<Option<Caller>, Problem> {
+        layer::identify(gate, request).await
     }
 }
 
 /// A foreign protocol.
-pub struct Mount {
+pub struct Mount<S> {
     /// Its routes at the root.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Route<S>>,
     /// Whether the same routes are below `/p/{project}` as well, for clients that are given a base path.
     pub is_below_projects: bool,
     /// How its addresses begin. What is not there below one of them fails in the protocol's shape too.
@@ -48,14 +48,14 @@ pub struct Mount {
     pub render_error: RenderError,
 }
 
-impl Mount {
+impl<S: Clone + Send + Sync + 'static> Mount<S> {
     /// A protocol whose callers send a token or a cookie, and whose clients know a project by its base path.
-    pub fn new(routes: Vec<Route>, prefixes: &'static [&'static str], render_error: RenderError) -> Self {
+    pub fn new(routes: Vec<Route<S>>, prefixes: &'static [&'static str], render_error: RenderError) -> Self {
         Self { routes, is_below_projects: true, prefixes, authenticate: Arc::new(TokenOrSession), render_error }
     }
 
     /// All its routes, those below a project among them.
-    pub fn all_routes(&self) -> Vec<Route> {
+    pub fn all_routes(&self) -> Vec<Route<S>> {
         let below = self.routes.iter().filter(|_| self.is_below_projects).map(Route::below_project);
         below.chain(self.routes.iter().map(Route::undescribed)).collect()
     }

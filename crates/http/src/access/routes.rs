@@ -1,11 +1,8 @@
 //! The route table: path, rule, pace and description of every route in one place.
 
 use crate::{
-    app::App,
-    http::{
-        meter::Meter,
-        mount::{Authenticate, Mount, RenderError, TokenOrSession, begins_with},
-    },
+    meter::Meter,
+    mount::{Authenticate, Mount, RenderError, TokenOrSession, begins_with},
 };
 use axum::{
     handler::Handler,
@@ -50,8 +47,8 @@ pub enum Pace {
 /// Schemas that the description of a route needs, by name.
 pub type Schemas = Vec<(String, RefOr<Schema>)>;
 
-/// One route.
-pub struct Route {
+/// One route, whose handler gets a state `S`.
+pub struct Route<S> {
     /// The method; HEAD follows GET.
     pub method: Method,
     /// The path, with parameters in braces.
@@ -68,12 +65,12 @@ pub struct Route {
     /// Schemas that the description refers to.
     pub schemas: Schemas,
     /// What runs.
-    pub handler: MethodRouter<Arc<App>>,
+    pub handler: MethodRouter<S>,
 }
 
-impl Route {
+impl<S: Clone + Send + Sync + 'static> Route<S> {
     /// A route with a ready method router.
-    pub fn new(method: Method, path: impl Into<String>, rule: Rule, handler: MethodRouter<Arc<App>>) -> Self {
+    pub fn new(method: Method, path: impl Into<String>, rule: Rule, handler: MethodRouter<S>) -> Self {
         Self {
             method,
             path: path.into(),
@@ -88,7 +85,7 @@ impl Route {
 
     fn on<H, T>(method: Method, path: impl Into<String>, rule: Rule, handler: H) -> Self
     where
-        H: Handler<T, Arc<App>>,
+        H: Handler<T, S>,
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
@@ -96,27 +93,27 @@ impl Route {
     }
 
     /// A GET route.
-    pub fn get<H: Handler<T, Arc<App>>, T: 'static>(path: impl Into<String>, rule: Rule, handler: H) -> Self {
+    pub fn get<H: Handler<T, S>, T: 'static>(path: impl Into<String>, rule: Rule, handler: H) -> Self {
         Self::on(Method::GET, path, rule, handler)
     }
 
     /// A POST route.
-    pub fn post<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+    pub fn post<H: Handler<T, S>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
         Self::on(Method::POST, path, rule, handler)
     }
 
     /// A PUT route.
-    pub fn put<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+    pub fn put<H: Handler<T, S>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
         Self::on(Method::PUT, path, rule, handler)
     }
 
     /// A PATCH route.
-    pub fn patch<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+    pub fn patch<H: Handler<T, S>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
         Self::on(Method::PATCH, path, rule, handler)
     }
 
     /// A DELETE route.
-    pub fn delete<H: Handler<T, Arc<App>>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
+    pub fn delete<H: Handler<T, S>, T: 'static>(path: &'static str, rule: Rule, handler: H) -> Self {
         Self::on(Method::DELETE, path, rule, handler)
     }
 
@@ -296,21 +293,21 @@ pub struct RuleBook {
 
 impl RuleBook {
     /// Adds a route of the native API.
-    pub fn add(&mut self, route: &Route) {
+    pub fn add<S>(&mut self, route: &Route<S>) {
         self.insert(route, Arc::new(TokenOrSession), None);
     }
 
     /// Adds a route of a foreign protocol.
-    pub fn add_mounted(&mut self, route: &Route, mount: &Mount) {
+    pub fn add_mounted<S>(&mut self, route: &Route<S>, mount: &Mount<S>) {
         self.insert(route, mount.authenticate.clone(), Some(mount.render_error));
     }
 
     /// Notes how addresses of a foreign protocol begin.
-    pub fn add_prefixes(&mut self, mount: &Mount) {
+    pub fn add_prefixes<S>(&mut self, mount: &Mount<S>) {
         self.prefixes.extend(mount.prefixes.iter().map(|it| (*it, mount.render_error)));
     }
 
-    fn insert(&mut self, route: &Route, authenticate: Arc<dyn Authenticate>, render_error: Option<RenderError>) {
+    fn insert<S>(&mut self, route: &Route<S>, authenticate: Arc<dyn Authenticate>, render_error: Option<RenderError>) {
         let (rule, pace, for_jobs) = (route.rule, route.pace, route.for_jobs);
         let meter = Meter::new(&route.method, &route.path);
         let entry = Entry { rule, pace, for_jobs, authenticate, render_error, meter };

@@ -1,22 +1,19 @@
 //! What is known about credentials and memberships, kept for a few seconds so that a call of an endpoint does not
-//! ask the database three times. Every change of access made here forgets it all at once.
+//! ask the database three times. The store counts changes of access; what was looked up before one is forgotten.
 
 use super::{Caller, credentials::hash_secret};
-use crate::{app::App, secrets::masks_of_token};
+use crate::gate::MasksOf;
 use kaogong_domain::{
-    ErrorKind, Problem, Secret,
+    ErrorKind, Problem, Secret, Timestamp,
     access::{Role, Scopes},
     ids::{ProjectId, UserId},
     names::Name,
 };
-use kaogong_store::ProjectRow;
+use kaogong_store::{ProjectRow, Store};
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -38,65 +35,45 @@ pub struct Known {
 
 type Place = Option<(Arc<ProjectRow>, Option<Role>)>;
 
-/// A small map whose entries grow old.
-struct Memory<K, V> {
-    entries: RwLock<HashMap<K, (Instant, V)>>,
-    /// Grows whenever everything is forgotten.
-    epoch: AtomicU64,
+/// A small map whose entries grow old, and are worth nothing after a change of access.
+struct Memory<K, V>(RwLock<HashMap<K, Entry<V>>>);
+
+struct Entry<V> {
+    /// The store's number of changes when the look into the database began.
+    epoch: u64,
+    at: Instant,
+    value: V,
 }
 
 impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     fn new() -> Self {
-        Self { entries: RwLock::new(HashMap::new()), epoch: AtomicU64::new(0) }
+        Self(RwLock::default())
     }
 
-    fn get(&self, key: &K) -> Option<V> {
-        let map = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        map.get(key).filter(|it| it.0.elapsed() < KEPT).map(|it| it.1.clone())
+    fn get(&self, key: &K, epoch: u64) -> Option<V> {
+        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        map.get(key).filter(|it| it.epoch == epoch && it.at.elapsed() < KEPT).map(|it| it.value.clone())
     }
 
-    /// When a look into the database begins; what it finds is kept only if nothing was forgotten meanwhile.
-    fn begin(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire)
-    }
-
-    fn put(&self, begun: u64, key: K, value: V) {
-        let mut map = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if self.epoch.load(Ordering::Acquire) != begun {
-            return;
-        }
+    fn put(&self, epoch: u64, key: K, value: V) {
+        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if map.len() >= ENTRIES_MAX {
             map.clear();
         }
-        map.insert(key, (Instant::now(), value));
-    }
-
-    fn clear(&self) {
-        let mut map = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        map.clear();
+        map.insert(key, Entry { epoch, at: Instant::now(), value });
     }
 }
 
 /// The memory.
 pub struct Standings {
+    store: Arc<Store>,
+    masks_of: MasksOf,
+    clock: fn() -> Timestamp,
     tokens: Memory<String, Known>,
     sessions: Memory<String, Known>,
     places: Memory<(UserId, String), Place>,
     names: Memory<ProjectId, Arc<ProjectRow>>,
     local: Memory<(), Known>,
-}
-
-impl Default for Standings {
-    fn default() -> Self {
-        Self {
-            tokens: Memory::new(),
-            sessions: Memory::new(),
-            places: Memory::new(),
-            names: Memory::new(),
-            local: Memory::new(),
-        }
-    }
 }
 
 fn refused(text: &str) -> Problem {
@@ -105,27 +82,32 @@ fn refused(text: &str) -> Problem {
 }
 
 impl Standings {
-    /// Forgets everything: who may do what has just changed.
-    pub fn forget_all(&self) {
-        self.tokens.clear();
-        self.sessions.clear();
-        self.places.clear();
-        self.names.clear();
-        self.local.clear();
+    /// An empty memory.
+    pub fn new(store: Arc<Store>, masks_of: MasksOf, clock: fn() -> Timestamp) -> Self {
+        Self {
+            store,
+            masks_of,
+            clock,
+            tokens: Memory::new(),
+            sessions: Memory::new(),
+            places: Memory::new(),
+            names: Memory::new(),
+            local: Memory::new(),
+        }
     }
 
     /// The caller behind a token.
     ///
     /// # Errors
     /// `Unauthenticated` when it is unknown, revoked or expired.
-    pub async fn by_token(&self, app: &App, secret: &Secret) -> Result<Known, Problem> {
-        let hash = hash_secret(secret);
-        if let Some(known) = self.tokens.get(&hash) {
+    pub async fn by_token(&self, secret: &Secret) -> Result<Known, Problem> {
+        let (hash, epoch) = (hash_secret(secret), self.store.access_epoch());
+        if let Some(known) = self.tokens.get(&hash, epoch) {
             return Ok(known);
         }
-        let (begun, now) = (self.tokens.begin(), app.now());
-        let Some((token, user)) = app.store.find_token(&hash, now).await? else {
-            let is_dead = app.store.is_dead_token(&hash).await?;
+        let now = (self.clock)();
+        let Some((token, user)) = self.store.find_token(&hash, now).await? else {
+            let is_dead = self.store.is_dead_token(&hash).await?;
             return Err(refused(if is_dead {
                 "this token has expired or was revoked"
             } else {
@@ -133,12 +115,12 @@ impl Standings {
             }));
         };
         if token.last_used_at.is_none_or(|it| now.since_ms(it) > 60_000) {
-            let touch = app.store.touch_token(token.id, now);
+            let touch = self.store.touch_token(token.id, now);
             if let Ok(Err(problem)) = tokio::time::timeout(TOUCH_TIME_MAX, touch).await {
                 tracing::warn!("the use of token {} was not noted: {problem}", token.id);
             }
         }
-        let masks = masks_of_token(app, &token)?;
+        let masks = (self.masks_of)(&token)?;
         let caller = Caller {
             user: Arc::new(user),
             scopes: Arc::new(token.scopes.clone()),
@@ -150,7 +132,7 @@ impl Standings {
             masks,
         };
         let known = Known { caller };
-        self.tokens.put(begun, hash, known.clone());
+        self.tokens.put(epoch, hash, known.clone());
         Ok(known)
     }
 
@@ -158,13 +140,12 @@ impl Standings {
     ///
     /// # Errors
     /// `Unauthenticated` when it is unknown or over.
-    pub async fn by_session(&self, app: &App, secret: &Secret) -> Result<Known, Problem> {
-        let hash = hash_secret(secret);
-        if let Some(known) = self.sessions.get(&hash) {
+    pub async fn by_session(&self, secret: &Secret) -> Result<Known, Problem> {
+        let (hash, epoch) = (hash_secret(secret), self.store.access_epoch());
+        if let Some(known) = self.sessions.get(&hash, epoch) {
             return Ok(known);
         }
-        let begun = self.sessions.begin();
-        let found = app.store.find_session(&hash, app.now()).await?;
+        let found = self.store.find_session(&hash, (self.clock)()).await?;
         let (session, user) = found.ok_or_else(|| refused("this session is over"))?;
         let caller = Caller {
             user: Arc::new(user),
@@ -177,7 +158,7 @@ impl Standings {
             masks: None,
         };
         let known = Known { caller };
-        self.sessions.put(begun, hash, known.clone());
+        self.sessions.put(epoch, hash, known.clone());
         Ok(known)
     }
 
@@ -185,12 +166,12 @@ impl Standings {
     ///
     /// # Errors
     /// `Unauthenticated` when there is no administrator any more.
-    pub async fn local_admin(&self, app: &App) -> Result<Known, Problem> {
-        if let Some(known) = self.local.get(&()) {
+    pub async fn local_admin(&self) -> Result<Known, Problem> {
+        let epoch = self.store.access_epoch();
+        if let Some(known) = self.local.get(&(), epoch) {
             return Ok(known);
         }
-        let begun = self.local.begin();
-        let user = app.store.first_admin().await?.ok_or_else(|| refused("there is no administrator"))?;
+        let user = self.store.first_admin().await?.ok_or_else(|| refused("there is no administrator"))?;
         let caller = Caller {
             user: Arc::new(user),
             token: None,
@@ -202,37 +183,37 @@ impl Standings {
             masks: None,
         };
         let known = Known { caller };
-        self.local.put(begun, (), known.clone());
+        self.local.put(epoch, (), known.clone());
         Ok(known)
     }
 
     /// The project that a call names (else its token's own, else `default`), and what the caller is in it.
-    pub async fn place(&self, app: &App, caller: &Caller, named: Option<&str>) -> Result<Place, Problem> {
+    pub async fn place(&self, caller: &Caller, named: Option<&str>) -> Result<Place, Problem> {
         let bound = caller.token.as_ref().and_then(|it| it.project_id);
         let name = match (named, bound) {
             (Some(name), _) => name.to_owned(),
-            (None, Some(id)) => self.project(app, id).await?.name.to_string(),
+            (None, Some(id)) => self.project(id).await?.name.to_string(),
             (None, None) => USUAL_PROJECT.to_owned(),
         };
         let Ok(parsed) = name.parse::<Name>() else { return Ok(None) };
         let key = (caller.user.id, name);
-        if let Some(place) = self.places.get(&key) {
+        let epoch = self.store.access_epoch();
+        if let Some(place) = self.places.get(&key, epoch) {
             return Ok(place);
         }
-        let begun = self.places.begin();
-        let found = app.store.find_project(&parsed, caller.user.id).await?;
+        let found = self.store.find_project(&parsed, caller.user.id).await?;
         let place = found.map(|(project, role)| (Arc::new(project), role));
-        self.places.put(begun, key, place.clone());
+        self.places.put(epoch, key, place.clone());
         Ok(place)
     }
 
-    async fn project(&self, app: &App, id: ProjectId) -> Result<Arc<ProjectRow>, Problem> {
-        if let Some(project) = self.names.get(&id) {
+    async fn project(&self, id: ProjectId) -> Result<Arc<ProjectRow>, Problem> {
+        let epoch = self.store.access_epoch();
+        if let Some(project) = self.names.get(&id, epoch) {
             return Ok(project);
         }
-        let begun = self.names.begin();
-        let project = Arc::new(app.store.project(id).await?);
-        self.names.put(begun, id, project.clone());
+        let project = Arc::new(self.store.project(id).await?);
+        self.names.put(epoch, id, project.clone());
         Ok(project)
     }
 }
@@ -244,11 +225,10 @@ mod tests {
     #[test]
     fn what_was_looked_up_before_a_change_is_not_kept_after_it() {
         let memory = Memory::new();
-        let begun = memory.begin();
-        memory.clear();
-        memory.put(begun, "token", 1);
-        assert_eq!(memory.get(&"token"), None);
-        memory.put(memory.begin(), "token", 2);
-        assert_eq!(memory.get(&"token"), Some(2));
+        memory.put(1, "token", "before the change");
+        assert_eq!(memory.get(&"token", 1), Some("before the change"));
+        assert_eq!(memory.get(&"token", 2), None);
+        memory.put(2, "token", "after it");
+        assert_eq!(memory.get(&"token", 2), Some("after it"));
     }
 }

@@ -5,7 +5,7 @@ use super::{
     forwarded::client_behind,
     meter::Meter,
 };
-use crate::{access::routes::Entry, app::App};
+use crate::{Gate, access::routes::Entry};
 use axum::{
     extract::{ConnectInfo, Request, State},
     middleware::Next,
@@ -40,15 +40,15 @@ pub struct RequestId(pub Arc<str>);
 pub struct Matched(pub Arc<Entry>);
 
 /// Wraps every request.
-pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+pub async fn outer(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let id: Arc<str> = request_id(&request, &app);
+    let id: Arc<str> = request_id(&request, &gate);
     let method = request.method().clone();
     let uri = request.uri().clone();
     let is_grpc = is_grpc(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
     name_host(&mut request);
-    name_client(&mut request, &app);
+    name_client(&mut request, &gate);
     let watch = Watch::counting();
     let mut response = watch.around(next.run(request)).await;
     if is_grpc {
@@ -58,7 +58,7 @@ pub async fn outer(State(app): State<Arc<App>>, mut request: Request, next: Next
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
         let render_error = match &matched {
             Some(it) => it.0.render_error,
-            None => app.rules().render_error_at(uri.path()),
+            None => gate.rules().render_error_at(uri.path()),
         };
         response = match render_error {
             _ if is_grpc => render_grpc(&failed.0, matched.is_some(), &id),
@@ -100,22 +100,22 @@ fn name_host(request: &mut Request) {
 
 /// Behind a trusted proxy, the client's address takes the place of the proxy's: for the log of changes, for the count
 /// of wrong passwords, and for whoever asks whether a call comes from this machine.
-fn name_client(request: &mut Request, app: &App) {
+fn name_client(request: &mut Request, gate: &Gate) {
     let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() else { return };
-    if let Some(client) = client_behind(peer.ip(), app.trusted_proxies(), request.headers()) {
+    if let Some(client) = client_behind(peer.ip(), gate.trusted_proxies(), request.headers()) {
         request.extensions_mut().insert(ConnectInfo(SocketAddr::new(client, 0)));
     }
 }
 
 /// A caller's own id is kept when it is harmless, so that logs of two programs can be joined.
-fn request_id(request: &Request, app: &App) -> Arc<str> {
+fn request_id(request: &Request, gate: &Gate) -> Arc<str> {
     let harmless = |it: &&str| {
         !it.is_empty() && it.len() <= 64 && it.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let given = request.headers().get(&REQUEST_ID).and_then(|it| it.to_str().ok()).filter(harmless);
     match given {
         Some(text) => text.into(),
-        None => made_id(app.now()),
+        None => made_id(gate.now()),
     }
 }
 

@@ -6,7 +6,6 @@
 pub mod caller;
 pub mod credentials;
 pub mod layer;
-pub mod passwords;
 pub mod recheck;
 pub mod routes;
 pub mod standings;

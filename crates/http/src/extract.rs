@@ -1,7 +1,6 @@
 //! Parsing at the edge: queries, paths and JSON bodies that fail with our own words.
 
 use super::error::ApiError;
-use crate::app::App;
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Path, Request, rejection::BytesRejection},
@@ -11,7 +10,7 @@ use http::{StatusCode, header, request::Parts};
 use http_body_util::LengthLimitError;
 use kaogong_domain::Problem;
 use serde::{Serialize, de::DeserializeOwned};
-use std::{str::FromStr, sync::Arc};
+use std::str::FromStr;
 
 /// The largest JSON body of the native API, in bytes.
 pub const JSON_BYTES_MAX: usize = 2 << 20;
@@ -46,10 +45,10 @@ pub fn body_problem(rejection: &BytesRejection, limit: usize) -> Problem {
 /// A JSON body.
 pub struct Json<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         // Some routes take less than the others.
         let limit = request.extensions().get::<BodyLimit>().map_or(JSON_BYTES_MAX, |it| it.0);
         let bytes = read_body(request.into_body(), limit).await?;
@@ -76,10 +75,10 @@ pub fn created<T: Serialize>(value: T) -> Response {
 /// The query.
 pub struct Query<T>(pub T);
 
-impl<T: DeserializeOwned + Send> FromRequestParts<Arc<App>> for Query<T> {
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         axum::extract::Query::<T>::try_from_uri(&parts.uri).map(|it| Self(it.0)).map_err(|it| {
             Problem::invalid(format!("the query of this address is not right: {}", it.body_text())).into()
         })
@@ -107,10 +106,10 @@ impl Peer {
     }
 }
 
-impl FromRequestParts<Arc<App>> for Peer {
+impl<S: Send + Sync> FromRequestParts<S> for Peer {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Ok(Self(parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|it| it.0)))
     }
 }
@@ -118,10 +117,10 @@ impl FromRequestParts<Arc<App>> for Peer {
 /// Named parameters of the path, as texts.
 pub struct Params(Vec<(String, String)>);
 
-impl FromRequestParts<Arc<App>> for Params {
+impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &Arc<App>) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let Path(pairs) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
             .await
             .map_err(|it| Problem::invalid(format!("the address is not right: {}", it.body_text())))?;

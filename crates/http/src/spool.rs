@@ -1,14 +1,13 @@
 //! Bodies on their way in: written to a temporary file below the data folder, bounded, gone when dropped.
 
-use crate::app::App;
 use axum::body::{Body, HttpBody};
 use futures::StreamExt;
-use kaogong_data::BlobHash;
+use kaogong_data::{BlobHash, Blobs};
 use kaogong_domain::{ErrorKind, Problem};
 use std::{
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -50,6 +49,15 @@ impl Places {
     }
 }
 
+/// Where bodies are written while they arrive, and how many at once.
+#[derive(Debug, Clone)]
+pub struct Uploads {
+    /// A folder on the same disk as the data.
+    pub folder: PathBuf,
+    /// One for each.
+    pub places: Places,
+}
+
 /// A body on disk. Dropping it removes the file.
 pub struct Spooled {
     file: NamedTempFile,
@@ -62,10 +70,10 @@ pub struct Spooled {
 /// # Errors
 /// `Invalid` when it is larger than `limit` or breaks off; `Unavailable` when the disk is full; `TooMany` at once when
 /// too many others arrive.
-pub async fn spool(app: &Arc<App>, body: Body, limit: u64) -> Result<Spooled, Problem> {
+pub async fn spool(uploads: &Uploads, body: Body, limit: u64) -> Result<Spooled, Problem> {
     let (sender, mut pieces) = mpsc::channel::<bytes::Bytes>(PIECES);
-    let folder = app.temp_folder().to_owned();
-    let place = app.upload_places().take()?;
+    let folder = uploads.folder.clone();
+    let place = uploads.places.take()?;
     let writing = tokio::task::spawn_blocking(move || {
         let _place = place;
         let failed = |it: std::io::Error| disk_problem(&it);
@@ -151,8 +159,8 @@ impl Spooled {
     }
 
     /// Moves the bytes into the blob store. The file gets another name; nothing is written again.
-    pub async fn keep(self, app: &Arc<App>) -> Result<(BlobHash, u64), Problem> {
-        let blobs = app.blobs.clone();
+    pub async fn keep(self, blobs: &Arc<Blobs>) -> Result<(BlobHash, u64), Problem> {
+        let blobs = blobs.clone();
         let Self { file, hash, size } = self;
         tokio::task::spawn_blocking(move || blobs.adopt(file, &hash))
             .await
@@ -161,11 +169,13 @@ impl Spooled {
     }
 
     /// Bytes as if they had been sent.
-    #[cfg(test)]
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut file = NamedTempFile::new().expect("a temporary file");
-        file.write_all(bytes).expect("room on the disk");
-        Self { file, hash: BlobHash::of(bytes), size: bytes.len() as u64 }
+    ///
+    /// # Errors
+    /// When no temporary file can be written.
+    pub fn of(bytes: &[u8]) -> std::io::Result<Self> {
+        let mut file = NamedTempFile::new()?;
+        file.write_all(bytes)?;
+        Ok(Self { file, hash: BlobHash::of(bytes), size: bytes.len() as u64 })
     }
 }
 

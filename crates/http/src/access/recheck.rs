@@ -1,11 +1,11 @@
 //! Access that is looked at again: a stream that stays open ends when its reader may no longer read.
 
 use super::InProject;
-use crate::app::App;
 use kaogong_domain::{
-    Problem,
+    Problem, Timestamp,
     access::{Decision, Permission, Standing, decide},
 };
+use kaogong_store::Store;
 use std::time::{Duration, Instant};
 
 /// How old an answer may be.
@@ -25,12 +25,12 @@ impl Recheck {
     }
 
     /// Whether the reader may still read. A database that does not answer is no reason to end a stream.
-    pub async fn holds(&mut self, app: &App) -> bool {
+    pub async fn holds(&mut self, store: &Store, now: Timestamp) -> bool {
         if self.checked_at.elapsed() < KEPT {
             return true;
         }
         self.checked_at = Instant::now();
-        match self.look(app).await {
+        match self.look(store, now).await {
             Ok(holds) => holds,
             Err(problem) => {
                 tracing::warn!("the access of an open stream could not be looked at again: {problem}");
@@ -39,16 +39,15 @@ impl Recheck {
         }
     }
 
-    async fn look(&self, app: &App) -> Result<bool, Problem> {
+    async fn look(&self, store: &Store, now: Timestamp) -> Result<bool, Problem> {
         let caller = &self.inside.caller;
-        let now = app.now();
         let user = match (&caller.token_hash, &caller.session_hash) {
-            (Some(hash), _) => app.store.find_token(hash, now).await?.map(|it| it.1),
-            (None, Some(hash)) => app.store.find_session(hash, now).await?.map(|it| it.1),
-            (None, None) => app.store.find_user(caller.user.id).await?,
+            (Some(hash), _) => store.find_token(hash, now).await?.map(|it| it.1),
+            (None, Some(hash)) => store.find_session(hash, now).await?.map(|it| it.1),
+            (None, None) => store.find_user(caller.user.id).await?,
         };
         let Some(user) = user.filter(|it| it.disabled_at.is_none()) else { return Ok(false) };
-        let place = app.store.find_project(&self.inside.project.name, user.id).await?;
+        let place = store.find_project(&self.inside.project.name, user.id).await?;
         let Some((project, role)) = place.filter(|it| it.0.id == self.inside.project.id) else { return Ok(false) };
         let standing = Standing {
             role,
