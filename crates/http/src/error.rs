@@ -23,6 +23,9 @@ impl From<Problem> for ApiError {
     }
 }
 
+/// Writes a failed call in a protocol's own shape, and logs it once. Gets the id of the request.
+pub type RenderError = fn(&Problem, &str) -> Response;
+
 /// Rides in the response until the outermost layer, which knows the request's id, writes the body.
 #[derive(Clone)]
 pub struct Failed(pub Arc<Problem>);

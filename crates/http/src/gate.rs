@@ -1,25 +1,26 @@
 //! What the layers before the handlers need: whom to believe, which rules there are, and how much may come in.
 
 use crate::{
-    access::{Caller, Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
+    access::{
+        Rule,
+        cache::{CredentialCache, MasksOf},
+    },
     forwarded::is_forwarded,
+    origin::is_same_origin,
     room::Room,
 };
 use http::{HeaderMap, header};
-use kaogong_domain::{Problem, Secret, Timestamp, masks::Masks};
-use kaogong_store::{Store, TokenRow};
+use kaogong_domain::Timestamp;
+use kaogong_store::Store;
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 /// Memory for bodies on their way in: a quarter of the machine's at most, and no more than this.
 const BODY_BYTES_MAX: u64 = 2 << 30;
 /// What strangers' bodies may take of that amount, besides it: callers who may do something lose nothing to them.
 const STRANGERS_PART: u64 = 8;
-
-/// What is covered in all that the holder of a job's token sends. `None` for the tokens of people.
-pub type MasksOf = Box<dyn Fn(&TokenRow) -> Result<Option<Arc<Masks>>, Problem> + Send + Sync>;
 
 /// Settings of a gate.
 pub struct GateSettings {
@@ -36,22 +37,20 @@ pub struct GateSettings {
 /// The gate.
 pub struct Gate {
     store: Arc<Store>,
-    standings: Standings,
-    rules: OnceLock<RuleBook>,
+    credentials: CredentialCache,
     bodies: Room,
     bodies_of_strangers: Room,
     settings: GateSettings,
 }
 
 impl Gate {
-    /// A gate without rules: everything is refused until [`Gate::set_rules`].
+    /// A gate.
     pub fn new(store: Arc<Store>, masks_of: MasksOf, settings: GateSettings) -> Arc<Self> {
         let body_bytes = (settings.machine_bytes / 4).min(BODY_BYTES_MAX);
         let room = |bytes: u64| Room::new(usize::try_from(bytes).unwrap_or(usize::MAX));
         Arc::new(Self {
-            standings: Standings::new(store.clone(), masks_of, settings.clock),
+            credentials: CredentialCache::new(store.clone(), masks_of, settings.clock),
             store,
-            rules: OnceLock::new(),
             bodies: room(body_bytes),
             bodies_of_strangers: room(body_bytes / STRANGERS_PART),
             settings,
@@ -69,18 +68,8 @@ impl Gate {
     }
 
     /// Who may do what, as far as known.
-    pub fn standings(&self) -> &Standings {
-        &self.standings
-    }
-
-    /// The rules of all routes. Before the router is built there are none, and everything is refused.
-    pub fn rules(&self) -> &RuleBook {
-        self.rules.get_or_init(RuleBook::default)
-    }
-
-    /// Takes the rules of the router; the first ones stay.
-    pub fn set_rules(&self, rules: RuleBook) {
-        let _ = self.rules.set(rules);
+    pub fn credentials(&self) -> &CredentialCache {
+        &self.credentials
     }
 
     /// The memory for bodies on their way in to a route with that rule.
@@ -107,13 +96,5 @@ impl Gate {
         let host = headers.get(header::HOST).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let name = host.rsplit_once(':').map_or(host, |it| it.0);
         matches!(name, "127.0.0.1" | "localhost" | "[::1]") && is_same_origin(headers)
-    }
-
-    /// The caller behind a session cookie, for the calls that sign in and out.
-    ///
-    /// # Errors
-    /// `Unauthenticated` when it is unknown or over.
-    pub async fn caller_of_session(&self, secret: &Secret) -> Result<Caller, Problem> {
-        Ok(self.standings.by_session(secret).await?.caller)
     }
 }

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod listen;
 pub mod meter;
 pub mod mount;
+pub mod origin;
 pub mod outer;
 pub mod packed;
 pub mod room;

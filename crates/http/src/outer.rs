@@ -1,11 +1,15 @@
 //! The outermost layer: request ids, one log line and one metric per request, security headers, error bodies.
 
-use super::{
+use crate::{
+    Gate,
+    access::{
+        layer::Layers,
+        routes::{Matched, RuleBook},
+    },
     error::{ApiError, Failed, is_grpc, render, render_grpc},
     forwarded::client_behind,
     meter::Meter,
 };
-use crate::{Gate, access::routes::Entry};
 use axum::{
     extract::{ConnectInfo, Request, State},
     middleware::Next,
@@ -35,20 +39,21 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; st
 #[derive(Clone)]
 pub struct RequestId(pub Arc<str>);
 
-/// What the router matched, reported from inside by the access layer.
+/// The routes that there are, for whoever answers where none does.
 #[derive(Clone)]
-pub struct Matched(pub Arc<Entry>);
+pub struct Rules(pub Arc<RuleBook>);
 
 /// Wraps every request.
-pub async fn outer(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+pub async fn outer(State(layers): State<Arc<Layers>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let id: Arc<str> = request_id(&request, &gate);
+    let id: Arc<str> = request_id(&request, &layers.gate);
     let method = request.method().clone();
     let uri = request.uri().clone();
     let is_grpc = is_grpc(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(Rules(layers.rules.clone()));
     name_host(&mut request);
-    name_client(&mut request, &gate);
+    name_client(&mut request, &layers.gate);
     let watch = Watch::counting();
     let mut response = watch.around(next.run(request)).await;
     if is_grpc {
@@ -58,7 +63,7 @@ pub async fn outer(State(gate): State<Arc<Gate>>, mut request: Request, next: Ne
     if let Some(failed) = response.extensions_mut().remove::<Failed>() {
         let render_error = match &matched {
             Some(it) => it.0.render_error,
-            None => gate.rules().render_error_at(uri.path()),
+            None => layers.rules.render_error_at(uri.path()),
         };
         response = match render_error {
             _ if is_grpc => render_grpc(&failed.0, matched.is_some(), &id),

@@ -2,15 +2,19 @@
 
 use crate::{
     Gate, Mount,
-    access::{Route, layer, routes::RuleBook},
+    access::{
+        Route,
+        layer::{self, Layers},
+        routes::RuleBook,
+    },
     outer,
 };
 use axum::{Router, handler::Handler, middleware};
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// The router of native routes and foreign protocols. `fallback` answers where no route does. The gate gets the rules.
-pub fn router<S, H, T>(gate: &Arc<Gate>, native: Vec<Route<S>>, mounts: &[Mount<S>], fallback: H, state: S) -> Router
+/// The router of native routes and foreign protocols. `fallback` answers where no route does.
+pub fn router<S, H, T>(gate: Arc<Gate>, native: Vec<Route<S>>, mounts: &[Mount<S>], fallback: H, state: S) -> Router
 where
     S: Clone + Send + Sync + 'static,
     H: Handler<T, S>,
@@ -23,17 +27,17 @@ where
         router = router.route(&route.path, route.handler);
     }
     for mount in mounts {
-        rules.add_prefixes(mount);
+        rules.add_prefixes(mount.prefixes, mount.render_error);
         for route in mount.all_routes() {
-            rules.add_mounted(&route, mount);
+            rules.add_mounted(&route, &mount.authenticate, mount.render_error);
             router = router.route(&route.path, route.handler);
         }
     }
-    gate.set_rules(rules);
+    let layers = Arc::new(Layers { gate, rules: Arc::new(rules) });
     router
-        .route_layer(middleware::from_fn_with_state(gate.clone(), layer::layer))
+        .route_layer(middleware::from_fn_with_state(layers.clone(), layer::layer))
         .fallback(fallback)
         .layer(CatchPanicLayer::custom(outer::panicked))
-        .layer(middleware::from_fn_with_state(gate.clone(), outer::outer))
+        .layer(middleware::from_fn_with_state(layers, outer::outer))
         .with_state(state)
 }

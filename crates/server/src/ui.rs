@@ -4,15 +4,15 @@
 use crate::app::App;
 use axum::{
     body::Bytes,
-    extract::{Path, State},
+    extract::{Extension, Path, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use kaogong_http::{
-    access::layer,
+    access::{layer, routes::begins_with},
     base_path::BasePath,
     error::ApiError,
-    mount::begins_with,
+    outer::Rules,
     packed::{Packed, is_known, tag_of},
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -78,8 +78,14 @@ pub async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 
 /// An address that no route answers: the console's page for a browser that opens it, since the page reads the address
 /// itself and says what is not there; the truth for everybody else.
-pub async fn page_or_nothing(state: State<Arc<App>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let is_of_a_program = begins_with(uri.path(), "/api") || state.gate().rules().render_error_at(uri.path()).is_some();
+pub async fn page_or_nothing(
+    state: State<Arc<App>>,
+    Extension(Rules(rules)): Extension<Rules>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let is_of_a_program = begins_with(uri.path(), "/api") || rules.render_error_at(uri.path()).is_some();
     if matches!(method, Method::GET | Method::HEAD) && !is_of_a_program && takes_pages(&headers) {
         return page(state, headers).await;
     }

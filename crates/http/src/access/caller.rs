@@ -1,6 +1,5 @@
 //! Who is calling, as handlers see it.
 
-use super::layer::not_for_jobs;
 use crate::error::ApiError;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -12,6 +11,13 @@ use kaogong_domain::{
 };
 use kaogong_store::{Actor, ActorKind, ProjectRow, TokenRow, UserRow};
 use std::{net::IpAddr, sync::Arc};
+
+/// What the token of a job is told where it may not go.
+pub fn not_for_jobs(text: impl Into<String>) -> Problem {
+    Problem::new(ErrorKind::Forbidden, text).hint(
+        "it is for the job's own inputs, runs, artifacts and models; a job file with `token = \"developer\"` asks for more",
+    )
+}
 
 /// A caller who proved who they are.
 #[derive(Debug, Clone)]

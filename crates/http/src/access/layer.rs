@@ -2,23 +2,23 @@
 
 use super::{
     Caller, InProject, Rule,
-    credentials::{CSRF_HEADER, Credential, find},
-    routes::{Entry, Pace},
-    standings::Known,
+    caller::not_for_jobs,
+    credentials::CSRF_HEADER,
+    routes::{Entry, Matched, Pace, RuleBook},
 };
-use crate::{Gate, covered::cover, error::ApiError, outer::Matched, room::is_full};
+use crate::{Gate, covered::cover, error::ApiError, origin::is_same_origin, room::is_full};
 use axum::{
     body::{Body, HttpBody, to_bytes},
-    extract::{ConnectInfo, MatchedPath, Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, header, request::Parts};
+use http::{HeaderMap, Method, request::Parts};
 use kaogong_domain::{
     ErrorKind, Problem,
     access::{Decision, Permission, Role, Standing, decide},
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use subtle::ConstantTimeEq;
 
 /// The longest body of a refused call that is taken in, and for how long.
@@ -27,25 +27,33 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long a prompt route may take.
 const PROMPT_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// What the layers know: who is believed, and which routes there are.
+pub struct Layers {
+    /// Whom to believe, and how much may come in.
+    pub gate: Arc<Gate>,
+    /// The routes.
+    pub rules: Arc<RuleBook>,
+}
+
 /// Decides about every request, then lets it through within the route's time and the memory that is left.
-pub async fn layer(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+pub async fn layer(State(layers): State<Arc<Layers>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let Some(matched) = parts.extensions.get::<MatchedPath>().cloned() else {
         return ApiError(not_here()).into_response();
     };
-    let entry = match gate.rules().find(&parts.method, matched.as_str()) {
+    let entry = match layers.rules.find(&parts.method, matched.as_str()) {
         Some(entry) => entry.clone(),
         // Deny by default: a route that the rule book does not list is not there.
-        None if gate.rules().knows_path(matched.as_str()) => {
+        None if layers.rules.knows_path(matched.as_str()) => {
             let problem = Problem::invalid(format!("{} is not a method of this address", parts.method));
             return ApiError(problem).into_response();
         }
         None => return ApiError(not_here()).into_response(),
     };
-    let mut response = match check(&gate, &mut parts, matched.as_str(), &entry).await {
+    let mut response = match check(&layers.gate, &mut parts, matched.as_str(), &entry).await {
         Ok(()) => {
             let body = without_secrets(&parts, body);
-            run(&gate, &entry, Request::from_parts(parts, body), next).await
+            run(&layers.gate, &entry, Request::from_parts(parts, body), next).await
         }
         Err(problem) => {
             drain(body).await;
@@ -132,34 +140,6 @@ async fn check(gate: &Gate, request: &mut Parts, path: &str, entry: &Entry) -> R
     Ok(())
 }
 
-/// What the token of a job is told where it may not go.
-pub fn not_for_jobs(text: impl Into<String>) -> Problem {
-    Problem::new(ErrorKind::Forbidden, text).hint(
-        "it is for the job's own inputs, runs, artifacts and models; a job file with `token = \"developer\"` asks for more",
-    )
-}
-
-/// Who is calling, by a token or by the cookie of a session.
-///
-/// # Errors
-/// `Unauthenticated` when it is not good (any more).
-pub async fn identify(gate: &Gate, request: &Parts) -> Result<Option<Caller>, Problem> {
-    let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|it| it.0);
-    let known = match find(&request.headers) {
-        Credential::Token(secret) => Some(gate.standings().by_token(&secret).await?),
-        Credential::Session(secret) => Some(match gate.standings().by_session(&secret).await {
-            // A cookie that is over is as good as none: it must not keep out whom the server trusts without one.
-            Err(it) if it.kind == ErrorKind::Unauthenticated && gate.trusts(address, &request.headers) => {
-                gate.standings().local_admin().await?
-            }
-            known => known?,
-        }),
-        Credential::None if gate.trusts(address, &request.headers) => Some(gate.standings().local_admin().await?),
-        Credential::None => None,
-    };
-    Ok(known.map(|it: Known| Caller { address: address.map(|it| it.ip()), ..it.caller }))
-}
-
 /// A browser sends its cookie along with calls that other sites make it do, so a changing call must also carry
 /// the session's own secret, and must not come from another origin.
 pub fn guard_against_forgery(caller: &Caller, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
@@ -175,14 +155,6 @@ pub fn guard_against_forgery(caller: &Caller, method: &Method, headers: &HeaderM
         .hint("reload the page and try again"))
 }
 
-/// Whether `Origin`, when the browser sends it, names the host that was asked.
-pub fn is_same_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
-    let origin = origin.to_str().ok().and_then(|it| it.split_once("://")).map(|it| it.1);
-    origin.is_some() && origin == host
-}
-
 async fn stand(
     gate: &Gate,
     caller: &Caller,
@@ -192,7 +164,7 @@ async fn stand(
 ) -> Result<InProject, Problem> {
     let named = project_in_path(path, request.uri.path())
         .or_else(|| request.headers.get("kaogong-project").and_then(|it| it.to_str().ok()));
-    let place = gate.standings().place(caller, named).await?;
+    let place = gate.credentials().place(caller, named).await?;
     let hidden = || {
         let name: String = named.unwrap_or("default").chars().take(64).collect();
         Problem::not_found(format!("there is no project `{name}` that you may see"))
@@ -243,19 +215,5 @@ mod tests {
     fn the_project_is_read_from_its_place_in_the_path() {
         assert_eq!(project_in_path("/p/{project}/v2/models/{model}", "/p/vision/v2/models/x"), Some("vision"));
         assert_eq!(project_in_path("/v2/models/{model}", "/v2/models/project"), None);
-    }
-
-    #[test]
-    fn another_origin_is_another_origin() {
-        let headers = |origin: &str| {
-            let mut it = HeaderMap::new();
-            it.insert("host", "127.0.0.1:7300".parse().expect("a header"));
-            it.insert("origin", origin.parse().expect("a header"));
-            it
-        };
-        assert!(is_same_origin(&headers("http://127.0.0.1:7300")));
-        assert!(!is_same_origin(&headers("http://evil.example")));
-        assert!(!is_same_origin(&headers("null")));
-        assert!(is_same_origin(&HeaderMap::new()));
     }
 }

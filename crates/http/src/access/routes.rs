@@ -1,9 +1,7 @@
 //! The route table: path, rule, pace and description of every route in one place.
 
-use crate::{
-    meter::Meter,
-    mount::{Authenticate, Mount, RenderError, TokenOrSession, begins_with},
-};
+use super::authenticate::{Authenticate, TokenOrSession};
+use crate::{error::RenderError, meter::Meter};
 use axum::{
     handler::Handler,
     routing::{MethodFilter, MethodRouter, on},
@@ -298,13 +296,18 @@ impl RuleBook {
     }
 
     /// Adds a route of a foreign protocol.
-    pub fn add_mounted<S>(&mut self, route: &Route<S>, mount: &Mount<S>) {
-        self.insert(route, mount.authenticate.clone(), Some(mount.render_error));
+    pub fn add_mounted<S>(
+        &mut self,
+        route: &Route<S>,
+        authenticate: &Arc<dyn Authenticate>,
+        render_error: RenderError,
+    ) {
+        self.insert(route, authenticate.clone(), Some(render_error));
     }
 
     /// Notes how addresses of a foreign protocol begin.
-    pub fn add_prefixes<S>(&mut self, mount: &Mount<S>) {
-        self.prefixes.extend(mount.prefixes.iter().map(|it| (*it, mount.render_error)));
+    pub fn add_prefixes(&mut self, prefixes: &[&'static str], render_error: RenderError) {
+        self.prefixes.extend(prefixes.iter().map(|it| (*it, render_error)));
     }
 
     fn insert<S>(&mut self, route: &Route<S>, authenticate: Arc<dyn Authenticate>, render_error: Option<RenderError>) {
@@ -328,5 +331,33 @@ impl RuleBook {
     /// How a failure at an address that no route answers is written; `None` where no foreign protocol is.
     pub fn render_error_at(&self, path: &str) -> Option<RenderError> {
         self.prefixes.iter().find(|it| begins_with(path, it.0)).map(|it| it.1)
+    }
+}
+
+/// What the router matched, reported from inside by the access layer.
+#[derive(Clone)]
+pub struct Matched(pub Arc<Entry>);
+
+/// Whether an address, at the root or below a project, begins like one of a protocol.
+pub fn begins_with(path: &str, prefix: &str) -> bool {
+    let below = path.strip_prefix("/p/").and_then(|it| it.find('/').map(|at| &it[at..]));
+    let is_it = |it: &str| it.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    is_it(path) || below.is_some_and(is_it)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_a_protocol_are_known_with_and_without_a_project() {
+        for mine in ["/v2", "/v2/models/x/infer", "/p/vision/v2", "/p/vision/v2/models/v2"] {
+            assert!(begins_with(mine, "/v2"), "{mine}");
+        }
+        for other in ["/", "/v2x", "/p/v2/datasets", "/p/vision/models/v2", "/api/v1/projects/v2/jobs", "/p/v2"] {
+            assert!(!begins_with(other, "/v2"), "{other}");
+        }
+        let artifact = "/api/v1/projects/p/runs/r/artifacts/api/2.0/mlflow/x";
+        assert!(!begins_with(artifact, "/api/2.0/mlflow"), "a name that only looks like it");
     }
 }

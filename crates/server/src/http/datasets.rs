@@ -27,7 +27,7 @@ use kaogong_domain::{
     names::Title,
 };
 use kaogong_http::{
-    access::{InProject, Rule, layer::not_for_jobs},
+    access::{InProject, Rule, caller::not_for_jobs},
     error::Answer,
     extract::{Json, Params, Query},
 };

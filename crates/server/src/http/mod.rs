@@ -54,7 +54,7 @@ fn all_routes(mounts: &[Mount]) -> impl Iterator<Item = Route> {
 
 /// The whole router: the native API, the console and the foreign protocols behind the gate.
 pub fn router(app: &Arc<App>, mounts: &[Mount]) -> Router {
-    kaogong_http::router::router(app.gate(), native_routes(), mounts, ui::page_or_nothing, app.clone())
+    kaogong_http::router::router(app.gate().clone(), native_routes(), mounts, ui::page_or_nothing, app.clone())
 }
 
 #[cfg(test)]

@@ -14,10 +14,11 @@ use kaogong_http::{
     access::{
         Caller,
         credentials::{SESSION_COOKIE, hash_secret, make_secret},
-        layer::{guard_against_forgery, is_same_origin},
+        layer::guard_against_forgery,
     },
     error::Answer,
     extract::{Json, Params, Peer},
+    origin::is_same_origin,
 };
 use kaogong_store::{Actor, NewSessionRow, UserRow};
 use std::sync::Arc;
@@ -113,7 +114,7 @@ async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, addres
     };
     let actor = Actor::user(user.id, Some(address));
     app.store.create_session(session, &actor, now).await?;
-    let caller = app.gate().caller_of_session(&secret).await?;
+    let caller = app.gate().credentials().by_session(&secret).await?;
     let answer = Json(me_of(app, &caller).await?).into_response();
     Ok(with_cookie(app, answer, headers, secret.expose(), SESSION_MS / 1000))
 }

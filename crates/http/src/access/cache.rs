@@ -2,14 +2,14 @@
 //! ask the database three times. The store counts changes of access; what was looked up before one is forgotten.
 
 use super::{Caller, credentials::hash_secret};
-use crate::gate::MasksOf;
 use kaogong_domain::{
     ErrorKind, Problem, Secret, Timestamp,
     access::{Role, Scopes},
     ids::{ProjectId, UserId},
+    masks::Masks,
     names::Name,
 };
-use kaogong_store::{ProjectRow, Store};
+use kaogong_store::{ProjectRow, Store, TokenRow};
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -26,17 +26,13 @@ const TOUCH_TIME_MAX: Duration = Duration::from_millis(200);
 /// The project of callers whose token names none.
 const USUAL_PROJECT: &str = "default";
 
-/// A credential that was found good.
-#[derive(Debug, Clone)]
-pub struct Known {
-    /// Whose it is, without an address.
-    pub caller: Caller,
-}
+/// What is covered in all that the holder of a job's token sends. `None` for the tokens of people.
+pub type MasksOf = Box<dyn Fn(&TokenRow) -> Result<Option<Arc<Masks>>, Problem> + Send + Sync>;
 
 type Place = Option<(Arc<ProjectRow>, Option<Role>)>;
 
 /// A small map whose entries grow old, and are worth nothing after a change of access.
-struct Memory<K, V>(RwLock<HashMap<K, Entry<V>>>);
+struct Cache<K, V>(RwLock<HashMap<K, Entry<V>>>);
 
 struct Entry<V> {
     /// The store's number of changes when the look into the database began.
@@ -45,7 +41,7 @@ struct Entry<V> {
     value: V,
 }
 
-impl<K: Hash + Eq, V: Clone> Memory<K, V> {
+impl<K: Hash + Eq, V: Clone> Cache<K, V> {
     fn new() -> Self {
         Self(RwLock::default())
     }
@@ -64,16 +60,16 @@ impl<K: Hash + Eq, V: Clone> Memory<K, V> {
     }
 }
 
-/// The memory.
-pub struct Standings {
+/// The cache.
+pub struct CredentialCache {
     store: Arc<Store>,
     masks_of: MasksOf,
     clock: fn() -> Timestamp,
-    tokens: Memory<String, Known>,
-    sessions: Memory<String, Known>,
-    places: Memory<(UserId, String), Place>,
-    names: Memory<ProjectId, Arc<ProjectRow>>,
-    local: Memory<(), Known>,
+    tokens: Cache<String, Caller>,
+    sessions: Cache<String, Caller>,
+    places: Cache<(UserId, String), Place>,
+    names: Cache<ProjectId, Arc<ProjectRow>>,
+    local: Cache<(), Caller>,
 }
 
 fn refused(text: &str) -> Problem {
@@ -81,18 +77,18 @@ fn refused(text: &str) -> Problem {
         .hint("make a token with `kaogong access tokens create`, or sign in with `kaogong login`")
 }
 
-impl Standings {
-    /// An empty memory.
+impl CredentialCache {
+    /// An empty cache.
     pub fn new(store: Arc<Store>, masks_of: MasksOf, clock: fn() -> Timestamp) -> Self {
         Self {
             store,
             masks_of,
             clock,
-            tokens: Memory::new(),
-            sessions: Memory::new(),
-            places: Memory::new(),
-            names: Memory::new(),
-            local: Memory::new(),
+            tokens: Cache::new(),
+            sessions: Cache::new(),
+            places: Cache::new(),
+            names: Cache::new(),
+            local: Cache::new(),
         }
     }
 
@@ -100,10 +96,10 @@ impl Standings {
     ///
     /// # Errors
     /// `Unauthenticated` when it is unknown, revoked or expired.
-    pub async fn by_token(&self, secret: &Secret) -> Result<Known, Problem> {
+    pub async fn by_token(&self, secret: &Secret) -> Result<Caller, Problem> {
         let (hash, epoch) = (hash_secret(secret), self.store.access_epoch());
-        if let Some(known) = self.tokens.get(&hash, epoch) {
-            return Ok(known);
+        if let Some(caller) = self.tokens.get(&hash, epoch) {
+            return Ok(caller);
         }
         let now = (self.clock)();
         let Some((token, user)) = self.store.find_token(&hash, now).await? else {
@@ -131,19 +127,18 @@ impl Standings {
             address: None,
             masks,
         };
-        let known = Known { caller };
-        self.tokens.put(epoch, hash, known.clone());
-        Ok(known)
+        self.tokens.put(epoch, hash, caller.clone());
+        Ok(caller)
     }
 
     /// The caller behind a session cookie.
     ///
     /// # Errors
     /// `Unauthenticated` when it is unknown or over.
-    pub async fn by_session(&self, secret: &Secret) -> Result<Known, Problem> {
+    pub async fn by_session(&self, secret: &Secret) -> Result<Caller, Problem> {
         let (hash, epoch) = (hash_secret(secret), self.store.access_epoch());
-        if let Some(known) = self.sessions.get(&hash, epoch) {
-            return Ok(known);
+        if let Some(caller) = self.sessions.get(&hash, epoch) {
+            return Ok(caller);
         }
         let found = self.store.find_session(&hash, (self.clock)()).await?;
         let (session, user) = found.ok_or_else(|| refused("this session is over"))?;
@@ -157,19 +152,18 @@ impl Standings {
             address: None,
             masks: None,
         };
-        let known = Known { caller };
-        self.sessions.put(epoch, hash, known.clone());
-        Ok(known)
+        self.sessions.put(epoch, hash, caller.clone());
+        Ok(caller)
     }
 
     /// The administrator, for clients on this machine when the server was told to trust it.
     ///
     /// # Errors
     /// `Unauthenticated` when there is no administrator any more.
-    pub async fn local_admin(&self) -> Result<Known, Problem> {
+    pub async fn local_admin(&self) -> Result<Caller, Problem> {
         let epoch = self.store.access_epoch();
-        if let Some(known) = self.local.get(&(), epoch) {
-            return Ok(known);
+        if let Some(caller) = self.local.get(&(), epoch) {
+            return Ok(caller);
         }
         let user = self.store.first_admin().await?.ok_or_else(|| refused("there is no administrator"))?;
         let caller = Caller {
@@ -182,9 +176,8 @@ impl Standings {
             address: None,
             masks: None,
         };
-        let known = Known { caller };
-        self.local.put(epoch, (), known.clone());
-        Ok(known)
+        self.local.put(epoch, (), caller.clone());
+        Ok(caller)
     }
 
     /// The project that a call names (else its token's own, else `default`), and what the caller is in it.
@@ -224,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_was_looked_up_before_a_change_is_not_kept_after_it() {
-        let memory = Memory::new();
+        let memory = Cache::new();
         memory.put(1, "token", "before the change");
         assert_eq!(memory.get(&"token", 1), Some("before the change"));
         assert_eq!(memory.get(&"token", 2), None);
