@@ -4,6 +4,7 @@
 //! holds a lock. If a rule needs the time, the time is an argument.
 
 pub mod access;
+pub mod base_path;
 pub mod command_words;
 pub mod datasets;
 pub mod endpoints;

@@ -3,13 +3,14 @@
 mod framing;
 mod preface;
 
-use crate::base_path::BasePath;
+use crate::base_path::strip;
 use axum::{Router, extract::ConnectInfo};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use kaogong_domain::base_path::BasePath;
 use preface::Preface;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -109,7 +110,7 @@ fn open(
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         // Before the router, which decides by the path.
-        base.strip(&mut request);
+        strip(&base, &mut request);
         request.map(axum::body::Body::new)
     });
     let stream = Preface::new(stream, HEAD_TIME_MAX);

@@ -2,10 +2,7 @@
 
 use crate::{
     Gate,
-    access::{
-        layer::Layers,
-        routes::{Matched, RuleBook},
-    },
+    access::{layer::Layers, routes::Matched},
     error::{ApiError, Failed, is_grpc, render, render_grpc},
     forwarded::client_behind,
     meter::Meter,
@@ -39,10 +36,6 @@ const CONTENT_POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; st
 #[derive(Clone)]
 pub struct RequestId(pub Arc<str>);
 
-/// The routes that there are, for whoever answers where none does.
-#[derive(Clone)]
-pub struct Rules(pub Arc<RuleBook>);
-
 /// Wraps every request.
 pub async fn outer(State(layers): State<Arc<Layers>>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
@@ -51,7 +44,7 @@ pub async fn outer(State(layers): State<Arc<Layers>>, mut request: Request, next
     let uri = request.uri().clone();
     let is_grpc = is_grpc(request.headers());
     request.extensions_mut().insert(RequestId(id.clone()));
-    request.extensions_mut().insert(Rules(layers.rules.clone()));
+    request.extensions_mut().insert(layers.clone());
     name_host(&mut request);
     name_client(&mut request, &layers.gate);
     let watch = Watch::counting();

@@ -2,12 +2,12 @@
 
 use axum::body::{Body, HttpBody};
 use futures::StreamExt;
-use kaogong_data::{BlobHash, Blobs};
-use kaogong_domain::{ErrorKind, Problem};
+use kaogong_data::{BlobHash, Blobs, Uploads};
+use kaogong_domain::Problem;
 use std::{
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,48 +15,12 @@ use std::{
     time::Duration,
 };
 use tempfile::NamedTempFile;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 /// A client that sends nothing for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// Pieces between the socket and the disk.
 const PIECES: usize = 64;
-
-/// Bodies that arrive at once. Each keeps a thread for as long as its client takes, and there are 512 of those for
-/// all that blocks.
-const UPLOADS_AT_ONCE: usize = 128;
-
-/// Places for bodies that are written to disk while they arrive.
-#[derive(Debug, Clone)]
-pub struct Places(Arc<Semaphore>);
-
-impl Default for Places {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(UPLOADS_AT_ONCE)))
-    }
-}
-
-impl Places {
-    /// A place, to be kept by the thread that writes.
-    ///
-    /// # Errors
-    /// `TooMany` at once when all are taken.
-    pub fn take(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        self.0.clone().try_acquire_owned().map_err(|_| {
-            Problem::new(ErrorKind::TooMany, format!("{UPLOADS_AT_ONCE} uploads arrive already"))
-                .hint("try again when some of them are over")
-        })
-    }
-}
-
-/// Where bodies are written while they arrive, and how many at once.
-#[derive(Debug, Clone)]
-pub struct Uploads {
-    /// A folder on the same disk as the data.
-    pub folder: PathBuf,
-    /// One for each.
-    pub places: Places,
-}
 
 /// A body on disk. Dropping it removes the file.
 pub struct Spooled {
@@ -72,10 +36,10 @@ pub struct Spooled {
 /// too many others arrive.
 pub async fn spool(uploads: &Uploads, body: Body, limit: u64) -> Result<Spooled, Problem> {
     let (sender, mut pieces) = mpsc::channel::<bytes::Bytes>(PIECES);
-    let folder = uploads.folder.clone();
-    let place = uploads.places.take()?;
+    let folder = uploads.folder().to_owned();
+    let slot = uploads.take()?;
     let writing = tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _slot = slot;
         let failed = |it: std::io::Error| disk_problem(&it);
         let mut file = NamedTempFile::new_in(folder).map_err(failed)?;
         let mut hasher = blake3::Hasher::new();

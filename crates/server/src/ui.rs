@@ -1,18 +1,20 @@
 //! The console: static files compiled into the program, and its one page for every address that a browser asks for and
 //! that nothing else answers.
 
-use crate::app::App;
 use axum::{
     body::Bytes,
     extract::{Extension, Path, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use kaogong_control::Services;
+use kaogong_domain::base_path::BasePath;
 use kaogong_http::{
-    access::{layer, routes::begins_with},
-    base_path::BasePath,
+    access::{
+        layer::{self, Layers},
+        routes::begins_with,
+    },
     error::ApiError,
-    outer::Rules,
     packed::{Packed, is_known, tag_of},
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
@@ -67,7 +69,7 @@ fn bytes_of(file: EmbeddedFile) -> Bytes {
 }
 
 /// The one page, which reads the address itself.
-pub async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub async fn page(State(app): State<Arc<Services>>, headers: HeaderMap) -> Response {
     match Files::get("index.html") {
         Some(found) => send("index.html", based(bytes_of(found), app.base_path()), "no-cache", &headers),
         None => {
@@ -79,13 +81,13 @@ pub async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 /// An address that no route answers: the console's page for a browser that opens it, since the page reads the address
 /// itself and says what is not there; the truth for everybody else.
 pub async fn page_or_nothing(
-    state: State<Arc<App>>,
-    Extension(Rules(rules)): Extension<Rules>,
+    state: State<Arc<Services>>,
+    Extension(layers): Extension<Arc<Layers>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let is_of_a_program = begins_with(uri.path(), "/api") || rules.render_error_at(uri.path()).is_some();
+    let is_of_a_program = begins_with(uri.path(), "/api") || layers.rules.render_error_at(uri.path()).is_some();
     if matches!(method, Method::GET | Method::HEAD) && !is_of_a_program && takes_pages(&headers) {
         return page(state, headers).await;
     }

@@ -9,11 +9,13 @@ use crate::{
     context::Context,
     profile,
 };
+use kaogong_control::{Parts, Services, clock, loops, vault::Vault};
 use kaogong_data::{Blobs, DecodeBudget, TableEngine, budget::IMPORT_BYTES_MIN};
+use kaogong_domain::base_path::BasePath;
 use kaogong_domain::{Problem, Secret};
-use kaogong_http::{base_path::BasePath, listen};
+use kaogong_http::{gate::GateSettings, listen};
 use kaogong_runners::{LocalRunner, LocalSettings, Runner, Tools};
-use kaogong_server::{App, Parts, app::clock, http, loops, protocols, vault::Vault};
+use kaogong_server::{http, protocols};
 use kaogong_serving::worker::{Host, Limits};
 use kaogong_store::{Store, StoreUrl};
 use kaogong_tables::{Decoder, Imports, LanceTables};
@@ -224,7 +226,8 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<ExitCode, Problem> {
     app.set_address(address);
     let url = app.own_address();
     first_start::welcome(&app, &settings.data_dir, &url, context.profile_path().ok().as_deref()).await?;
-    let router = http::router(&app, &protocols::mounts());
+    let gate = http::gate(&app, gate_settings(&settings));
+    let router = http::router(&app, gate, &protocols::mounts());
     app.serving.start_blank();
     // Whoever reads the address may ask the server to stop at once.
     let stop = stop_signal()?;
@@ -251,7 +254,7 @@ pub async fn run(context: &Context, args: UpArgs) -> Result<ExitCode, Problem> {
 }
 
 /// Waits until all wanted models answer or have failed, then says that the server is ready.
-async fn become_ready(app: Arc<App>, url: String) {
+async fn become_ready(app: Arc<Services>, url: String) {
     while let Err(problem) = first_look(&app).await {
         tracing::warn!("the endpoints cannot be read: {problem}");
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -261,7 +264,7 @@ async fn become_ready(app: Arc<App>, url: String) {
 }
 
 /// Waits until all wanted models answer or have failed, for a minute at most; what is still being loaded then goes on.
-async fn first_look(app: &Arc<App>) -> Result<(), Problem> {
+async fn first_look(app: &Arc<Services>) -> Result<(), Problem> {
     let look = app.clone();
     let round = tokio::spawn(async move { loops::endpoints::first_round(&look).await });
     match tokio::time::timeout(FIRST_LOOK_MAX, round).await {
@@ -339,7 +342,7 @@ async fn open_port(address: SocketAddr) -> Result<TcpListener, Problem> {
     })
 }
 
-async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
+async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<Services>, Problem> {
     let folder = &settings.data_dir;
     let program = std::env::current_exe().map_err(|it| Problem::bug("this program's own file is unknown", it))?;
     // The engines ask a process of their own, the store a disk or a network: neither waits for the other.
@@ -368,7 +371,7 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
     })?;
     let limits = words_for(&runner.capabilities());
     let recorder = record_metrics()?;
-    Ok(App::new(Parts {
+    Ok(Services::new(Parts {
         store,
         blobs,
         tables,
@@ -380,15 +383,21 @@ async fn wire(args: &UpArgs, settings: &Settings) -> Result<Arc<App>, Problem> {
         data_folder: folder.clone(),
         temp_folder: folder.join("tmp"),
         machine: loops::jobs::machine_capacity(settings.job_cpus, settings.job_memory_bytes),
-        machine_bytes: settings.machine_bytes,
         limits,
         base_path: settings.base_path.clone(),
-        trust_loopback: settings.trust_loopback,
-        trusted_proxies: settings.trusted_proxies.clone(),
         compute_threads: settings.compute_threads,
         decode,
         metrics: Arc::new(move || recorder.render()),
     }))
+}
+
+fn gate_settings(settings: &Settings) -> GateSettings {
+    GateSettings {
+        machine_bytes: settings.machine_bytes,
+        trust_loopback: settings.trust_loopback,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        clock,
+    }
 }
 
 /// What starts processes for models, as copies of one of this program.

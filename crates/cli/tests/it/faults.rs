@@ -1,9 +1,10 @@
 //! Bad input and broken machines: a clear message, nothing lost, nothing half-written.
 
 use crate::kit::{Server, cli, http, pictures, png, text, wait_until};
+use kaogong_domain::masks::TOKEN_PREFIX;
 use kaogong_domain::{Secret, Timestamp, access::Scopes};
-use kaogong_http::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
 use kaogong_store::{Actor, NewTokenRow, Store, StoreUrl};
+use kaogong_store::{hash_secret, make_secret};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Output};
 

@@ -1,15 +1,15 @@
 //! What is known about credentials and memberships, kept for a few seconds so that a call of an endpoint does not
 //! ask the database three times. The store counts changes of access; what was looked up before one is forgotten.
 
-use super::{Caller, credentials::hash_secret};
+use super::Caller;
 use kaogong_domain::{
     ErrorKind, Problem, Secret, Timestamp,
-    access::{Role, Scopes},
+    access::Role,
     ids::{ProjectId, UserId},
     masks::Masks,
     names::Name,
 };
-use kaogong_store::{ProjectRow, Store, TokenRow};
+use kaogong_store::{ProjectRow, Store, TokenRow, hash_secret};
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -118,14 +118,11 @@ impl CredentialCache {
         }
         let masks = (self.masks_of)(&token)?;
         let caller = Caller {
-            user: Arc::new(user),
             scopes: Arc::new(token.scopes.clone()),
             token: Some(Arc::new(token)),
-            csrf: None,
             token_hash: Some(hash.as_str().into()),
-            session_hash: None,
-            address: None,
             masks,
+            ..Caller::of_user(user)
         };
         self.tokens.put(epoch, hash, caller.clone());
         Ok(caller)
@@ -142,16 +139,7 @@ impl CredentialCache {
         }
         let found = self.store.find_session(&hash, (self.clock)()).await?;
         let (session, user) = found.ok_or_else(|| refused("this session is over"))?;
-        let caller = Caller {
-            user: Arc::new(user),
-            token: None,
-            scopes: Arc::new(Scopes::all()),
-            csrf: Some(session.csrf.into()),
-            token_hash: None,
-            session_hash: Some(hash.clone().into()),
-            address: None,
-            masks: None,
-        };
+        let caller = Caller::of_session(user, &session.csrf, &hash);
         self.sessions.put(epoch, hash, caller.clone());
         Ok(caller)
     }
@@ -166,16 +154,7 @@ impl CredentialCache {
             return Ok(caller);
         }
         let user = self.store.first_admin().await?.ok_or_else(|| refused("there is no administrator"))?;
-        let caller = Caller {
-            user: Arc::new(user),
-            token: None,
-            scopes: Arc::new(Scopes::all()),
-            csrf: None,
-            token_hash: None,
-            session_hash: None,
-            address: None,
-            masks: None,
-        };
+        let caller = Caller::of_user(user);
         self.local.put(epoch, (), caller.clone());
         Ok(caller)
     }

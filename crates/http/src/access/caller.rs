@@ -41,6 +41,25 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// A user with a browser session.
+    pub fn of_session(user: UserRow, csrf: &str, session_hash: &str) -> Self {
+        Self { csrf: Some(csrf.into()), session_hash: Some(session_hash.into()), ..Self::of_user(user) }
+    }
+
+    /// A user without a limit to what they may do.
+    pub fn of_user(user: UserRow) -> Self {
+        Self {
+            user: Arc::new(user),
+            token: None,
+            scopes: Arc::new(Scopes::all()),
+            csrf: None,
+            masks: None,
+            token_hash: None,
+            session_hash: None,
+            address: None,
+        }
+    }
+
     /// Who did it, for the event log.
     pub fn actor(&self) -> Actor {
         let is_job = self.token.as_ref().is_some_and(|it| it.job_id.is_some());

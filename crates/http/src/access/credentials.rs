@@ -1,10 +1,8 @@
-//! Where a request carries its credential, and how random secrets are made and stored.
+//! Where a request carries its credential.
 
-use base64::{Engine, prelude::BASE64_STANDARD, prelude::BASE64_URL_SAFE_NO_PAD};
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderMap, header};
-use kaogong_domain::{ErrorKind, Problem, Secret};
-
-pub use kaogong_domain::masks::TOKEN_PREFIX;
+use kaogong_domain::Secret;
 
 /// The browser's session cookie.
 pub const SESSION_COOKIE: &str = "kaogong_session";
@@ -50,19 +48,6 @@ fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
 fn password_of_basic(encoded: &str) -> Option<Secret> {
     let text = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;
     text.split_once(':').map(|(_, password)| Secret::new(password))
-}
-
-/// A new secret of 256 random bits behind a prefix.
-pub fn make_secret(prefix: &str) -> Result<Secret, Problem> {
-    let mut random = [0u8; 32];
-    getrandom::fill(&mut random)
-        .map_err(|it| Problem::new(ErrorKind::Bug, format!("the operating system gave no random bytes: {it}")))?;
-    Ok(Secret::new(format!("{prefix}{}", BASE64_URL_SAFE_NO_PAD.encode(random))))
-}
-
-/// What is stored of a secret. The secrets are random, so one fast hash is enough.
-pub fn hash_secret(secret: &Secret) -> String {
-    blake3::hash(secret.expose().as_bytes()).to_hex().to_string()
 }
 
 #[cfg(test)]

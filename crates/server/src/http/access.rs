@@ -4,7 +4,7 @@ mod sessions;
 mod tokens;
 mod views;
 
-use crate::{Route, app::App, passwords};
+use crate::{Route, passwords};
 use axum::{Extension, extract::State, response::Response};
 use http::StatusCode;
 use kaogong_api::{
@@ -15,6 +15,7 @@ use kaogong_api::{
         UserView,
     },
 };
+use kaogong_control::Services;
 use kaogong_domain::{
     ErrorKind, Problem, Secret,
     access::{Permission, Role},
@@ -22,10 +23,11 @@ use kaogong_domain::{
     names::Name,
 };
 use kaogong_http::{
-    access::{Caller, InProject, Rule, credentials::make_secret},
+    access::{Caller, InProject, Rule},
     error::Answer,
     extract::{BodyLimit, Json, Params, created},
 };
+use kaogong_store::make_secret;
 use kaogong_store::{NewUserRow, UserRow};
 use sessions::{change_password, make_link, sign_in, sign_in_with_code, sign_out};
 use std::{str::FromStr, sync::Arc};
@@ -116,11 +118,11 @@ fn token_routes() -> Vec<Route> {
     ]
 }
 
-async fn me(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<MeView>> {
+async fn me(State(app): State<Arc<Services>>, caller: Caller) -> Answer<Json<MeView>> {
     Ok(Json(me_of(&app, &caller).await?))
 }
 
-async fn me_of(app: &Arc<App>, caller: &Caller) -> Result<MeView, Problem> {
+async fn me_of(app: &Arc<Services>, caller: &Caller) -> Result<MeView, Problem> {
     let projects = projects_of(app, caller).await?;
     let bound = caller.token.as_ref().and_then(|it| it.project_id);
     let project = match bound {
@@ -135,7 +137,7 @@ async fn me_of(app: &Arc<App>, caller: &Caller) -> Result<MeView, Problem> {
     })
 }
 
-async fn projects_of(app: &App, caller: &Caller) -> Result<Vec<ProjectView>, Problem> {
+async fn projects_of(app: &Services, caller: &Caller) -> Result<Vec<ProjectView>, Problem> {
     let bound = caller.token.as_ref().and_then(|it| it.project_id);
     let rows = if caller.user.is_admin {
         app.store.list_projects().await?.into_iter().map(|it| (it, Some(Role::Owner))).collect()
@@ -151,11 +153,11 @@ async fn projects_of(app: &App, caller: &Caller) -> Result<Vec<ProjectView>, Pro
     Ok(visible.map(|(it, role)| project_view(&it, role)).collect())
 }
 
-async fn list_users(State(app): State<Arc<App>>) -> Answer<Json<Page<UserView>>> {
+async fn list_users(State(app): State<Arc<Services>>) -> Answer<Json<Page<UserView>>> {
     Ok(Json(whole(app.store.list_users().await?.iter().map(user_view).collect())))
 }
 
-async fn create_user(State(app): State<Arc<App>>, caller: Caller, Json(ask): Json<NewUser>) -> Answer<Response> {
+async fn create_user(State(app): State<Arc<Services>>, caller: Caller, Json(ask): Json<NewUser>) -> Answer<Response> {
     let name = parse::<Name>(&ask.name)?;
     let made = match &ask.password {
         Some(_) => None,
@@ -176,7 +178,7 @@ async fn create_user(State(app): State<Arc<App>>, caller: Caller, Json(ask): Jso
     Ok(created(NewUserView { user: user_view(&user), password: made.map(|it| it.expose().to_owned()) }))
 }
 
-async fn disable_user(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Answer<StatusCode> {
+async fn disable_user(State(app): State<Arc<Services>>, caller: Caller, params: Params) -> Answer<StatusCode> {
     let user = find_user(&app, params.text("user")).await?;
     if user.id == caller.user.id {
         return Err(Problem::conflict("you cannot disable yourself").hint("ask another administrator").into());
@@ -185,7 +187,7 @@ async fn disable_user(State(app): State<Arc<App>>, caller: Caller, params: Param
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn list_organisations(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<Page<OrganisationView>>> {
+async fn list_organisations(State(app): State<Arc<Services>>, caller: Caller) -> Answer<Json<Page<OrganisationView>>> {
     let visible = projects_of(&app, &caller).await?;
     let all = app.store.list_organisations().await?;
     let is_all = caller.is_unlimited_admin();
@@ -196,7 +198,7 @@ async fn list_organisations(State(app): State<Arc<App>>, caller: Caller) -> Answ
 }
 
 async fn create_organisation(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     caller: Caller,
     Json(ask): Json<NewOrganisation>,
 ) -> Answer<Response> {
@@ -206,11 +208,15 @@ async fn create_organisation(
     Ok(created(OrganisationView { id: it.id.to_string(), name: it.name.to_string(), title: it.title }))
 }
 
-async fn list_projects(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<Page<ProjectView>>> {
+async fn list_projects(State(app): State<Arc<Services>>, caller: Caller) -> Answer<Json<Page<ProjectView>>> {
     Ok(Json(whole(projects_of(&app, &caller).await?)))
 }
 
-async fn create_project(State(app): State<Arc<App>>, caller: Caller, Json(ask): Json<NewProject>) -> Answer<Response> {
+async fn create_project(
+    State(app): State<Arc<Services>>,
+    caller: Caller,
+    Json(ask): Json<NewProject>,
+) -> Answer<Response> {
     let name = parse::<Name>(&ask.name)?;
     let title = ask.title.unwrap_or_else(|| name.to_string());
     let organisation = parse::<Name>(ask.organisation.as_deref().unwrap_or("default"))?;
@@ -223,13 +229,13 @@ async fn view_project(inside: InProject) -> Answer<Json<ProjectView>> {
     Ok(Json(project_view(&inside.project, Some(inside.role))))
 }
 
-async fn list_members(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<MemberView>>> {
+async fn list_members(State(app): State<Arc<Services>>, inside: InProject) -> Answer<Json<Page<MemberView>>> {
     let members = app.store.list_members(inside.project.id).await?;
     Ok(Json(whole(members.iter().map(member_view).collect())))
 }
 
 async fn set_member(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Json(ask): Json<RoleChange>,
@@ -240,7 +246,7 @@ async fn set_member(
     Ok(Json(member_view(&member)))
 }
 
-async fn remove_member(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+async fn remove_member(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let user = find_user(&app, params.text("user")).await?;
     app.store.remove_member(inside.project.id, user.id, &inside.actor(), app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -254,7 +260,7 @@ fn refuse_limited(caller: &Caller, what: &str) -> Result<(), Problem> {
         .hint("use a token with the scope `admin` that is bound to no project, or sign in"))
 }
 
-async fn find_user(app: &App, text: &str) -> Result<UserRow, Problem> {
+async fn find_user(app: &Services, text: &str) -> Result<UserRow, Problem> {
     let found = match text.parse::<UserId>() {
         Ok(id) => app.store.find_user(id).await?,
         Err(_) => match text.parse::<Name>() {

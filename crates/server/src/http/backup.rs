@@ -3,10 +3,7 @@
 //! The order is what makes it consistent: a file is on the disk before the row that names it, files never change, and
 //! while a backup runs nothing that a row may name is removed.
 
-use crate::{
-    Route,
-    app::{App, Removals},
-};
+use crate::Route;
 use axum::{
     body::Body,
     extract::State,
@@ -14,8 +11,9 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, header};
+use kaogong_control::{Services, services::Removals};
 use kaogong_data::backup::{self, FORMAT, Head, Writer};
-use kaogong_domain::{ErrorKind, Problem};
+use kaogong_domain::Problem;
 use kaogong_http::{
     access::{Caller, Rule},
     error::Answer,
@@ -52,7 +50,7 @@ pub fn routes() -> Vec<Route> {
 
 type Pieces = mpsc::Sender<io::Result<Bytes>>;
 
-async fn take(State(app): State<Arc<App>>, caller: Caller) -> Answer<Response> {
+async fn take(State(app): State<Arc<Services>>, caller: Caller) -> Answer<Response> {
     let removals = app.hold_removals().await?;
     app.store.note_backup(&caller.actor(), app.now()).await?;
     let (pieces, body) = mpsc::channel(PIECES);
@@ -69,7 +67,7 @@ async fn take(State(app): State<Arc<App>>, caller: Caller) -> Answer<Response> {
     Ok(response)
 }
 
-async fn send(app: Arc<App>, removals: Removals, pieces: Pieces) -> Result<(), Problem> {
+async fn send(app: Arc<Services>, removals: Removals, pieces: Pieces) -> Result<(), Problem> {
     let began = app.now();
     let copy = NamedTempFile::new_in(app.temp_folder())
         .map_err(|it| Problem::unavailable("there is no place for a copy of the database").because(it))?;
@@ -93,7 +91,7 @@ async fn send(app: Arc<App>, removals: Removals, pieces: Pieces) -> Result<(), P
 }
 
 /// Copies the database, and adds up what there is to send.
-async fn prepare(app: &Arc<App>, copy: &NamedTempFile) -> Result<(Snapshot, u64), Problem> {
+async fn prepare(app: &Arc<Services>, copy: &NamedTempFile) -> Result<(Snapshot, u64), Problem> {
     let snapshot = app.store.copy_to(copy.path()).await?;
     let folder = app.data_folder().to_owned();
     let database = copy.path().metadata().map_or(0, |it| it.len());
@@ -121,7 +119,13 @@ async fn beating<T>(pieces: &Pieces, work: impl Future<Output = Result<T, Proble
     }
 }
 
-fn write(app: &App, copy: &NamedTempFile, snapshot: &Snapshot, head: &Head, out: Outgoing) -> Result<u64, Problem> {
+fn write(
+    app: &Services,
+    copy: &NamedTempFile,
+    snapshot: &Snapshot,
+    head: &Head,
+    out: Outgoing,
+) -> Result<u64, Problem> {
     let folder = app.data_folder();
     let mut archive = Writer::begin(out, app.temp_folder(), head)?;
     let database = match app.store.dialect() {
@@ -191,9 +195,4 @@ impl Write for Outgoing {
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for two minutes")),
         }
     }
-}
-
-/// Why something is not removed now.
-pub(crate) fn is_running() -> Problem {
-    Problem::new(ErrorKind::Conflict, "a backup is being taken").hint("try again when it is over")
 }

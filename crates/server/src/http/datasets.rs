@@ -1,6 +1,6 @@
 //! Datasets, versions and items: look, page and picture. Imports and exports have their own files.
 
-use crate::{Route, app::App};
+use crate::Route;
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -14,6 +14,7 @@ use kaogong_api::{
     },
     paging::{PAGE_LIMIT_MAX, PageQuery},
 };
+use kaogong_control::Services;
 use kaogong_data::{
     folder::{FolderLevel, FolderReport},
     images::{PictureFormat, ThumbnailFormat, thumbnail},
@@ -85,7 +86,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn list(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     Query(page): Query<PageQuery>,
 ) -> Answer<Json<Page<DatasetView>>> {
@@ -102,20 +103,20 @@ async fn list(
     Ok(Json(Page { items, total }))
 }
 
-async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<DatasetView>> {
+async fn view(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<DatasetView>> {
     let row = find_dataset(&app, &inside, &params).await?;
     let newest = app.store.latest_version(row.id).await?;
     Ok(Json(dataset_view(&app, row, newest).await?))
 }
 
-async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+async fn delete(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let row = find_dataset(&app, &inside, &params).await?;
     app.store.delete_dataset(inside.project.id, row.id, &inside.actor(), app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn versions(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(page): Query<PageQuery>,
@@ -130,13 +131,13 @@ async fn versions(
     Ok(Json(Page { items, total }))
 }
 
-async fn version(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<VersionView>> {
+async fn version(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<VersionView>> {
     let (dataset, version) = find_version(&app, &inside, &params).await?;
     Ok(Json(version_view(&app, &dataset, version).await?))
 }
 
 async fn items(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(query): Query<ItemQuery>,
@@ -158,13 +159,13 @@ async fn items(
     Ok(Json(Page { items, total: page.total }))
 }
 
-async fn item(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<ItemView>> {
+async fn item(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<ItemView>> {
     let (dataset, version) = find_version(&app, &inside, &params).await?;
     let row = app.tables.item(&at(&dataset, &version)?, params.get::<ItemId>("item")?).await?;
     Ok(Json(item_view(row, &summary_of(&version)?)))
 }
 
-async fn content(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
+async fn content(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Response> {
     let (dataset, version) = find_version(&app, &inside, &params).await?;
     let (at, id) = (at(&dataset, &version)?, params.get::<ItemId>("item")?);
     let bytes = app.tables.content(&at, id).await?;
@@ -173,7 +174,7 @@ async fn content(State(app): State<Arc<App>>, inside: InProject, params: Params)
 }
 
 async fn picture(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(query): Query<ThumbnailQuery>,
@@ -206,7 +207,7 @@ fn bytes_forever(bytes: impl Into<axum::body::Body>, media_type: &'static str) -
 }
 
 /// The dataset that the path names.
-pub(super) async fn find_dataset(app: &App, inside: &InProject, params: &Params) -> Result<DatasetRow, Problem> {
+pub(super) async fn find_dataset(app: &Services, inside: &InProject, params: &Params) -> Result<DatasetRow, Problem> {
     let title = params.get::<Title>("dataset")?;
     app.store.find_dataset(inside.project.id, title.name()).await?.ok_or_else(|| {
         Problem::not_found(format!("project `{}` has no dataset `{}`", inside.project.name, title.as_str()))
@@ -216,7 +217,7 @@ pub(super) async fn find_dataset(app: &App, inside: &InProject, params: &Params)
 
 /// The dataset and version that the path names, by number or `latest`.
 pub(super) async fn find_version(
-    app: &App,
+    app: &Services,
     inside: &InProject,
     params: &Params,
 ) -> Result<(DatasetRow, VersionRow), Problem> {
@@ -235,7 +236,12 @@ pub(super) async fn find_version(
 }
 
 /// A job reads the versions that it was submitted with, so that what it was made from stays known.
-async fn only_inputs(app: &App, inside: &InProject, dataset: &DatasetRow, version: &VersionRow) -> Result<(), Problem> {
+async fn only_inputs(
+    app: &Services,
+    inside: &InProject,
+    dataset: &DatasetRow,
+    version: &VersionRow,
+) -> Result<(), Problem> {
     let Some(job) = inside.caller.job() else { return Ok(()) };
     let inputs = app.store.job_inputs(job).await?;
     if inputs.iter().any(|it| it.version_id == version.id) {
@@ -246,7 +252,7 @@ async fn only_inputs(app: &App, inside: &InProject, dataset: &DatasetRow, versio
 
 /// A version by number, or the newest.
 pub(crate) async fn find_version_number(
-    app: &App,
+    app: &Services,
     dataset: &DatasetRow,
     number: Option<u32>,
 ) -> Result<VersionRow, Problem> {
@@ -283,7 +289,7 @@ pub(super) fn parse_split(word: &str) -> Result<Split, Problem> {
 }
 
 /// A dataset with its newest version, whose number says how many there are.
-async fn dataset_view(app: &App, row: DatasetRow, newest: Option<VersionRow>) -> Result<DatasetView, Problem> {
+async fn dataset_view(app: &Services, row: DatasetRow, newest: Option<VersionRow>) -> Result<DatasetView, Problem> {
     let versions = newest.as_ref().map_or(0, |it| it.number);
     let latest = match newest {
         Some(it) => view_if_possible(app, &row, it).await,
@@ -304,7 +310,7 @@ async fn dataset_view(app: &App, row: DatasetRow, newest: Option<VersionRow>) ->
 
 /// A version in a list: one that is damaged on the disk must not hide the others, so it is shown with what the
 /// store knows, and left out when not even that can be read. Asked for by itself, it says what is wrong.
-async fn view_if_possible(app: &App, dataset: &DatasetRow, row: VersionRow) -> Option<VersionView> {
+async fn view_if_possible(app: &Services, dataset: &DatasetRow, row: VersionRow) -> Option<VersionView> {
     let (id, counted) = (row.id, counted_classes(app, dataset, &row).await);
     let classes = counted.unwrap_or_else(|problem| {
         tracing::error!(dataset = %dataset.id, version = %id, "version {id} of dataset {} is damaged: {problem}", dataset.name);
@@ -319,7 +325,11 @@ async fn view_if_possible(app: &App, dataset: &DatasetRow, row: VersionRow) -> O
     }
 }
 
-pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRow) -> Result<VersionView, Problem> {
+pub(super) async fn version_view(
+    app: &Services,
+    dataset: &DatasetRow,
+    row: VersionRow,
+) -> Result<VersionView, Problem> {
     let classes = counted_classes(app, dataset, &row).await?;
     view_with(app, dataset, row, classes).await
 }
@@ -328,7 +338,7 @@ pub(super) async fn version_view(app: &App, dataset: &DatasetRow, row: VersionRo
 type Classes = BTreeMap<String, BTreeMap<String, u64>>;
 
 /// Items by class and split, as the catalogue has them. In a version of an older program they are counted once.
-async fn counted_classes(app: &App, dataset: &DatasetRow, row: &VersionRow) -> Result<Classes, Problem> {
+async fn counted_classes(app: &Services, dataset: &DatasetRow, row: &VersionRow) -> Result<Classes, Problem> {
     let histogram: Histogram = match &row.histogram {
         Some(text) => serde_json::from_str(text)
             .map_err(|it| Problem::bug(format!("version {} has unreadable counts", row.id), it))?,
@@ -358,7 +368,12 @@ pub(super) fn histogram_text(it: &Histogram) -> Result<String, Problem> {
     serde_json::to_string(it).map_err(|it| Problem::bug("the counts of a version cannot be written", it))
 }
 
-async fn view_with(app: &App, dataset: &DatasetRow, row: VersionRow, classes: Classes) -> Result<VersionView, Problem> {
+async fn view_with(
+    app: &Services,
+    dataset: &DatasetRow,
+    row: VersionRow,
+    classes: Classes,
+) -> Result<VersionView, Problem> {
     let summary = summary_view(&summary_of(&row)?, classes, row.split_seed);
     Ok(VersionView {
         id: row.id.to_string(),

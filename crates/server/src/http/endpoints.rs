@@ -1,7 +1,7 @@
 //! Endpoints: make, change, look, try. Inference itself speaks the Open Inference Protocol.
 
 use super::access::whole;
-use crate::{Route, app::App, serving::Live};
+use crate::Route;
 use axum::{
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
@@ -14,6 +14,7 @@ use kaogong_api::{
         ClassShare, EndpointChange, EndpointStats, EndpointView, NewEndpoint, PredictRow, PredictionView, TensorView,
     },
 };
+use kaogong_control::{Services, serving::Live};
 use kaogong_data::images;
 use kaogong_domain::{
     ErrorKind, Problem,
@@ -77,7 +78,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<EndpointView>>> {
+async fn list(State(app): State<Arc<Services>>, inside: InProject) -> Answer<Json<Page<EndpointView>>> {
     let rows = app.store.list_endpoints(inside.project.id).await?;
     // Read together here, and known to each view below.
     app.user_names(rows.iter().filter_map(|it| it.created_by)).await?;
@@ -88,7 +89,7 @@ async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Pag
     Ok(Json(whole(items)))
 }
 
-async fn find_endpoint(app: &App, inside: &InProject, params: &Params) -> Result<EndpointRow, Problem> {
+async fn find_endpoint(app: &Services, inside: &InProject, params: &Params) -> Result<EndpointRow, Problem> {
     let name = params.get::<Name>("endpoint")?;
     app.store.find_endpoint(inside.project.id, &name).await?.ok_or_else(|| {
         Problem::not_found(format!("project `{}` has no endpoint `{name}`", inside.project.name))
@@ -96,12 +97,12 @@ async fn find_endpoint(app: &App, inside: &InProject, params: &Params) -> Result
     })
 }
 
-async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<EndpointView>> {
+async fn view(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<EndpointView>> {
     let row = find_endpoint(&app, &inside, &params).await?;
     Ok(Json(endpoint_view(&app, row).await?))
 }
 
-async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewEndpoint>) -> Answer<Response> {
+async fn create(State(app): State<Arc<Services>>, inside: InProject, Json(ask): Json<NewEndpoint>) -> Answer<Response> {
     let name: Name = ask.name.parse().map_err(|it: kaogong_domain::names::BadName| Problem::invalid(it.to_string()))?;
     let isolation = isolation_of(&inside, ask.isolation.as_deref(), Isolation::Process)?;
     let batching = batching_of(ask.batching.as_deref(), Batching::Auto)?;
@@ -114,7 +115,7 @@ async fn create(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
 }
 
 async fn change(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Json(ask): Json<EndpointChange>,
@@ -154,7 +155,7 @@ fn isolation_of(inside: &InProject, word: Option<&str>, usual: Isolation) -> Res
 }
 
 async fn wanted(
-    app: &App,
+    app: &Services,
     inside: &InProject,
     name: Name,
     model: &str,
@@ -181,7 +182,7 @@ async fn wanted(
 }
 
 /// `MODEL`, `MODEL@3` or `MODEL@champion`.
-async fn resolve(app: &App, inside: &InProject, text: &str) -> Result<ModelVersionRow, Problem> {
+async fn resolve(app: &Services, inside: &InProject, text: &str) -> Result<ModelVersionRow, Problem> {
     let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
     let model = app.store.find_model(inside.project.id, name).await?.ok_or_else(|| {
         let shown: String = name.chars().take(64).collect();
@@ -205,7 +206,7 @@ async fn resolve(app: &App, inside: &InProject, text: &str) -> Result<ModelVersi
     })
 }
 
-async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+async fn delete(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let row = find_endpoint(&app, &inside, &params).await?;
     app.store.delete_endpoint(inside.project.id, row.id, &inside.actor(), app.now()).await?;
     app.serving.unload(&row);
@@ -213,7 +214,7 @@ async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) 
 }
 
 async fn predict(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     headers: HeaderMap,
@@ -277,7 +278,7 @@ fn picture(task: &TaskSpec, file: &[u8]) -> Result<kaogong_serving::Tensor, Prob
     task.picture(&pixels)
 }
 
-async fn endpoint_view(app: &App, row: EndpointRow) -> Result<EndpointView, Problem> {
+async fn endpoint_view(app: &Services, row: EndpointRow) -> Result<EndpointView, Problem> {
     let live = app.serving.find(row.project_id, &row.name);
     let failure = app.serving.failure_of(row.id);
     let state = match (&live, &failure) {
@@ -314,7 +315,7 @@ async fn endpoint_view(app: &App, row: EndpointRow) -> Result<EndpointView, Prob
     })
 }
 
-fn stats(app: &App, live: &Live) -> EndpointStats {
+fn stats(app: &Services, live: &Live) -> EndpointStats {
     let counters = live.pool.counters();
     let succeeded = counters.succeeded.load(Ordering::Relaxed);
     let seconds = app.now().since_ms(live.loaded_at).max(1) as f64 / 1000.0;

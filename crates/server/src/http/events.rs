@@ -1,7 +1,7 @@
 //! The event log: pages, the live stream, the platform's audit, and the home page made of it.
 
 use super::jobs::job_views;
-use crate::{Route, app::App};
+use crate::Route;
 use axum::{
     extract::State,
     response::sse::{self, KeepAlive, Sse},
@@ -13,6 +13,7 @@ use kaogong_api::{
     events::{AttentionView, Counts, EventQuery, EventView, OverviewView},
     paging::PAGE_LIMIT_MAX,
 };
+use kaogong_control::Services;
 use kaogong_domain::{
     Problem,
     access::Permission,
@@ -105,18 +106,18 @@ fn filter(project: Option<ProjectId>, query: &EventQuery) -> EventFilter {
 }
 
 async fn list(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     Query(query): Query<EventQuery>,
 ) -> Answer<Json<Page<EventView>>> {
     page(&app, filter(Some(inside.project.id), &query), Sight::of(&inside)).await
 }
 
-async fn audit(State(app): State<Arc<App>>, Query(query): Query<EventQuery>) -> Answer<Json<Page<EventView>>> {
+async fn audit(State(app): State<Arc<Services>>, Query(query): Query<EventQuery>) -> Answer<Json<Page<EventView>>> {
     page(&app, filter(None, &query), Sight::Whole).await
 }
 
-async fn page(app: &App, filter: EventFilter, sight: Sight) -> Answer<Json<Page<EventView>>> {
+async fn page(app: &Services, filter: EventFilter, sight: Sight) -> Answer<Json<Page<EventView>>> {
     if filter.noun.as_deref().is_some_and(|it| !sight.shows(it)) {
         return Ok(Json(Page { items: vec![], total: 0 }));
     }
@@ -129,7 +130,7 @@ async fn page(app: &App, filter: EventFilter, sight: Sight) -> Answer<Json<Page<
 }
 
 /// The newest events that may be seen, a full page of them where there are as many.
-async fn newest(app: &App, filter: &EventFilter, sight: Sight) -> Result<Vec<EventView>, Problem> {
+async fn newest(app: &Services, filter: &EventFilter, sight: Sight) -> Result<Vec<EventView>, Problem> {
     let wanted = filter.limit as usize;
     let mut batch = filter.clone();
     if sight != Sight::Whole {
@@ -149,13 +150,13 @@ async fn newest(app: &App, filter: &EventFilter, sight: Sight) -> Result<Vec<Eve
 }
 
 /// One event as it is sent.
-async fn event_view(app: &App, row: EventRow, sight: Sight) -> Result<EventView, Problem> {
+async fn event_view(app: &Services, row: EventRow, sight: Sight) -> Result<EventView, Problem> {
     let gone = || Problem::not_found("the event is gone");
     event_views(app, vec![row], sight).await?.pop().ok_or_else(gone)
 }
 
 /// Events as they are sent; the names in them are read together.
-async fn event_views(app: &App, rows: Vec<EventRow>, sight: Sight) -> Result<Vec<EventView>, Problem> {
+async fn event_views(app: &Services, rows: Vec<EventRow>, sight: Sight) -> Result<Vec<EventView>, Problem> {
     let users = app.user_names(rows.iter().filter_map(|it| it.user_id)).await?;
     let projects: BTreeSet<ProjectId> = rows.iter().filter_map(|it| it.project_id).collect();
     let projects = app.store.project_names(&projects.into_iter().collect::<Vec<_>>()).await?;
@@ -178,7 +179,7 @@ async fn event_views(app: &App, rows: Vec<EventRow>, sight: Sight) -> Result<Vec
 }
 
 async fn live(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     headers: HeaderMap,
 ) -> Answer<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>> {
@@ -220,7 +221,7 @@ enum Woken {
 }
 
 struct Live {
-    app: Arc<App>,
+    app: Arc<Services>,
     project: ProjectId,
     access: Recheck,
     sight: Sight,
@@ -301,7 +302,7 @@ impl Live {
     }
 }
 
-async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<OverviewView>> {
+async fn overview(State(app): State<Arc<Services>>, inside: InProject) -> Answer<Json<OverviewView>> {
     let project = inside.project.id;
     let counts = app.store.count_things(project).await?;
     let unfinished = [JobState::Running, JobState::Starting, JobState::Admitted, JobState::Queued];
@@ -321,7 +322,7 @@ async fn overview(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json
     Ok(Json(OverviewView { counts, running, attention, changes }))
 }
 
-async fn attention(app: &App, project: ProjectId) -> Result<Vec<AttentionView>, Problem> {
+async fn attention(app: &Services, project: ProjectId) -> Result<Vec<AttentionView>, Problem> {
     let mut all = vec![];
     let since = app.now().plus_ms(-WEEK_MS);
     for row in app.store.jobs_by_state(project, &[JobState::Failed, JobState::Lost], 10).await? {

@@ -1,7 +1,7 @@
 //! Exports: a version streamed back as a tar of the original files, or as a table.
 
 use super::datasets::{at, find_version, parse_split, summary_of};
-use crate::{Route, app::App};
+use crate::Route;
 use axum::{
     body::Body,
     extract::State,
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderValue, header};
 use kaogong_api::datasets::ExportQuery;
+use kaogong_control::Services;
 use kaogong_data::{
     BlobHash,
     tables::{ColumnNeed, ItemContent, StreamQuery, TableFormat, VersionAt},
@@ -44,7 +45,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn export(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(query): Query<ExportQuery>,
@@ -105,7 +106,7 @@ fn media_type(format: TableFormat) -> &'static str {
     }
 }
 
-async fn table(app: &App, at: &VersionAt, format: TableFormat, split: Option<Split>) -> Answer<Response> {
+async fn table(app: &Services, at: &VersionAt, format: TableFormat, split: Option<Split>) -> Answer<Response> {
     let query = kaogong_data::tables::ExportQuery { format, split };
     Ok(stream_of(app.tables.export_table(at, query).await?, media_type(format)))
 }
@@ -122,7 +123,10 @@ fn stream_of(
 }
 
 /// A blob in pieces, verified as it is read.
-pub(super) fn blob(app: &App, hash: &BlobHash) -> Result<impl Stream<Item = Result<Bytes, Problem>> + use<>, Problem> {
+pub(super) fn blob(
+    app: &Services,
+    hash: &BlobHash,
+) -> Result<impl Stream<Item = Result<Bytes, Problem>> + use<>, Problem> {
     let (reader, _) = app.blobs.open_verified(hash)?;
     Ok(read_stream(reader))
 }
@@ -151,7 +155,7 @@ pub(super) fn read_stream<R: std::io::Read + Send + 'static>(
 }
 
 async fn pictures(
-    app: &Arc<App>,
+    app: &Arc<Services>,
     at: VersionAt,
     split: Option<Split>,
     manifest: bool,
@@ -165,7 +169,7 @@ async fn pictures(
     Ok(stream::iter(head.map(Ok)).chain(entries).chain(end))
 }
 
-async fn manifest_entry(app: &Arc<App>, at: &VersionAt, split: Option<Split>) -> Result<Bytes, Problem> {
+async fn manifest_entry(app: &Arc<Services>, at: &VersionAt, split: Option<Split>) -> Result<Bytes, Problem> {
     let query = StreamQuery { split, label: None, batch: 4096, content: ColumnNeed::Omitted };
     let mut items = app.tables.stream_items(at, query).await?;
     let mut lines = String::new();

@@ -1,17 +1,18 @@
 //! Imports: the body is spooled to disk first, so that a broken upload leaves nothing, then read into tables.
 
-pub(crate) mod archive;
-mod options;
+pub(crate) mod options;
 mod pictures;
 
 use super::datasets::{find_version_number, histogram_text, version_view};
-use crate::{Route, app::App};
+use crate::Route;
 use axum::{body::Body, extract::State, response::Response};
 use kaogong_api::{
     datasets::{ImportQuery, VersionView},
     jobs::UploadView,
 };
+use kaogong_control::Services;
 use kaogong_data::{
+    archive,
     budget::Held,
     folder::{FolderPlan, LabelsFrom},
     tables::{
@@ -32,7 +33,7 @@ use kaogong_http::{
     spool::{Spooled, spool},
 };
 use kaogong_store::{DatasetRow, NewVersion};
-use std::sync::Arc;
+use std::{io::Read, sync::Arc};
 
 /// The most bytes of one import.
 const IMPORT_BYTES_MAX: u64 = 4 << 40;
@@ -57,7 +58,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn upload(State(app): State<Arc<App>>, inside: InProject, body: Body) -> Answer<Response> {
+async fn upload(State(app): State<Arc<Services>>, inside: InProject, body: Body) -> Answer<Response> {
     let spooled = spool(app.uploads(), body, UPLOAD_BYTES_MAX).await?;
     let (hash, size) = spooled.keep(&app.blobs).await?;
     app.store.note_upload(inside.project.id, &hash.to_string(), size, &inside.actor(), app.now()).await?;
@@ -65,7 +66,7 @@ async fn upload(State(app): State<Arc<App>>, inside: InProject, body: Body) -> A
 }
 
 async fn import(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(query): Query<ImportQuery>,
@@ -88,7 +89,7 @@ async fn import(
 }
 
 /// Refuses what another kind of dataset cannot take. Without versions a dataset may become of any kind.
-async fn check_kind(app: &App, inside: &InProject, name: &Name, kind: DatasetKind) -> Result<(), Problem> {
+async fn check_kind(app: &Services, inside: &InProject, name: &Name, kind: DatasetKind) -> Result<(), Problem> {
     let Some(row) = app.store.find_dataset(inside.project.id, name).await? else { return Ok(()) };
     if row.kind == kind || app.store.latest_version(row.id).await?.is_none() {
         return Ok(());
@@ -110,7 +111,7 @@ enum Content {
 
 /// An import whose body has arrived.
 struct Import {
-    app: Arc<App>,
+    app: Arc<Services>,
     inside: InProject,
     title: Title,
     name: Name,
@@ -125,7 +126,7 @@ impl Import {
         let content = match plan.format {
             Format::Table(TableFormat::Parquet) => {
                 let spooled = Arc::new(spooled);
-                archive::check_parts(&spooled).await?;
+                check_parts(&spooled).await?;
                 let spooled = Arc::into_inner(spooled).ok_or_else(|| Problem::unavailable("a body is still read"))?;
                 Content::Table(TableFormat::Parquet, spooled)
             }
@@ -232,7 +233,7 @@ impl Import {
 }
 
 async fn already_done(
-    app: &Arc<App>,
+    app: &Arc<Services>,
     inside: &InProject,
     name: &Name,
     query: &ImportQuery,
@@ -308,7 +309,7 @@ impl Plan {
     }
 }
 
-async fn change_for(app: &App, dataset: &DatasetRow, mode: Mode) -> Result<Change, Problem> {
+async fn change_for(app: &Services, dataset: &DatasetRow, mode: Mode) -> Result<Change, Problem> {
     if mode == Mode::Replace || app.store.latest_version(dataset.id).await?.is_none() {
         return Ok(Change::Replace);
     }
@@ -344,4 +345,17 @@ fn new_version(
         split_seed: Some(plan.seed),
         request_key: query.request_key.clone(),
     })
+}
+
+/// Looks at the parts of a table when they come as an archive; a single Parquet file passes.
+async fn check_parts(spooled: &Arc<Spooled>) -> Result<(), Problem> {
+    let spooled = spooled.clone();
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut head = Vec::new();
+        spooled.reader()?.take(262).read_to_end(&mut head).map_err(|it| archive::broken("the body", &it))?;
+        // As the reader of the parts tells them apart.
+        let is_archive = head.len() == 262 && !head.starts_with(b"PAR1") && head.ends_with(b"ustar");
+        if is_archive { archive::check("the body", &mut spooled.reader()?).map(drop) } else { Ok(()) }
+    });
+    looking.await.map_err(|it| Problem::bug("reading an archive did not end", it))?
 }

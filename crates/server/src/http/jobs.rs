@@ -5,11 +5,7 @@ mod log;
 mod view;
 
 use super::{access::whole, exports::blob};
-use crate::{
-    Route,
-    app::App,
-    secrets::{missing, names_of},
-};
+use crate::Route;
 use axum::{
     body::Body,
     extract::State,
@@ -18,10 +14,13 @@ use axum::{
 use http::header;
 use kaogong_api::{
     Page,
-    jobs::{
-        ArtifactView, AttemptView, JobInputView, JobQuery, JobSpec, JobView, LogQuery, NewJob, Resources, UsageView,
-    },
+    jobs::{ArtifactView, AttemptView, JobInputView, JobQuery, JobView, LogQuery, NewJob, UsageView},
     paging::PAGE_LIMIT_MAX,
+};
+use kaogong_control::{
+    Services,
+    job_specs::spec_of,
+    secrets::{missing, names_of},
 };
 use kaogong_data::BlobHash;
 use kaogong_domain::{
@@ -36,7 +35,6 @@ use kaogong_http::{
     error::Answer,
     extract::{Json, Params, Query, created},
 };
-use kaogong_runners::EnvironmentSpec;
 use kaogong_store::{ArtifactOwner, AttemptRow, JobInputRow, JobRow, NewJobInput, NewJobRow};
 use log::{log, log_stream};
 use std::sync::Arc;
@@ -84,7 +82,7 @@ pub fn routes() -> Vec<Route> {
 }
 
 async fn list(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     Query(query): Query<JobQuery>,
 ) -> Answer<Json<Page<JobView>>> {
@@ -102,7 +100,7 @@ async fn list(
     Ok(Json(Page { items: job_views(&app, &inside, rows).await?, total }))
 }
 
-async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<NewJob>) -> Answer<Response> {
+async fn submit(State(app): State<Arc<Services>>, inside: InProject, Json(ask): Json<NewJob>) -> Answer<Response> {
     checks::check_spec(&ask.spec, app.machine())?;
     super::imports::check_request_key(ask.request_key.as_deref())?;
     if let Some(code) = &ask.spec.code {
@@ -139,7 +137,7 @@ async fn submit(State(app): State<Arc<App>>, inside: InProject, Json(ask): Json<
     Ok(created(job_view(&app, &inside, job).await?))
 }
 
-async fn pin(app: &App, inside: &InProject, alias: &str, reference: &str) -> Result<NewJobInput, Problem> {
+async fn pin(app: &Services, inside: &InProject, alias: &str, reference: &str) -> Result<NewJobInput, Problem> {
     let wanted: VersionRef = reference.parse()?;
     let dataset = app.store.find_dataset(inside.project.id, &wanted.name).await?.ok_or_else(|| {
         Problem::not_found(format!(
@@ -151,24 +149,7 @@ async fn pin(app: &App, inside: &InProject, alias: &str, reference: &str) -> Res
     Ok(NewJobInput { alias: alias.to_owned(), version_id: version.id })
 }
 
-/// The spec of a stored job.
-pub(crate) fn spec_of(job: &JobRow) -> Result<JobSpec, Problem> {
-    serde_json::from_str(&job.spec).map_err(|it| Problem::bug(format!("job {} has an unreadable spec", job.id), it))
-}
-
-/// The environment that a spec asks for, as the runner knows it.
-pub(crate) fn environment_of(spec: &JobSpec) -> Option<EnvironmentSpec> {
-    let asked = spec.environment.as_ref()?;
-    let python = asked.python.clone().unwrap_or_else(|| "3".to_owned());
-    Some(EnvironmentSpec { lock: asked.lock.clone(), python })
-}
-
-/// What a stored job asked for; the usual amounts when its spec cannot be read.
-pub(crate) fn resources_of(job: &JobRow) -> Resources {
-    spec_of(job).map(|it| it.resources).unwrap_or_default()
-}
-
-async fn find_job(app: &App, inside: &InProject, params: &Params) -> Result<JobRow, Problem> {
+async fn find_job(app: &Services, inside: &InProject, params: &Params) -> Result<JobRow, Problem> {
     let id = params.get::<JobId>("job")?;
     app.store
         .find_job(inside.project.id, id)
@@ -176,12 +157,12 @@ async fn find_job(app: &App, inside: &InProject, params: &Params) -> Result<JobR
         .ok_or_else(|| Problem::not_found(format!("project `{}` has no job {id}", inside.project.name)))
 }
 
-async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
+async fn view(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
     let job = find_job(&app, &inside, &params).await?;
     Ok(Json(job_view(&app, &inside, job).await?))
 }
 
-async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
+async fn cancel(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<JobView>> {
     let job = find_job(&app, &inside, &params).await?;
     let asked = JobEvent::CancelRequested;
     let status = app.store.apply_job_event(inside.project.id, job.id, asked, &inside.actor(), app.now()).await?;
@@ -194,7 +175,7 @@ async fn cancel(State(app): State<Arc<App>>, inside: InProject, params: Params) 
 }
 
 /// Tells the runner at once, whatever the loop is busy with. The loop tells it again until it is seen.
-async fn stop(app: &App, attempt: AttemptId) {
+async fn stop(app: &Services, attempt: AttemptId) {
     match app.runner.cancel(attempt).await {
         // Not handed over yet.
         Err(problem) if problem.kind == ErrorKind::NotFound => {}
@@ -207,7 +188,7 @@ async fn stop(app: &App, attempt: AttemptId) {
 }
 
 /// The attempt that a query names, or the newest; `None` while there is none.
-async fn attempt_of(app: &App, job: &JobRow, number: Option<u32>) -> Result<Option<AttemptRow>, Problem> {
+async fn attempt_of(app: &Services, job: &JobRow, number: Option<u32>) -> Result<Option<AttemptRow>, Problem> {
     match (app.store.find_attempt(job.id, number).await?, number) {
         (None, Some(number)) => Err(Problem::not_found(format!("job {} has no attempt {number}", job.id))),
         (found, _) => Ok(found),
@@ -215,7 +196,7 @@ async fn attempt_of(app: &App, job: &JobRow, number: Option<u32>) -> Result<Opti
 }
 
 async fn usage(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(query): Query<LogQuery>,
@@ -236,7 +217,11 @@ async fn usage(
     }))
 }
 
-async fn artifacts(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<Page<ArtifactView>>> {
+async fn artifacts(
+    State(app): State<Arc<Services>>,
+    inside: InProject,
+    params: Params,
+) -> Answer<Json<Page<ArtifactView>>> {
     let job = find_job(&app, &inside, &params).await?;
     let rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Job(job.id)).await?;
     Ok(Json(whole(rows.into_iter().map(artifact_view).collect())))
@@ -247,13 +232,18 @@ pub(super) fn artifact_view(it: kaogong_store::ArtifactRow) -> ArtifactView {
     ArtifactView { path: it.path, hash: it.hash, size: it.size }
 }
 
-async fn artifact(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
+async fn artifact(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Response> {
     let job = find_job(&app, &inside, &params).await?;
     send_artifact(&app, &inside, ArtifactOwner::Job(job.id), params.text("path")).await
 }
 
 /// Streams one artifact.
-pub(super) async fn send_artifact(app: &App, inside: &InProject, owner: ArtifactOwner, path: &str) -> Answer<Response> {
+pub(super) async fn send_artifact(
+    app: &Services,
+    inside: &InProject,
+    owner: ArtifactOwner,
+    path: &str,
+) -> Answer<Response> {
     let found = app.store.find_artifact(inside.project.id, owner, path).await?;
     let found = found.ok_or_else(|| Problem::not_found(format!("there is no artifact `{path}`")))?;
     let hash: BlobHash = found.hash.parse().map_err(|it| Problem::bug("an artifact has a broken hash", it))?;
@@ -266,13 +256,13 @@ pub(super) async fn send_artifact(app: &App, inside: &InProject, owner: Artifact
 }
 
 /// A job on the wire.
-pub(super) async fn job_view(app: &App, inside: &InProject, row: JobRow) -> Result<JobView, Problem> {
+pub(super) async fn job_view(app: &Services, inside: &InProject, row: JobRow) -> Result<JobView, Problem> {
     let gone = || Problem::not_found("the job is gone");
     job_views(app, inside, vec![row]).await?.pop().ok_or_else(gone)
 }
 
 /// Jobs on the wire, with a few looks into the store for all of them.
-pub(super) async fn job_views(app: &App, inside: &InProject, rows: Vec<JobRow>) -> Result<Vec<JobView>, Problem> {
+pub(super) async fn job_views(app: &Services, inside: &InProject, rows: Vec<JobRow>) -> Result<Vec<JobView>, Problem> {
     let ids: Vec<JobId> = rows.iter().map(|it| it.id).collect();
     let mut attempts = app.store.attempts_of(&ids).await?;
     let mut inputs = app.store.inputs_of_jobs(&ids).await?;
@@ -302,7 +292,7 @@ struct Around {
 fn view_of(inside: &InProject, row: JobRow, around: Around) -> Result<JobView, Problem> {
     let spec = view::shown(spec_of(&row)?, inside);
     // What the loop cannot get done now says more than why the job is where it is.
-    let trouble = if row.status.state.is_final() { None } else { crate::loops::jobs::trouble_of(row.id) };
+    let trouble = if row.status.state.is_final() { None } else { kaogong_control::loops::jobs::trouble_of(row.id) };
     Ok(JobView {
         id: row.id.to_string(),
         name: row.name,

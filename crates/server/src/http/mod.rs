@@ -10,13 +10,14 @@ pub mod imports;
 pub mod jobs;
 pub mod models;
 pub mod openapi;
-pub mod ready;
 pub mod runs;
 pub mod secrets;
 pub mod system;
 
-use crate::{App, Mount, Route, ui};
+use crate::{Mount, Route, ui};
 use axum::Router;
+use kaogong_control::{Services, secrets::masks_of_token};
+use kaogong_http::{Gate, gate::GateSettings};
 use std::sync::Arc;
 
 /// Every route of the native API, of the console and of the server itself.
@@ -52,9 +53,15 @@ fn all_routes(mounts: &[Mount]) -> impl Iterator<Item = Route> {
     native_routes().into_iter().chain(mounts.iter().flat_map(Mount::all_routes))
 }
 
+/// The gate of a server: whom to believe, and how much may come in.
+pub fn gate(app: &Arc<Services>, settings: GateSettings) -> Arc<Gate> {
+    let services = app.clone();
+    Gate::new(app.store.clone(), Box::new(move |token| masks_of_token(services.vault(), token)), settings)
+}
+
 /// The whole router: the native API, the console and the foreign protocols behind the gate.
-pub fn router(app: &Arc<App>, mounts: &[Mount]) -> Router {
-    kaogong_http::router::router(app.gate().clone(), native_routes(), mounts, ui::page_or_nothing, app.clone())
+pub fn router(app: &Arc<Services>, gate: Arc<Gate>, mounts: &[Mount]) -> Router {
+    kaogong_http::router::router(gate, native_routes(), mounts, ui::page_or_nothing, app.clone())
 }
 
 #[cfg(test)]

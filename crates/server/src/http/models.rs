@@ -1,12 +1,7 @@
 //! Registered models: versions, aliases, files.
 
 use super::{access::whole, exports::blob};
-use crate::{
-    Route,
-    app::App,
-    models::{Servable, servable, servable_upload},
-    protocols::mlflow,
-};
+use crate::{Route, protocols::mlflow};
 use axum::{
     body::Body,
     extract::State,
@@ -16,6 +11,10 @@ use http::{StatusCode, header};
 use kaogong_api::{
     Page,
     models::{AliasChange, ModelVersionView, ModelView, NewModelVersion},
+};
+use kaogong_control::{
+    Services,
+    models::{Servable, servable, servable_upload},
 };
 use kaogong_data::BlobHash;
 use kaogong_domain::{
@@ -73,12 +72,12 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<ModelView>>> {
+async fn list(State(app): State<Arc<Services>>, inside: InProject) -> Answer<Json<Page<ModelView>>> {
     let rows = app.store.list_models(inside.project.id).await?;
     Ok(Json(whole(model_views(&app, &inside, rows).await?)))
 }
 
-async fn find_model(app: &App, inside: &InProject, name: &str) -> Result<ModelRow, Problem> {
+async fn find_model(app: &Services, inside: &InProject, name: &str) -> Result<ModelRow, Problem> {
     app.store.find_model(inside.project.id, name).await?.ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         Problem::not_found(format!("project `{}` has no model `{shown}`", inside.project.name))
@@ -86,19 +85,19 @@ async fn find_model(app: &App, inside: &InProject, name: &str) -> Result<ModelRo
     })
 }
 
-async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<ModelView>> {
+async fn view(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<ModelView>> {
     let row = find_model(&app, &inside, params.text("model")).await?;
     Ok(Json(model_view(&app, &inside, row).await?))
 }
 
-async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+async fn delete(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let row = find_model(&app, &inside, params.text("model")).await?;
     app.store.delete_model(inside.project.id, row.id, &inside.actor(), app.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn register(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Json(mut ask): Json<NewModelVersion>,
@@ -143,7 +142,7 @@ async fn register(
     Ok(created(version_view(&model.name, version, &around)))
 }
 
-async fn file(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
+async fn file(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Response> {
     let model = find_model(&app, &inside, params.text("model")).await?;
     let number = params.get::<u32>("version")?;
     let version = app.store.find_model_version(model.id, number).await?;
@@ -165,7 +164,7 @@ async fn file(State(app): State<Arc<App>>, inside: InProject, params: Params) ->
 }
 
 async fn set_alias(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Json(ask): Json<AliasChange>,
@@ -183,19 +182,19 @@ async fn set_alias(
     Ok(Json(model_view(&app, &inside, model).await?))
 }
 
-async fn delete_alias(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<ModelView>> {
+async fn delete_alias(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<ModelView>> {
     let model = find_model(&app, &inside, params.text("model")).await?;
     app.store.delete_model_alias(inside.project.id, model.id, params.text("alias"), &inside.actor(), app.now()).await?;
     Ok(Json(model_view(&app, &inside, model).await?))
 }
 
-async fn model_view(app: &App, inside: &InProject, row: ModelRow) -> Result<ModelView, Problem> {
+async fn model_view(app: &Services, inside: &InProject, row: ModelRow) -> Result<ModelView, Problem> {
     let gone = || Problem::not_found("the model is gone");
     model_views(app, inside, vec![row]).await?.pop().ok_or_else(gone)
 }
 
 /// Models with all their versions, a few statements for all of them.
-async fn model_views(app: &App, inside: &InProject, rows: Vec<ModelRow>) -> Result<Vec<ModelView>, Problem> {
+async fn model_views(app: &Services, inside: &InProject, rows: Vec<ModelRow>) -> Result<Vec<ModelView>, Problem> {
     let ids: Vec<ModelId> = rows.iter().map(|it| it.id).collect();
     let versions = app.store.versions_of_models(&ids).await?;
     let around = Around::of(app, inside.project.id, &versions).await?;
@@ -228,7 +227,7 @@ struct Around {
 }
 
 impl Around {
-    async fn of(app: &App, project: ProjectId, versions: &[ModelVersionRow]) -> Result<Self, Problem> {
+    async fn of(app: &Services, project: ProjectId, versions: &[ModelVersionRow]) -> Result<Self, Problem> {
         let runs: BTreeSet<RunId> = versions.iter().filter_map(|it| it.run_id).collect();
         let runs: Vec<RunId> = runs.into_iter().collect();
         let runs = app.store.run_outcomes(project, &runs).await?;

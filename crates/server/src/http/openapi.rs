@@ -3,7 +3,8 @@
 use crate::Route;
 use bytes::Bytes;
 use kaogong_api::ErrorBody;
-use kaogong_http::{access::Rule, base_path::BasePath};
+use kaogong_domain::base_path::BasePath;
+use kaogong_http::access::Rule;
 use std::sync::LazyLock;
 use utoipa::{
     PartialSchema, ToSchema,

@@ -4,7 +4,7 @@ use super::{
     access::whole,
     jobs::{artifact_view, send_artifact},
 };
-use crate::{Route, app::App, protocols::mlflow};
+use crate::{Route, protocols::mlflow};
 use axum::{extract::State, response::Response};
 use kaogong_api::{
     Page,
@@ -12,6 +12,7 @@ use kaogong_api::{
     paging::PAGE_LIMIT_MAX,
     runs::{CurveView, ExperimentView, RunQuery, RunView},
 };
+use kaogong_control::Services;
 use kaogong_domain::{
     Problem,
     access::Permission,
@@ -59,7 +60,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn experiments(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<ExperimentView>>> {
+async fn experiments(State(app): State<Arc<Services>>, inside: InProject) -> Answer<Json<Page<ExperimentView>>> {
     let rows = app.store.list_experiments(inside.project.id).await?;
     let views = rows.into_iter().map(|(it, runs)| ExperimentView {
         id: it.id.to_string(),
@@ -72,7 +73,7 @@ async fn experiments(State(app): State<Arc<App>>, inside: InProject) -> Answer<J
 }
 
 async fn list(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     Query(query): Query<RunQuery>,
 ) -> Answer<Json<Page<RunView>>> {
@@ -102,7 +103,7 @@ async fn list(
 }
 
 /// An active experiment by its name or its id.
-async fn find_experiment(app: &App, inside: &InProject, text: &str) -> Result<ExperimentId, Problem> {
+async fn find_experiment(app: &Services, inside: &InProject, text: &str) -> Result<ExperimentId, Problem> {
     let project = inside.project.id;
     let mut found = match text.parse::<ExperimentId>() {
         Ok(id) => app.store.find_experiment(project, id).await?,
@@ -123,18 +124,18 @@ fn no_run(inside: &InProject, id: RunId) -> Problem {
     Problem::not_found(format!("project `{}` has no run {id}", inside.project.name))
 }
 
-async fn find_run(app: &App, inside: &InProject, params: &Params) -> Result<RunFull, Problem> {
+async fn find_run(app: &Services, inside: &InProject, params: &Params) -> Result<RunFull, Problem> {
     let id = params.get::<RunId>("run")?;
     app.store.find_run(inside.project.id, id).await?.ok_or_else(|| no_run(inside, id))
 }
 
 /// The run without what it logged.
-async fn find_run_head(app: &App, inside: &InProject, params: &Params) -> Result<RunRow, Problem> {
+async fn find_run_head(app: &Services, inside: &InProject, params: &Params) -> Result<RunRow, Problem> {
     let id = params.get::<RunId>("run")?;
     app.store.find_run_head(inside.project.id, id).await?.ok_or_else(|| no_run(inside, id))
 }
 
-async fn view(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<RunView>> {
+async fn view(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Json<RunView>> {
     let run = find_run(&app, &inside, &params).await?;
     let experiment = app.store.find_experiment(inside.project.id, run.row.experiment_id).await?;
     let around = Around::of(&app, inside.project.id, std::slice::from_ref(&run)).await?;
@@ -148,7 +149,7 @@ struct Around {
 }
 
 impl Around {
-    async fn of(app: &App, project: ProjectId, runs: &[RunFull]) -> Result<Self, Problem> {
+    async fn of(app: &Services, project: ProjectId, runs: &[RunFull]) -> Result<Self, Problem> {
         let versions: BTreeSet<VersionId> =
             runs.iter().flat_map(|it| it.row.dataset_versions.iter().copied()).collect();
         let versions: Vec<VersionId> = versions.into_iter().collect();
@@ -181,7 +182,7 @@ fn run_view(run: RunFull, experiment: String, around: &Around) -> RunView {
 }
 
 async fn curves(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     axum::extract::RawQuery(raw): axum::extract::RawQuery,
@@ -225,7 +226,11 @@ fn curve(key: String, points: Vec<MetricPoint>) -> CurveView {
 
 /// The files of a run, then those of its logged models: below the model's name, as `runs:/RUN/NAME` finds them, or below
 /// its id where something newer has the name.
-async fn artifacts(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Json<Page<ArtifactView>>> {
+async fn artifacts(
+    State(app): State<Arc<Services>>,
+    inside: InProject,
+    params: Params,
+) -> Answer<Json<Page<ArtifactView>>> {
     let run = find_run_head(&app, &inside, &params).await?;
     let mut rows = app.store.list_artifacts(inside.project.id, ArtifactOwner::Run(run.id)).await?;
     let top = |it: &ArtifactRow| it.path.split('/').next().unwrap_or_default().to_owned();
@@ -240,7 +245,7 @@ async fn artifacts(State(app): State<Arc<App>>, inside: InProject, params: Param
     Ok(Json(whole(rows.into_iter().map(artifact_view).collect())))
 }
 
-async fn artifact(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<Response> {
+async fn artifact(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Response> {
     let (run, path) = (find_run_head(&app, &inside, &params).await?.id, params.text("path"));
     let project = inside.project.id;
     let own = ArtifactOwner::Run(run);

@@ -1,13 +1,14 @@
 //! Secrets of a project: set, replaced, named and deleted, and never shown. Jobs get their values as variables.
 
 use super::access::whole;
-use crate::{Route, app::App, secrets::place_of};
+use crate::Route;
 use axum::extract::State;
 use http::StatusCode;
 use kaogong_api::{
     Page,
     access::{SecretChange, SecretView},
 };
+use kaogong_control::{Services, secrets::place_of};
 use kaogong_domain::{
     Problem, Secret,
     access::Permission,
@@ -38,7 +39,7 @@ pub fn routes() -> Vec<Route> {
     ]
 }
 
-async fn view(app: &App, row: SecretRow) -> Result<SecretView, Problem> {
+async fn view(app: &Services, row: SecretRow) -> Result<SecretView, Problem> {
     Ok(SecretView {
         name: row.name,
         updated_at: row.updated_at.as_ms(),
@@ -46,7 +47,7 @@ async fn view(app: &App, row: SecretRow) -> Result<SecretView, Problem> {
     })
 }
 
-async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Page<SecretView>>> {
+async fn list(State(app): State<Arc<Services>>, inside: InProject) -> Answer<Json<Page<SecretView>>> {
     let mut items = vec![];
     for row in app.store.list_secrets(inside.project.id).await? {
         items.push(view(&app, row).await?);
@@ -55,7 +56,7 @@ async fn list(State(app): State<Arc<App>>, inside: InProject) -> Answer<Json<Pag
 }
 
 async fn set(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Json(ask): Json<SecretChange>,
@@ -69,7 +70,7 @@ async fn set(
     Ok(Json(view(&app, row).await?))
 }
 
-async fn delete(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<StatusCode> {
+async fn delete(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<StatusCode> {
     let name = params.text("secret");
     check_secret_name(name)?;
     app.store.delete_secret(inside.project.id, name, &inside.actor(), app.now()).await?;

@@ -1,13 +1,14 @@
 //! The server itself: health, metrics, description, and the console's pages.
 
 use super::openapi;
-use crate::{Route, app::App, ui};
+use crate::{Route, ui};
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use kaogong_api::system::{EngineView, SystemView};
+use kaogong_control::Services;
 use kaogong_http::{access::Rule, error::Answer, extract::Json, packed::Packed};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -32,21 +33,21 @@ async fn alive() -> &'static str {
     "ok\n"
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
+async fn ready(State(app): State<Arc<Services>>) -> Response {
     if !app.is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n").into_response();
     }
-    match app.readiness().check(&app).await {
+    match app.readiness().check(&app.store, app.temp_folder(), app.now()).await {
         Ok(()) => "ready\n".into_response(),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
     }
 }
 
-async fn metrics(State(app): State<Arc<App>>) -> Response {
+async fn metrics(State(app): State<Arc<Services>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics_text()).into_response()
 }
 
-async fn description(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+async fn description(State(app): State<Arc<Services>>, headers: HeaderMap) -> Response {
     static PACKED: OnceCell<Packed> = OnceCell::const_new();
     let text = || Packed::of(openapi::text_under(app.base_path()));
     let mut response = PACKED.get_or_init(text).await.answer(&headers);
@@ -54,7 +55,7 @@ async fn description(State(app): State<Arc<App>>, headers: HeaderMap) -> Respons
     response
 }
 
-async fn system(State(app): State<Arc<App>>) -> Answer<Json<SystemView>> {
+async fn system(State(app): State<Arc<Services>>) -> Answer<Json<SystemView>> {
     let machine = app.machine();
     let store = match app.store.dialect() {
         kaogong_store::Dialect::Sqlite => "sqlite",

@@ -1,6 +1,6 @@
 //! The Open Inference Protocol v2 over REST, as Triton and KServe clients speak it.
 
-use crate::{Mount, Route, app::App, serving::Live};
+use crate::{Mount, Route};
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -9,6 +9,7 @@ use axum::{
 };
 use futures::stream;
 use http::{HeaderName, StatusCode, header, request::Parts};
+use kaogong_control::{Services, serving::Live};
 use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
 use kaogong_http::{
     access::{InProject, Rule},
@@ -91,7 +92,7 @@ pub fn render(problem: &Problem, request_id: &str) -> Response {
 
 type Answer<T> = Result<T, OipError>;
 
-fn find(app: &App, inside: &InProject, params: &Params) -> Result<Arc<Live>, Problem> {
+fn find(app: &Services, inside: &InProject, params: &Params) -> Result<Arc<Live>, Problem> {
     find_model(app, inside, params.text("model"), params.text("version"))
 }
 
@@ -99,7 +100,7 @@ fn find(app: &App, inside: &InProject, params: &Params) -> Result<Arc<Live>, Pro
 ///
 /// # Errors
 /// `NotFound` in the words that clients of the protocol know.
-pub(super) fn find_model(app: &App, inside: &InProject, text: &str, version: &str) -> Result<Arc<Live>, Problem> {
+pub(super) fn find_model(app: &Services, inside: &InProject, text: &str, version: &str) -> Result<Arc<Live>, Problem> {
     let unknown = || {
         let shown: String = text.chars().take(64).collect();
         Problem::not_found(format!("Request for unknown model: '{shown}' is not found"))
@@ -139,17 +140,17 @@ async fn live() -> axum::Json<Value> {
     axum::Json(json!({"live": true}))
 }
 
-async fn ready(State(app): State<Arc<App>>) -> Response {
+async fn ready(State(app): State<Arc<Services>>) -> Response {
     let status = if app.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(json!({"live": app.is_ready(), "ready": app.is_ready()}))).into_response()
 }
 
-async fn list(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Value> {
+async fn list(State(app): State<Arc<Services>>, inside: InProject) -> axum::Json<Value> {
     let names: Vec<String> = app.serving.all(inside.project.id).iter().map(|it| it.row.name.to_string()).collect();
     axum::Json(json!({"models": names}))
 }
 
-async fn index(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Value> {
+async fn index(State(app): State<Arc<Services>>, inside: InProject) -> axum::Json<Value> {
     let all = app.serving.all(inside.project.id);
     let models: Vec<Value> = all
         .iter()
@@ -158,18 +159,18 @@ async fn index(State(app): State<Arc<App>>, inside: InProject) -> axum::Json<Val
     axum::Json(Value::Array(models))
 }
 
-async fn metadata(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
+async fn metadata(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
     let live = find(&app, &inside, &params)?;
     let model = live.pool.model();
     Ok(axum::Json(model_metadata(named(&live), platform_of(&live), model.inputs(), model.outputs())))
 }
 
-async fn model_ready(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
+async fn model_ready(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
     let live = find(&app, &inside, &params)?;
     Ok(axum::Json(json!({"name": live.row.name, "ready": true})))
 }
 
-async fn stats(State(app): State<Arc<App>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
+async fn stats(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<axum::Json<Value>> {
     let live = find(&app, &inside, &params)?;
     let it = live.pool.counters();
     let succeeded = it.succeeded.load(Ordering::Relaxed);
@@ -200,7 +201,7 @@ impl<S: Sync> FromRequestParts<S> for HeaderLength {
 }
 
 async fn infer(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     HeaderLength(header_length): HeaderLength,

@@ -10,12 +10,13 @@ mod pb {
 }
 
 use super::oip::{find_model, named, platform_of};
-use crate::{Mount, Route, app::App};
+use crate::{Mount, Route};
 use axum::{
     body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
+use kaogong_control::Services;
 use kaogong_domain::{ErrorKind, Problem, access::Permission};
 use kaogong_http::{
     access::{InProject, Rule},
@@ -80,7 +81,7 @@ fn render_error(problem: &Problem, request_id: &str) -> axum::response::Response
     super::oip::render(problem, request_id)
 }
 
-async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
+async fn answer(State(app): State<Arc<Services>>, request: Request) -> Response {
     if !is_grpc(request.headers()) {
         let problem = Problem::invalid("this address takes gRPC calls alone")
             .hint("over REST, models are called at /v2/models/{model}/infer");
@@ -95,7 +96,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
 }
 
 struct Service {
-    app: Arc<App>,
+    app: Arc<Services>,
 }
 
 /// A call with what the layers below the router found out about it.

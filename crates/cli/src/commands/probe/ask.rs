@@ -1,8 +1,8 @@
 //! The server's side of a probe: starts this program anew, waits within bounds, and finds words for how it ended.
 
 use super::{Found, LIBRARY_TIME_MAX, MODEL_TIME_MAX, Told, space_for};
+use kaogong_control::serving::{ModelProbe, Verdict};
 use kaogong_domain::{Problem, endpoints::EngineName};
-use kaogong_server::serving::{ModelProbe, Verdict};
 use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},

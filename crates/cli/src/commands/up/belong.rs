@@ -1,7 +1,7 @@
 //! A database server and a data folder belong together: the one says which bytes there are, the other has them.
 
 use kaogong_domain::Problem;
-use kaogong_http::access::credentials::make_secret;
+use kaogong_store::make_secret;
 use kaogong_store::{Dialect, Store};
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 

@@ -3,10 +3,12 @@
 
 use super::{now, profile_of};
 use crate::profile::{self, Profile};
+use kaogong_control::Services;
+use kaogong_domain::masks::TOKEN_PREFIX;
 use kaogong_domain::{Problem, Secret, access::Scopes};
-use kaogong_http::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
-use kaogong_server::{App, passwords};
+use kaogong_server::passwords;
 use kaogong_store::{Actor, NewTokenRow};
+use kaogong_store::{hash_secret, make_secret};
 use std::path::Path;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -16,7 +18,7 @@ const TOKEN_DAYS_LEFT_MIN: i64 = 30;
 
 /// Makes the administrator when there is nobody yet, and the local profile.
 /// `own` is where the user's profile lies, if there is a home for it.
-pub async fn welcome(app: &App, folder: &Path, url: &str, own: Option<&Path>) -> Result<(), Problem> {
+pub async fn welcome(app: &Services, folder: &Path, url: &str, own: Option<&Path>) -> Result<(), Problem> {
     let password = make_secret("")?;
     let password =
         Secret::new(password.expose().chars().filter(char::is_ascii_alphanumeric).take(20).collect::<String>());
@@ -48,7 +50,7 @@ fn show(password: &Secret, url: &str) {
     eprintln!();
 }
 
-async fn local_profile(app: &App, old: Option<Profile>, url: &str) -> Result<Profile, Problem> {
+async fn local_profile(app: &Services, old: Option<Profile>, url: &str) -> Result<Profile, Problem> {
     if let Some(old) = old {
         let hash = hash_secret(&old.token);
         let alive = app.store.find_token(&hash, now()).await?;

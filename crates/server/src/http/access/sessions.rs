@@ -1,7 +1,7 @@
 //! Signing in and out, and passwords.
 
 use super::{find_user, me_of, refuse_limited, tokens::no_longer_than};
-use crate::{app::App, passwords};
+use crate::passwords;
 use axum::{
     Extension,
     extract::State,
@@ -9,18 +9,16 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use kaogong_api::access::{PasswordChange, SignIn, SignInLink, SignInWithCode};
+use kaogong_control::Services;
 use kaogong_domain::{ErrorKind, Problem, Secret, names::Name};
 use kaogong_http::{
-    access::{
-        Caller,
-        credentials::{SESSION_COOKIE, hash_secret, make_secret},
-        layer::guard_against_forgery,
-    },
+    access::{Caller, credentials::SESSION_COOKIE, layer::guard_against_forgery},
     error::Answer,
     extract::{Json, Params, Peer},
     origin::is_same_origin,
 };
 use kaogong_store::{Actor, NewSessionRow, UserRow};
+use kaogong_store::{hash_secret, make_secret};
 use std::sync::Arc;
 
 /// A browser stays signed in for this long.
@@ -35,7 +33,7 @@ const WRONG_PASSWORDS_OF_NETWORK_MAX: u64 = 300;
 const WRONG_PASSWORDS_WINDOW_MS: i64 = 15 * 60 * 1000;
 
 pub(super) async fn sign_in(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     headers: HeaderMap,
     peer: Peer,
     Json(ask): Json<SignIn>,
@@ -56,7 +54,13 @@ pub(super) async fn sign_in(
 /// Tries a password. Wrong ones are counted by name and network, and by network alone, so that neither many guesses
 /// at one name nor one guess at many names goes on for long. The place is taken before the count: guesses that
 /// start together are counted one behind the other.
-async fn guess(app: &App, name: &str, peer: &Peer, password: Secret, hash: Option<String>) -> Result<bool, Problem> {
+async fn guess(
+    app: &Services,
+    name: &str,
+    peer: &Peer,
+    password: Secret,
+    hash: Option<String>,
+) -> Result<bool, Problem> {
     let place = passwords::place().await?;
     let network = peer.network();
     let now = app.now();
@@ -75,7 +79,7 @@ async fn guess(app: &App, name: &str, peer: &Peer, password: Secret, hash: Optio
 }
 
 pub(super) async fn sign_in_with_code(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     headers: HeaderMap,
     peer: Peer,
     Json(ask): Json<SignInWithCode>,
@@ -99,7 +103,7 @@ fn refuse_other_origins(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(ErrorKind::Forbidden, "this sign-in was sent by another site"))
 }
 
-async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, address: String) -> Answer<Response> {
+async fn open_session(app: &Arc<Services>, user: UserRow, headers: &HeaderMap, address: String) -> Answer<Response> {
     let secret = make_secret("")?;
     let csrf = make_secret("")?;
     let now = app.now();
@@ -114,14 +118,14 @@ async fn open_session(app: &Arc<App>, user: UserRow, headers: &HeaderMap, addres
     };
     let actor = Actor::user(user.id, Some(address));
     app.store.create_session(session, &actor, now).await?;
-    let caller = app.gate().credentials().by_session(&secret).await?;
+    let caller = Caller::of_session(user, csrf.expose(), &hash_secret(&secret));
     let answer = Json(me_of(app, &caller).await?).into_response();
     Ok(with_cookie(app, answer, headers, secret.expose(), SESSION_MS / 1000))
 }
 
 /// Ends the session and takes the cookie away, also one whose session has ended already.
 pub(super) async fn sign_out(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     headers: HeaderMap,
     caller: Option<Extension<Caller>>,
 ) -> Answer<Response> {
@@ -137,7 +141,7 @@ pub(super) async fn sign_out(
 /// Sets the session cookie. The server speaks plain HTTP itself; the page's own origin tells whether a browser came
 /// through TLS, and then the cookie never goes another way. Under a base path it is for this server alone: others on the
 /// host do not get it.
-fn with_cookie(app: &App, mut answer: Response, headers: &HeaderMap, value: &str, max_age_s: i64) -> Response {
+fn with_cookie(app: &Services, mut answer: Response, headers: &HeaderMap, value: &str, max_age_s: i64) -> Response {
     let is_tls = headers.get(header::ORIGIN).is_some_and(|it| it.as_bytes().starts_with(b"https://"));
     let secure = if is_tls { "; Secure" } else { "" };
     let path = Some(app.base_path().as_str()).filter(|it| !it.is_empty()).unwrap_or("/");
@@ -148,7 +152,7 @@ fn with_cookie(app: &App, mut answer: Response, headers: &HeaderMap, value: &str
     answer
 }
 
-pub(super) async fn make_link(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<SignInLink>> {
+pub(super) async fn make_link(State(app): State<Arc<Services>>, caller: Caller) -> Answer<Json<SignInLink>> {
     refuse_limited(&caller, "make a sign-in link")?;
     let secret = make_secret("")?;
     let expires_at = no_longer_than(&caller, app.now().plus_ms(LINK_MS));
@@ -159,7 +163,7 @@ pub(super) async fn make_link(State(app): State<Arc<App>>, caller: Caller) -> An
 }
 
 pub(super) async fn change_password(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     caller: Caller,
     params: Params,
     peer: Peer,

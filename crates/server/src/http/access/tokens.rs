@@ -1,13 +1,14 @@
 //! API tokens: their owner lists, makes and ends them, with a credential that is not limited itself.
 
 use super::{parse, projects_of, refuse_limited, views::token_view, whole};
-use crate::app::App;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use kaogong_api::{
     Page,
     access::{NewToken, NewTokenView, TokenView},
 };
+use kaogong_control::Services;
+use kaogong_domain::masks::TOKEN_PREFIX;
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     access::{Scope, Scopes},
@@ -15,14 +16,12 @@ use kaogong_domain::{
     names::Name,
 };
 use kaogong_http::{
-    access::{
-        Caller,
-        credentials::{TOKEN_PREFIX, hash_secret, make_secret},
-    },
+    access::Caller,
     error::Answer,
     extract::{Json, Params, created},
 };
 use kaogong_store::{NewTokenRow, TokenRow};
+use kaogong_store::{hash_secret, make_secret};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -30,7 +29,7 @@ use std::{
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
-pub(super) async fn list_tokens(State(app): State<Arc<App>>, caller: Caller) -> Answer<Json<Page<TokenView>>> {
+pub(super) async fn list_tokens(State(app): State<Arc<Services>>, caller: Caller) -> Answer<Json<Page<TokenView>>> {
     refuse_limited(&caller, "list tokens")?;
     let tokens = app.store.list_tokens(caller.user.id, app.now()).await?;
     let projects = projects_of_tokens(&app, &tokens).await?;
@@ -38,13 +37,13 @@ pub(super) async fn list_tokens(State(app): State<Arc<App>>, caller: Caller) -> 
 }
 
 /// Names of the projects that tokens are bound to.
-async fn projects_of_tokens(app: &App, tokens: &[TokenRow]) -> Result<BTreeMap<ProjectId, Name>, Problem> {
+async fn projects_of_tokens(app: &Services, tokens: &[TokenRow]) -> Result<BTreeMap<ProjectId, Name>, Problem> {
     let ids: BTreeSet<ProjectId> = tokens.iter().filter_map(|it| it.project_id).collect();
     app.store.project_names(&ids.into_iter().collect::<Vec<_>>()).await
 }
 
 pub(super) async fn create_token(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     caller: Caller,
     Json(ask): Json<NewToken>,
 ) -> Answer<Response> {
@@ -96,7 +95,11 @@ pub(super) async fn create_token(
     Ok(created(NewTokenView { token: token_view(&token, &projects), secret: secret.expose().to_owned() }))
 }
 
-pub(super) async fn revoke_token(State(app): State<Arc<App>>, caller: Caller, params: Params) -> Answer<StatusCode> {
+pub(super) async fn revoke_token(
+    State(app): State<Arc<Services>>,
+    caller: Caller,
+    params: Params,
+) -> Answer<StatusCode> {
     let id = params.get::<TokenId>("token")?;
     // Whoever holds a limited token may give it up, and nothing else.
     if caller.token.as_ref().is_none_or(|it| it.id != id) {

@@ -1,7 +1,7 @@
 //! Archives of pictures: the names first, which are planned as a whole, then the bytes, a few files ahead of the engine.
 
-use super::archive;
 use bytes::Bytes;
+use kaogong_data::archive;
 use kaogong_data::{
     DecodeBudget,
     budget::{Held, IMPORT_WAIT_MAX, Pool},

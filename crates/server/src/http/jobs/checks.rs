@@ -1,6 +1,7 @@
 //! What of a job can be judged before it is accepted, so that nobody waits in a queue for a refusal.
 
 use kaogong_api::jobs::{EnvValue, JobSpec};
+use kaogong_control::job_specs::environment_of;
 use kaogong_domain::{
     Problem,
     jobs::Capacity,
@@ -30,7 +31,7 @@ pub(super) fn check_spec(spec: &JobSpec, machine: Capacity) -> Result<(), Proble
         return Err(Problem::invalid(text).hint("name the folder that holds them"));
     }
     spec.outputs.iter().try_for_each(|it| check_path(it))?;
-    let Some(environment) = super::environment_of(spec) else { return Ok(()) };
+    let Some(environment) = environment_of(spec) else { return Ok(()) };
     lock_files::check(None, &environment.lock)?;
     environment.check()
 }

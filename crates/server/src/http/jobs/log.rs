@@ -1,7 +1,6 @@
 //! A job's log: whole, in pieces, and live.
 
 use super::{attempt_of, find_job};
-use crate::{app::App, secrets::masks_for_log};
 use axum::{
     body::Body,
     extract::State,
@@ -13,6 +12,7 @@ use axum::{
 use futures::{Stream, stream};
 use http::{HeaderMap, HeaderName, header};
 use kaogong_api::jobs::{LogPiece, LogQuery};
+use kaogong_control::{Services, secrets::masks_for_log};
 use kaogong_domain::{ErrorKind, Problem, access::Permission, ids::AttemptId, jobs::JobState, masks::Masks};
 use kaogong_http::{
     access::{InProject, recheck::Recheck},
@@ -31,7 +31,7 @@ const LOG_ROUND: Duration = Duration::from_millis(250);
 
 /// A piece of an attempt's log, without secrets. One that never began has an empty log.
 async fn read_log(
-    app: &App,
+    app: &Services,
     masks: &Arc<Masks>,
     attempt: AttemptId,
     offset: u64,
@@ -61,7 +61,7 @@ async fn read_log(
 }
 
 pub(super) async fn log(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     Query(query): Query<LogQuery>,
@@ -95,7 +95,7 @@ fn next_offset(offset: u64) -> (HeaderName, String) {
 }
 
 pub(super) async fn log_stream(
-    State(app): State<Arc<App>>,
+    State(app): State<Arc<Services>>,
     inside: InProject,
     params: Params,
     headers: HeaderMap,
@@ -146,7 +146,7 @@ impl std::fmt::Display for Place {
 
 /// A reader of a live log.
 struct Follow {
-    app: Arc<App>,
+    app: Arc<Services>,
     masks: Arc<Masks>,
     job: JobRow,
     /// The attempt that is wanted; the newest, whichever that is, when `None`.

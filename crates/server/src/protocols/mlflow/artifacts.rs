@@ -8,7 +8,6 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     wire,
 };
-use crate::app::App;
 use axum::{
     body::{Body, HttpBody},
     extract::{FromRequestParts, Path, Request, State},
@@ -17,6 +16,7 @@ use axum::{
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, StatusCode, header};
+use kaogong_control::Services;
 use kaogong_data::{BlobError, BlobHash};
 use kaogong_domain::{Problem, ids::RunId};
 use kaogong_http::access::InProject;
@@ -178,7 +178,7 @@ pub(super) async fn delete(call: Call) -> Reply {
 }
 
 /// A call whose body is left alone.
-async fn call_without_body(app: &Arc<App>, request: Request) -> Told<(Call, Body, HeaderMap)> {
+async fn call_without_body(app: &Arc<Services>, request: Request) -> Told<(Call, Body, HeaderMap)> {
     let (mut parts, body) = request.into_parts();
     let headers = parts.headers.clone();
     let inside = InProject::from_request_parts(&mut parts, app).await.map_err(|it| MlflowProblem::from(it.0))?;
@@ -188,7 +188,7 @@ async fn call_without_body(app: &Arc<App>, request: Request) -> Told<(Call, Body
     Ok((Call::bare(app, inside, params), body, headers))
 }
 
-pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<Response> {
+pub(super) async fn put(State(app): State<Arc<Services>>, request: Request) -> Told<Response> {
     let (call, body, headers) = call_without_body(&app, request).await?;
     let at = locate(&call, call.param("path")).await?;
     if at.rest.is_empty() {
@@ -207,13 +207,13 @@ pub(super) async fn put(State(app): State<Arc<App>>, request: Request) -> Told<R
 }
 
 /// Streams a body into the blob store.
-async fn receive(app: &Arc<App>, body: Body) -> Result<(BlobHash, u64), Problem> {
+async fn receive(app: &Arc<Services>, body: Body) -> Result<(BlobHash, u64), Problem> {
     if body.size_hint().lower() > ARTIFACT_BYTES_MAX {
         return Err(Problem::too_large(ARTIFACT_BYTES_MAX));
     }
     let (sender, mut pieces) = tokio::sync::mpsc::channel::<Option<Bytes>>(PIECES);
     let blobs = app.blobs.clone();
-    let place = app.uploads().places.take()?;
+    let place = app.uploads().take()?;
     let writing = tokio::task::spawn_blocking(move || -> Result<Option<(BlobHash, u64)>, Problem> {
         let _place = place;
         let mut writer = blobs.begin(ARTIFACT_BYTES_MAX)?;
@@ -271,7 +271,7 @@ fn range_of(headers: &HeaderMap, size: u64) -> Option<Option<(u64, u64)>> {
     Some((from < size && from <= to).then(|| (from, to.min(size - 1))))
 }
 
-pub(super) async fn get(State(app): State<Arc<App>>, request: Request) -> Told<Response> {
+pub(super) async fn get(State(app): State<Arc<Services>>, request: Request) -> Told<Response> {
     let (call, _, headers) = call_without_body(&app, request).await?;
     let at = locate(&call, call.param("path")).await?;
     let found = call.store().find_artifact(call.project(), at.owner, &at.rest).await?;

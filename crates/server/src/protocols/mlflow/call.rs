@@ -4,9 +4,9 @@ use super::{
     ask::Ask,
     problem::{MlflowProblem, Told},
 };
-use crate::app::App;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::Method;
+use kaogong_control::Services;
 use kaogong_domain::{
     Problem, Timestamp,
     ids::{ExperimentId, LoggedModelId, ProjectId, RunId},
@@ -23,7 +23,7 @@ pub(super) const DEFAULT_ID: &str = "0";
 
 /// A parsed call.
 pub(super) struct Call {
-    pub(super) app: Arc<App>,
+    pub(super) app: Arc<Services>,
     pub(super) inside: InProject,
     pub(super) ask: Ask,
     /// How large the body was, in bytes.
@@ -31,10 +31,10 @@ pub(super) struct Call {
     params: Vec<(String, String)>,
 }
 
-impl FromRequest<Arc<App>> for Call {
+impl FromRequest<Arc<Services>> for Call {
     type Rejection = MlflowProblem;
 
-    async fn from_request(request: Request, app: &Arc<App>) -> Told<Self> {
+    async fn from_request(request: Request, app: &Arc<Services>) -> Told<Self> {
         let (mut parts, body) = request.into_parts();
         let inside = InProject::from_request_parts(&mut parts, app).await.map_err(|it| MlflowProblem::from(it.0))?;
         let params = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
@@ -55,7 +55,7 @@ impl FromRequest<Arc<App>> for Call {
 
 impl Call {
     /// A call whose body the handler reads itself.
-    pub(super) fn bare(app: &Arc<App>, inside: InProject, params: Vec<(String, String)>) -> Self {
+    pub(super) fn bare(app: &Arc<Services>, inside: InProject, params: Vec<(String, String)>) -> Self {
         Self { app: app.clone(), inside, ask: Ask::default(), body_bytes: 0, params }
     }
 }

@@ -26,13 +26,14 @@ pub use problem::MlflowProblem;
 pub use run_search::{parse_run_filter, parse_run_order};
 pub use sources::onnx_of_run;
 
-use crate::{Mount, Route, app::App};
+use crate::{Mount, Route};
 use axum::{
     handler::Handler,
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
 };
 use http::{Method, header};
+use kaogong_control::Services;
 use kaogong_domain::{Problem, access::Permission};
 use kaogong_http::{access::Rule, error::log};
 use problem::{Code, Json};
@@ -45,7 +46,7 @@ const VERSION: &str = "3.17.2";
 /// One entry of the table: who may, the path below `/api/2.0/mlflow`, the handler.
 fn route<H, T>(method: Method, path: &str, permission: Permission, handler: H) -> Route
 where
-    H: Handler<T, Arc<App>>,
+    H: Handler<T, Arc<Services>>,
     T: 'static,
 {
     at("/api/2.0/mlflow", method, path, permission, handler)
@@ -53,7 +54,7 @@ where
 
 fn at<H, T>(base: &str, method: Method, path: &str, permission: Permission, handler: H) -> Route
 where
-    H: Handler<T, Arc<App>>,
+    H: Handler<T, Arc<Services>>,
     T: 'static,
 {
     let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);

@@ -6,7 +6,7 @@ use super::{
     problem::{MlflowProblem, Told},
     wire,
 };
-use crate::app::App;
+use kaogong_control::Services;
 use kaogong_domain::{
     Problem,
     ids::{LoggedModelId, ProjectId, RunId},
@@ -92,7 +92,7 @@ fn onnx_among(rows: Vec<ArtifactRow>, below: &str) -> Option<ArtifactRow> {
 
 /// The ONNX file of a source, and whose artifact it is.
 pub(super) async fn onnx_of(
-    app: &App,
+    app: &Services,
     project: ProjectId,
     source: &Source,
 ) -> Result<Option<(ArtifactOwner, ArtifactRow)>, Problem> {
@@ -122,7 +122,7 @@ pub(super) async fn onnx_of(
 /// # Errors
 /// `NotFound` when there is no such run or it has no ONNX file.
 pub async fn onnx_of_run(
-    app: &App,
+    app: &Services,
     project: ProjectId,
     run: RunId,
 ) -> Result<(String, ArtifactOwner, ArtifactRow), Problem> {
@@ -137,7 +137,7 @@ pub async fn onnx_of_run(
 }
 
 /// Where a client fetches a source from.
-pub(super) async fn download_uri(app: &App, project: ProjectId, text: &str) -> Told<String> {
+pub(super) async fn download_uri(app: &Services, project: ProjectId, text: &str) -> Told<String> {
     let Ok(Some(source)) = parse(text) else { return Ok(text.to_owned()) };
     let ids = ExperimentIds::of(&app.store, project).await?;
     let root = match source.owner {

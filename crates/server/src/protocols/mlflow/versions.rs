@@ -10,7 +10,7 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     sources, wire,
 };
-use crate::models::{Servable, servable};
+use kaogong_control::models::{Servable, servable};
 use kaogong_domain::{
     ErrorKind, Problem,
     ids::{LoggedModelId, ModelId, ModelVersionId, RunId},

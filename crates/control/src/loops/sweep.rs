@@ -1,6 +1,6 @@
 //! The loop of sweeping: table versions that no dataset version pins are removed, an hour after they were written.
 
-use crate::app::App;
+use crate::services::Services;
 use futures::FutureExt;
 use kaogong_data::tables::{SweepPlan, VersionPins};
 use kaogong_domain::{ErrorKind, Problem, ids::DatasetId};
@@ -12,7 +12,7 @@ const ROUND: Duration = Duration::from_secs(3600);
 const AGE_MIN: Duration = Duration::from_secs(3600);
 
 /// Runs until the server stops.
-pub async fn run(app: Arc<App>) {
+pub async fn run(app: Arc<Services>) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(ROUND) => {}
@@ -34,7 +34,7 @@ pub async fn run(app: Arc<App>) {
 ///
 /// # Errors
 /// `Conflict` while an import has the turn, or a backup is taken.
-pub async fn sweep(app: &App, dataset: DatasetId) -> Result<u64, Problem> {
+pub async fn sweep(app: &Services, dataset: DatasetId) -> Result<u64, Problem> {
     let _right = app.may_remove()?;
     // Not waiting for the turn: one long import must not hold up the sweep of all others.
     let Some(_turn) = app.import_turn(dataset).now_or_never() else {

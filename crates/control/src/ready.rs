@@ -1,8 +1,8 @@
 //! Whether this server can do its work now: the database takes a change, and the data folder takes a file. Tried at
 //! most once a second, however often it is asked for.
 
-use crate::app::App;
-use kaogong_domain::Problem;
+use kaogong_domain::{Problem, Timestamp};
+use kaogong_store::Store;
 use rustix::{fs::FallocateFlags, io::Errno};
 use std::{
     path::Path,
@@ -26,14 +26,14 @@ impl Readiness {
     ///
     /// # Errors
     /// What does not, in one sentence.
-    pub async fn check(&self, app: &App) -> Result<(), String> {
+    pub async fn check(&self, store: &Store, folder: &Path, now: Timestamp) -> Result<(), String> {
         let mut last = self.0.lock().await;
         if let Some((at, answer)) = &*last
             && at.elapsed() < KEPT
         {
             return answer.clone();
         }
-        let tried = match tokio::time::timeout(TIME_MAX, try_all(app)).await {
+        let tried = match tokio::time::timeout(TIME_MAX, try_all(store, folder, now)).await {
             Ok(told) => told.map_err(|it| it.text),
             Err(_) => {
                 Err(format!("the database or the data folder took no write within {} seconds", TIME_MAX.as_secs()))
@@ -50,10 +50,10 @@ impl Readiness {
     }
 }
 
-async fn try_all(app: &App) -> Result<(), Problem> {
-    app.store.try_write(app.now()).await?;
+async fn try_all(store: &Store, folder: &Path, now: Timestamp) -> Result<(), Problem> {
+    store.try_write(now).await?;
     let name = format!("ready-{}", std::process::id());
-    try_file(&app.temp_folder().join(name)).await.map_err(|it| {
+    try_file(&folder.join(name)).await.map_err(|it| {
         Problem::unavailable("the disk of the data folder is full or failing")
             .hint("free space on it; the server goes on by itself")
             .because(it)

@@ -10,7 +10,7 @@ mod outputs;
 mod troubles;
 
 use super::folders::Teller;
-use crate::app::App;
+use crate::services::Services;
 use follow::Follower;
 use kaogong_domain::{
     Problem,
@@ -37,7 +37,7 @@ const JOBS_AT_ONCE_MAX: usize = 64;
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs until the server stops. Attempts that are over are told to `over`.
-pub(super) async fn run(app: Arc<App>, over: Teller) {
+pub(super) async fn run(app: Arc<Services>, over: Teller) {
     let mut loop_ = Jobs::new(app.clone(), over);
     while !app.is_stopping() {
         if let Err(problem) = loop_.round().await {
@@ -54,12 +54,12 @@ pub(super) async fn run(app: Arc<App>, over: Teller) {
 }
 
 /// What the loop cannot get done for a job now, for people: storing its outputs on a full disk, say.
-pub(crate) fn trouble_of(job: JobId) -> Option<String> {
+pub fn trouble_of(job: JobId) -> Option<String> {
     TROUBLES.why(job)
 }
 
 struct Jobs {
-    app: Arc<App>,
+    app: Arc<Services>,
     follower: Arc<Follower>,
     steps: JoinSet<()>,
     under_way: HashMap<JobId, Step>,
@@ -81,7 +81,7 @@ struct Step {
 }
 
 impl Jobs {
-    fn new(app: Arc<App>, over: Teller) -> Self {
+    fn new(app: Arc<Services>, over: Teller) -> Self {
         let follower = Arc::new(Follower::new(app.clone(), over));
         Self { app, follower, steps: JoinSet::new(), under_way: HashMap::new(), needs: HashMap::new() }
     }
@@ -161,7 +161,7 @@ impl Jobs {
                 continue;
             }
             let Some(row) = self.app.store.find_job(job.project_id, job.id).await? else { continue };
-            let resources = crate::http::jobs::resources_of(&row);
+            let resources = crate::job_specs::resources_of(&row);
             let memory_bytes = resources.memory_mib.saturating_mul(1 << 20);
             self.needs.insert(job.id, Need { cpus: resources.cpus, memory_bytes });
         }

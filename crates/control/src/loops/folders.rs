@@ -3,7 +3,7 @@
 //! The jobs loop tells which attempts are over. What it did not get to tell before the server went away is found at
 //! the start, and every hour, by looking at all folders.
 
-use crate::app::App;
+use crate::services::Services;
 use kaogong_domain::{ErrorKind, Problem, ids::AttemptId, jobs::clearable};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::MissedTickBehavior};
@@ -25,12 +25,12 @@ impl Teller {
 }
 
 /// The loop, and where to tell it something.
-pub(super) fn make(app: Arc<App>) -> (Teller, impl Future<Output = ()> + Send) {
+pub(super) fn make(app: Arc<Services>) -> (Teller, impl Future<Output = ()> + Send) {
     let (teller, told) = mpsc::channel(TOLD_MAX);
     (Teller(teller), run(app, told))
 }
 
-async fn run(app: Arc<App>, mut told: mpsc::Receiver<AttemptId>) {
+async fn run(app: Arc<Services>, mut told: mpsc::Receiver<AttemptId>) {
     let mut looks = tokio::time::interval(LOOK_ROUND);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut left = HashSet::new();
@@ -52,7 +52,7 @@ async fn run(app: Arc<App>, mut told: mpsc::Receiver<AttemptId>) {
 }
 
 /// Clears what may go. Those stay in `left` for which it is too early.
-async fn round(app: &App, left: &mut HashSet<AttemptId>) -> Result<(), Problem> {
+async fn round(app: &Services, left: &mut HashSet<AttemptId>) -> Result<(), Problem> {
     let ids: Vec<AttemptId> = left.iter().copied().collect();
     let known = app.store.leftovers(&ids).await?;
     let strangers = ids.len() - known.len();

@@ -1,39 +1,34 @@
-//! The server's parts in one place, handed to every handler and loop.
+//! The server's parts in one place, handed to every handler and loop: handles, signals and caches.
 
 use crate::{
-    http::{backup, ready::Readiness},
-    secrets::masks_of_token,
+    clock,
+    ready::Readiness,
     serving::{ModelProbe, Serving},
     vault::Vault,
 };
 use kaogong_data::{
-    Blobs, DecodeBudget, TableEngine,
+    Blobs, DecodeBudget, TableEngine, Uploads,
     budget::{Held, PREVIEW_WAIT_MAX},
     images,
 };
+use kaogong_domain::base_path::BasePath;
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{DatasetId, ProjectId, RunId, UserId},
     jobs::Capacity,
-};
-use kaogong_http::{
-    Gate,
-    base_path::BasePath,
-    gate::GateSettings,
-    spool::{Places, Uploads},
 };
 use kaogong_runners::Runner;
 use kaogong_serving::{Engine, worker::Host};
 use kaogong_store::Store;
 use std::{
     collections::{HashMap, HashSet},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use tokio::sync::{
     Notify, OwnedMutexGuard, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, OwnedSemaphorePermit, RwLock, Semaphore,
@@ -73,16 +68,10 @@ pub struct Parts {
     pub temp_folder: PathBuf,
     /// What this server may hand to jobs.
     pub machine: Capacity,
-    /// The memory of the machine, in bytes.
-    pub machine_bytes: u64,
     /// How limits of jobs are enforced, in words.
     pub limits: String,
     /// The path under which a proxy shows the server.
     pub base_path: BasePath,
-    /// Whether clients on this machine need no credential.
-    pub trust_loopback: bool,
-    /// Proxies whose word about a client's address is taken.
-    pub trusted_proxies: Vec<IpAddr>,
     /// Compute threads of each model.
     pub compute_threads: usize,
     /// Memory for what is unpacked.
@@ -92,7 +81,7 @@ pub struct Parts {
 }
 
 /// The running server.
-pub struct App {
+pub struct Services {
     /// Metadata.
     pub store: Arc<Store>,
     /// Bytes by hash.
@@ -106,7 +95,6 @@ pub struct App {
     /// Memory for what is unpacked.
     pub decode: DecodeBudget,
     parts: Rest,
-    gate: Arc<Gate>,
     uploads: Uploads,
     address: OnceLock<SocketAddr>,
     jobs_bell: Notify,
@@ -137,28 +125,11 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The clock of the machine.
-pub fn clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
-
-impl App {
+impl Services {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let vault = Arc::new(parts.vault);
-        let keys = vault.clone();
-        let gate = Gate::new(
-            parts.store.clone(),
-            Box::new(move |token| masks_of_token(&keys, token)),
-            GateSettings {
-                machine_bytes: parts.machine_bytes,
-                trust_loopback: parts.trust_loopback,
-                trusted_proxies: parts.trusted_proxies,
-                clock,
-            },
-        );
-        let uploads = Uploads { folder: parts.temp_folder, places: Places::default() };
+        let uploads = Uploads::new(parts.temp_folder);
         let (blobs, probe) = (parts.blobs.clone(), parts.probe);
         let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
@@ -176,7 +147,6 @@ impl App {
                 base_path: parts.base_path,
                 metrics: parts.metrics,
             },
-            gate,
             uploads,
             address: OnceLock::new(),
             jobs_bell: Notify::new(),
@@ -200,11 +170,6 @@ impl App {
     /// When this server started.
     pub fn started_at(&self) -> Timestamp {
         self.started_at
-    }
-
-    /// What stands before every handler.
-    pub fn gate(&self) -> &Arc<Gate> {
-        &self.gate
     }
 
     /// Where bodies are written while they arrive.
@@ -266,7 +231,7 @@ impl App {
     pub async fn hold_removals(&self) -> Result<Removals, Problem> {
         match tokio::time::timeout(REMOVAL_TIME_MAX, self.removals.clone().write_owned()).await {
             Ok(held) => Ok(Removals(held)),
-            Err(_) => Err(backup::is_running()),
+            Err(_) => Err(is_running()),
         }
     }
 
@@ -275,12 +240,12 @@ impl App {
     /// # Errors
     /// `Conflict` while a backup is taken: what goes must wait.
     pub fn may_remove(&self) -> Result<OwnedRwLockReadGuard<()>, Problem> {
-        self.removals.clone().try_read_owned().map_err(|_| backup::is_running())
+        self.removals.clone().try_read_owned().map_err(|_| is_running())
     }
 
     /// A folder for bodies on their way in.
     pub fn temp_folder(&self) -> &Path {
-        &self.uploads.folder
+        self.uploads.folder()
     }
 
     /// Wakes the jobs loop.
@@ -414,4 +379,9 @@ impl App {
         }
         Ok(found)
     }
+}
+
+/// Why something is not removed now.
+fn is_running() -> Problem {
+    Problem::new(ErrorKind::Conflict, "a backup is being taken").hint("try again when it is over")
 }

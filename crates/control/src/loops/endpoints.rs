@@ -1,6 +1,6 @@
 //! The loop of endpoints: what the store wants served is loaded, what it no longer wants is dropped.
 
-use crate::app::App;
+use crate::services::Services;
 use futures::{StreamExt, stream};
 use kaogong_domain::{ErrorKind, Problem};
 use kaogong_store::EndpointRow;
@@ -12,7 +12,7 @@ const ROUND: Duration = Duration::from_secs(5);
 const LOADS_AT_ONCE: usize = 4;
 
 /// Runs until the server stops. A round that is under way then is left: its loads end by themselves or with the process.
-pub async fn run(app: Arc<App>) {
+pub async fn run(app: Arc<Services>) {
     while !app.is_stopping() {
         tokio::select! {
             looked = round(&app) => {
@@ -34,7 +34,7 @@ pub async fn run(app: Arc<App>) {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn round(app: &Arc<App>) -> Result<(), Problem> {
+pub async fn round(app: &Arc<Services>) -> Result<(), Problem> {
     look(app, |row| !app.serving.is_settled(row)).await
 }
 
@@ -42,11 +42,11 @@ pub async fn round(app: &Arc<App>) -> Result<(), Problem> {
 ///
 /// # Errors
 /// When the store cannot be read.
-pub async fn first_round(app: &Arc<App>) -> Result<(), Problem> {
+pub async fn first_round(app: &Arc<Services>) -> Result<(), Problem> {
     look(app, |row| !app.serving.is_decided(row)).await
 }
 
-async fn look(app: &Arc<App>, is_due: impl Fn(&EndpointRow) -> bool) -> Result<(), Problem> {
+async fn look(app: &Arc<Services>, is_due: impl Fn(&EndpointRow) -> bool) -> Result<(), Problem> {
     let mark = app.serving.mark();
     let wanted = app.store.all_endpoints().await?;
     app.serving.expect(&wanted);
@@ -56,7 +56,7 @@ async fn look(app: &Arc<App>, is_due: impl Fn(&EndpointRow) -> bool) -> Result<(
     Ok(())
 }
 
-async fn load(app: Arc<App>, row: EndpointRow) {
+async fn load(app: Arc<Services>, row: EndpointRow) {
     match app.serving.load(&row).await {
         Ok(()) => tracing::info!(endpoint = %row.id, "endpoint {} serves {}@{}", row.name, row.model, row.version),
         // Somebody changed or deleted it meanwhile; the next round sees what is wanted now.

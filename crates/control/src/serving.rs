@@ -190,7 +190,7 @@ impl Serving {
         let labels =
             task.as_ref().map(|it: &TaskSpec| it.labels().to_vec()).filter(|it| !it.is_empty()).unwrap_or(labels);
         let version_text = row.version.to_string();
-        Ok(Live { version_text, row: row.clone(), pool, task, labels, loaded_at: crate::app::clock() })
+        Ok(Live { version_text, row: row.clone(), pool, task, labels, loaded_at: crate::clock() })
     }
 
     /// The file of an endpoint's model, after its bytes were found to have its hash.

@@ -1,6 +1,6 @@
 //! What a model version serves: one whole ONNX file that an engine of this server takes.
 
-use crate::app::App;
+use crate::services::Services;
 use kaogong_data::{BlobHash, onnx};
 use kaogong_domain::{Problem, ids::ProjectId};
 use kaogong_store::{Actor, ArtifactOwner, ArtifactRow};
@@ -11,13 +11,13 @@ use std::{
 
 /// The hash and the size of a file that endpoints can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Servable {
+pub struct Servable {
     /// BLAKE3, hex.
-    pub(crate) hash: String,
+    pub hash: String,
     /// Bytes.
-    pub(crate) size: u64,
+    pub size: u64,
     /// What there is to know about a model that was tried: that it takes nothing made up.
-    pub(crate) remark: Option<String>,
+    pub remark: Option<String>,
 }
 
 /// The ONNX file among the artifacts of an owner as one file: with the weights that lie in files beside it, and tried.
@@ -25,8 +25,8 @@ pub(crate) struct Servable {
 /// # Errors
 /// `Invalid` when a file with weights is missing or does not fit, or no engine takes the model; `Unavailable` when that
 /// cannot be found out now.
-pub(crate) async fn servable(
-    app: &Arc<App>,
+pub async fn servable(
+    app: &Arc<Services>,
     project: ProjectId,
     owner: ArtifactOwner,
     file: &ArtifactRow,
@@ -56,7 +56,7 @@ pub(crate) async fn servable(
 ///
 /// # Errors
 /// `Invalid` when its weights lie in other files, or no engine takes the model.
-pub(crate) async fn servable_upload(app: &Arc<App>, hash: &str) -> Result<Option<String>, Problem> {
+pub async fn servable_upload(app: &Arc<Services>, hash: &str) -> Result<Option<String>, Problem> {
     if let Some(name) = outside(app, hash).await?.pop_first() {
         let shown: String = name.chars().take(200).collect();
         return Err(Problem::invalid(format!("the model's weights lie in another file, `{shown}`")).hint(
@@ -72,22 +72,22 @@ fn blob_hash(hash: &str) -> Result<BlobHash, Problem> {
 }
 
 /// Loading proves that a file is a model; a registry full of what cannot be served helps nobody.
-async fn try_out(app: &App, hash: &str) -> Result<Option<String>, Problem> {
+async fn try_out(app: &Services, hash: &str) -> Result<Option<String>, Problem> {
     app.serving.check_file(app.blobs.local_path(&blob_hash(hash)?)).await
 }
 
-async fn outside(app: &App, hash: &str) -> Result<BTreeSet<String>, Problem> {
+async fn outside(app: &Services, hash: &str) -> Result<BTreeSet<String>, Problem> {
     let path = app.blobs.local_path(&blob_hash(hash)?);
     let looked = tokio::task::spawn_blocking(move || onnx::outside(&path)).await;
     looked.map_err(|it| Problem::bug("looking through a model did not end", it))?
 }
 
 /// Writes one file of several; two callers write the same bytes, which are kept once.
-async fn merged(app: &App, model: &str, files: BTreeMap<String, String>) -> Result<Servable, Problem> {
+async fn merged(app: &Services, model: &str, files: BTreeMap<String, String>) -> Result<Servable, Problem> {
     let (blobs, model) = (app.blobs.clone(), blob_hash(model)?);
-    let place = app.uploads().places.take()?;
+    let slot = app.uploads().take()?;
     let merging = tokio::task::spawn_blocking(move || -> Result<Servable, Problem> {
-        let _place = place;
+        let _slot = slot;
         let mut paths = BTreeMap::new();
         // What is merged gets a hash of its own, so damage would not be seen later.
         blobs.verify(&model)?;

@@ -1,20 +1,22 @@
 //! Handing one attempt to the runner: its files, its inputs by name, its own short-lived token.
 
 use crate::{
-    app::App,
-    http::{imports::archive, jobs},
+    job_specs,
     secrets::{self, Values},
+    services::Services,
 };
 use kaogong_api::jobs::{JobSpec, JobToken};
 use kaogong_data::BlobHash;
+use kaogong_data::archive;
+use kaogong_domain::masks::TOKEN_PREFIX;
 use kaogong_domain::{
     Problem, Secret,
     access::{Decision, Permission, Scope, Scopes, Standing, decide},
     ids::{AttemptId, UserId},
 };
-use kaogong_http::access::credentials::{TOKEN_PREFIX, hash_secret, make_secret};
 use kaogong_runners::{Launch, Limits, Prepared};
 use kaogong_store::{Actor, JobRow, NewTokenRow, ProjectRow};
+use kaogong_store::{hash_secret, make_secret};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -37,8 +39,8 @@ const TOKEN_SPARE_MS: i64 = 24 * 3600 * 1000;
 ///
 /// # Errors
 /// `Invalid`, `NotFound` and `Conflict` when it can never start; all others when it cannot start now.
-pub(super) async fn launch(app: &Arc<App>, job: &JobRow, attempt: AttemptId) -> Result<(), Problem> {
-    let spec: JobSpec = jobs::spec_of(job)?;
+pub(super) async fn launch(app: &Arc<Services>, job: &JobRow, attempt: AttemptId) -> Result<(), Problem> {
+    let spec: JobSpec = job_specs::spec_of(job)?;
     let project = app.store.project(job.project_id).await?;
     let submitter = submitter_of(app, job, &project).await?;
     let prepared = app.runner.prepare(attempt).await?;
@@ -56,7 +58,7 @@ pub(super) async fn launch(app: &Arc<App>, job: &JobRow, attempt: AttemptId) -> 
         masked,
         devices: BTreeMap::new(),
         direct_hosts: host_of(&app.own_address()).into_iter().collect(),
-        environment: jobs::environment_of(&spec),
+        environment: job_specs::environment_of(&spec),
         limits: Limits {
             time_ms: Some(spec.resources.time_limit_s.saturating_mul(1000)),
             memory_bytes: Some(spec.resources.memory_mib.saturating_mul(1 << 20)),
@@ -71,7 +73,7 @@ pub(super) async fn launch(app: &Arc<App>, job: &JobRow, attempt: AttemptId) -> 
 
 /// Who the job speaks for, when that user may still run jobs in its project. They may have left since the job was
 /// submitted, and a job that waits or is tried again must not be a way around that.
-async fn submitter_of(app: &App, job: &JobRow, project: &ProjectRow) -> Result<UserId, Problem> {
+async fn submitter_of(app: &Services, job: &JobRow, project: &ProjectRow) -> Result<UserId, Problem> {
     let refused = || Problem::conflict("the job's submitter may no longer run jobs here");
     let id = job.created_by.ok_or_else(refused)?;
     let user = app.store.find_user(id).await?.filter(|it| it.disabled_at.is_none()).ok_or_else(refused)?;
@@ -96,7 +98,7 @@ fn scopes_of(token: JobToken) -> Scopes {
 
 /// Unpacks the code once. An earlier server may have got so far, and its supervisor may be about to start the
 /// command, so that nothing is written any more where everything is there.
-async fn stage(app: &App, code: &str, prepared: Prepared) -> Result<(), Problem> {
+async fn stage(app: &Services, code: &str, prepared: Prepared) -> Result<(), Problem> {
     let hash: BlobHash =
         code.parse().map_err(|_| Problem::invalid(format!("`{code}` is not the hash of an upload")))?;
     let blobs = app.blobs.clone();
@@ -113,7 +115,7 @@ async fn stage(app: &App, code: &str, prepared: Prepared) -> Result<(), Problem>
 
 /// The job speaks for its submitter, in this project only, no longer than it may run.
 async fn make_token(
-    app: &App,
+    app: &Services,
     job: &JobRow,
     attempt: AttemptId,
     user_id: UserId,
@@ -145,7 +147,7 @@ fn host_of(address: &str) -> Option<String> {
 }
 
 async fn variables(
-    app: &App,
+    app: &Services,
     job: &JobRow,
     project: &ProjectRow,
     values: Values,

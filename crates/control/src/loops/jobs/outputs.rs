@@ -1,6 +1,6 @@
 //! Keeping what a job made: the declared files become artifacts, by content.
 
-use crate::{app::App, secrets::masks_of_attempt};
+use crate::{secrets::masks_of_attempt, services::Services};
 use kaogong_data::{BlobError, Blobs};
 use kaogong_domain::{
     ErrorKind, Problem,
@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 64 << 30;
 /// `Invalid` names a declared output that is not there or cannot be read, `Conflict` says that it was stopped; all
 /// others say what is wrong with this machine now.
 pub(super) async fn keep(
-    app: &Arc<App>,
+    app: &Arc<Services>,
     job: &JobRow,
     attempt: AttemptId,
     outputs: Vec<String>,

@@ -1,6 +1,6 @@
 //! What of a job must not be shown: the secrets that it is given, and the masks that keep them out of what it tells.
 
-use crate::{app::App, vault::Vault};
+use crate::{services::Services, vault::Vault};
 use kaogong_api::jobs::JobSpec;
 use kaogong_domain::{
     Problem, Secret,
@@ -12,7 +12,7 @@ use kaogong_store::{JobRow, TokenRow};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The use for which the value of a secret is encrypted.
-pub(crate) fn place_of(project: ProjectId, name: &str) -> String {
+pub fn place_of(project: ProjectId, name: &str) -> String {
     format!("secret `{name}` of project {project}")
 }
 
@@ -22,7 +22,7 @@ fn place_of_attempt(attempt: AttemptId) -> String {
 
 /// The variables of a job with the values of its secrets, and which of those values are secret.
 #[derive(Default)]
-pub(crate) struct Values {
+pub struct Values {
     /// All variables.
     pub env: BTreeMap<String, String>,
     /// Values that are not to be shown.
@@ -30,7 +30,7 @@ pub(crate) struct Values {
 }
 
 /// The names of the secrets that a job is given.
-pub(crate) fn names_of(spec: &JobSpec) -> impl Iterator<Item = (&str, &str)> {
+pub fn names_of(spec: &JobSpec) -> impl Iterator<Item = (&str, &str)> {
     spec.env.iter().filter_map(|(variable, it)| Some((variable.as_str(), it.secret()?)))
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn names_of(spec: &JobSpec) -> impl Iterator<Item = (&str, &str)> {
 ///
 /// # Errors
 /// `NotFound` names a secret that is not there any more, `Conflict` one that cannot be decrypted.
-pub(crate) async fn values_of(app: &App, project: ProjectId, spec: &JobSpec) -> Result<Values, Problem> {
+pub async fn values_of(app: &Services, project: ProjectId, spec: &JobSpec) -> Result<Values, Problem> {
     let sealed = match names_of(spec).next() {
         Some(_) => app.store.sealed_secrets(project).await?,
         None => BTreeMap::new(),
@@ -61,7 +61,7 @@ pub(crate) async fn values_of(app: &App, project: ProjectId, spec: &JobSpec) -> 
 }
 
 /// A secret that a job names and the project does not have.
-pub(crate) fn missing(name: &str) -> Problem {
+pub fn missing(name: &str) -> Problem {
     Problem::not_found(format!("the project has no secret `{name}`"))
         .hint(format!("`kaogong access secrets set {name}` makes it; the role maintainer may"))
 }
@@ -70,7 +70,7 @@ pub(crate) fn missing(name: &str) -> Problem {
 ///
 /// # Errors
 /// Those of the vault.
-pub(crate) fn seal_for(app: &App, attempt: AttemptId, secrets: &[Secret]) -> Result<Option<String>, Problem> {
+pub fn seal_for(app: &Services, attempt: AttemptId, secrets: &[Secret]) -> Result<Option<String>, Problem> {
     if secrets.is_empty() {
         return Ok(None);
     }
@@ -94,7 +94,7 @@ fn opened(vault: &Vault, attempt: AttemptId, sealed: &[String]) -> Result<Masks,
 ///
 /// # Errors
 /// `Conflict` when the attempt's secrets cannot be decrypted: then nothing of what it sends may be taken.
-pub(crate) fn masks_of_token(vault: &Vault, token: &TokenRow) -> Result<Option<Arc<Masks>>, Problem> {
+pub fn masks_of_token(vault: &Vault, token: &TokenRow) -> Result<Option<Arc<Masks>>, Problem> {
     let (Some(_), Some(attempt)) = (token.job_id, token.attempt_id) else { return Ok(None) };
     let sealed: Vec<String> = token.sealed_secrets.iter().cloned().collect();
     opened(vault, attempt, &sealed).map(|it| Some(Arc::new(it)))
@@ -104,15 +104,15 @@ pub(crate) fn masks_of_token(vault: &Vault, token: &TokenRow) -> Result<Option<A
 ///
 /// # Errors
 /// As [`masks_of_token`].
-pub(crate) async fn masks_of_attempt(app: &App, attempt: AttemptId) -> Result<Arc<Masks>, Problem> {
+pub async fn masks_of_attempt(app: &Services, attempt: AttemptId) -> Result<Arc<Masks>, Problem> {
     let sealed = app.store.sealed_secrets_of_attempt(attempt).await?;
     opened(app.vault(), attempt, &sealed).map(Arc::new)
 }
 
 /// The masks for a job's log on its way to a reader. Its supervisor has covered what it knew when it was written; this
 /// covers the shape of tokens and the secrets as they are now, also in logs of supervisors before that was done.
-pub(crate) async fn masks_for_log(app: &App, job: &JobRow) -> Result<Arc<Masks>, Problem> {
-    let spec = crate::http::jobs::spec_of(job)?;
+pub async fn masks_for_log(app: &Services, job: &JobRow) -> Result<Arc<Masks>, Problem> {
+    let spec = crate::job_specs::spec_of(job)?;
     let sealed = match names_of(&spec).next() {
         Some(_) => app.store.sealed_secrets(job.project_id).await?,
         None => BTreeMap::new(),

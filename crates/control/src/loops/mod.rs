@@ -5,12 +5,12 @@ mod folders;
 pub mod jobs;
 pub mod sweep;
 
-use crate::app::App;
+use crate::services::Services;
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
 /// Starts all loops; they end when the server stops.
-pub fn start(app: &Arc<App>) -> JoinSet<()> {
+pub fn start(app: &Arc<Services>) -> JoinSet<()> {
     let mut loops = JoinSet::new();
     let (teller, folders) = folders::make(app.clone());
     loops.spawn(jobs::run(app.clone(), teller));

@@ -4,7 +4,7 @@ use super::{
     launch, outputs,
     troubles::{TROUBLES, words},
 };
-use crate::{app::App, loops::folders::Teller};
+use crate::{loops::folders::Teller, services::Services};
 use kaogong_domain::{
     ErrorKind, Problem,
     ids::AttemptId,
@@ -29,7 +29,7 @@ const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// Follows jobs, a bounded number of them at a time.
 pub(super) struct Follower {
-    app: Arc<App>,
+    app: Arc<Services>,
     over: Teller,
     steps: Semaphore,
     copies: Semaphore,
@@ -45,7 +45,7 @@ enum Outcome {
 }
 
 impl Follower {
-    pub(super) fn new(app: Arc<App>, over: Teller) -> Self {
+    pub(super) fn new(app: Arc<Services>, over: Teller) -> Self {
         Self { app, over, steps: Semaphore::new(STEPS_AT_ONCE), copies: Semaphore::new(COPIES_AT_ONCE) }
     }
 
@@ -175,7 +175,7 @@ impl Turn<'_> {
         let (project, id) = (self.job.project_id, self.job.id);
         let job = self.follower.app.store.find_job(project, id).await?;
         let job = job.ok_or_else(|| Problem::not_found(format!("there is no job {id}")))?;
-        let outputs = crate::http::jobs::spec_of(&job)?.outputs;
+        let outputs = crate::job_specs::spec_of(&job)?.outputs;
         if outputs.is_empty() {
             return Ok(vec![]);
         }

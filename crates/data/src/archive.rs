@@ -6,11 +6,7 @@
 //! the next header lies (a size in a PAX header, sparse files) is refused.
 
 use kaogong_domain::Problem;
-use kaogong_http::spool::Spooled;
-use std::{
-    io::{Read, Seek, SeekFrom},
-    sync::Arc,
-};
+use std::io::{Read, Seek, SeekFrom};
 use tar::{EntryType, Header, PaxExtensions};
 
 /// Headers and the bodies behind them fill whole blocks.
@@ -20,11 +16,11 @@ const EXTENSION_BYTES_MAX: u64 = 64 << 10;
 
 /// How much there is in an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counted {
+pub struct Counted {
     /// Headers.
-    pub(crate) entries: u64,
+    pub entries: u64,
     /// Bytes of names, long ones and PAX headers included.
-    pub(crate) name_bytes: u64,
+    pub name_bytes: u64,
 }
 
 /// Refuses an archive that cannot be read safely, and counts what the others hold. `what` names it in words: `the body`. The reader is at any place
@@ -32,7 +28,7 @@ pub(crate) struct Counted {
 ///
 /// # Errors
 /// `Invalid` with what is wrong.
-pub(crate) fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<Counted, Problem> {
+pub fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<Counted, Problem> {
     let broken = |it: std::io::Error| broken(what, &it);
     let length = archive.seek(SeekFrom::End(0)).map_err(broken)?;
     archive.seek(SeekFrom::Start(0)).map_err(broken)?;
@@ -62,19 +58,6 @@ pub(crate) fn check(what: &str, archive: &mut (impl Read + Seek)) -> Result<Coun
         place = next;
     }
     Ok(counted)
-}
-
-/// Looks at the parts of a table when they come as an archive; a single Parquet file passes.
-pub(super) async fn check_parts(spooled: &Arc<Spooled>) -> Result<(), Problem> {
-    let spooled = spooled.clone();
-    let looking = tokio::task::spawn_blocking(move || {
-        let mut head = Vec::new();
-        spooled.reader()?.take(262).read_to_end(&mut head).map_err(|it| broken("the body", &it))?;
-        // As the reader of the parts tells them apart.
-        let is_archive = head.len() == 262 && !head.starts_with(b"PAR1") && head.ends_with(b"ustar");
-        if is_archive { check("the body", &mut spooled.reader()?).map(drop) } else { Ok(()) }
-    });
-    looking.await.map_err(|it| Problem::bug("reading an archive did not end", it))?
 }
 
 /// Judges one entry; true when its body was read for that.
@@ -111,7 +94,7 @@ fn sum_of(header: &Header) -> u32 {
 }
 
 /// An archive that cannot be read, with what to send instead.
-pub(crate) fn broken(what: &str, it: &std::io::Error) -> Problem {
+pub fn broken(what: &str, it: &std::io::Error) -> Problem {
     refused(what, &it.to_string())
 }
 
