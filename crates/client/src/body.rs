@@ -102,7 +102,7 @@ pub fn file_body(
     use std::{io::Read, sync::atomic::Ordering};
     BodySource::from_thread(media_type, move |sender| {
         sent.store(0, Ordering::Relaxed);
-        let fault = |it: io::Error| crate::tar_out::LocalFault::io(&path, it);
+        let fault = |it: io::Error| crate::local_fault::LocalFault::io(&path, it);
         let mut file = std::fs::File::open(&path).map_err(fault)?;
         loop {
             let mut piece = Vec::with_capacity(512 << 10);

@@ -1,6 +1,10 @@
 //! One call and its answer.
 
-use crate::{body::BodySource, connection::deepest, fault, retry::Repeat};
+use crate::{
+    body::BodySource,
+    fault::{self, deepest},
+    retry::Repeat,
+};
 use bytes::{Bytes, BytesMut};
 use kaogong_domain::Problem;
 use serde::{Serialize, de::DeserializeOwned};

@@ -2,7 +2,7 @@
 
 use crate::{
     call::{Answer, Call},
-    fault,
+    fault::{self, deepest},
     retry::{self, Patience, Trouble},
 };
 use kaogong_domain::{Problem, Secret};
@@ -220,26 +220,17 @@ fn is_loopback(url: &reqwest::Url) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|it| it.is_loopback())
 }
 
-/// The innermost cause, which is the one that says something: `Connection refused (os error 111)`.
-pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut at = error;
-    while let Some(next) = at.source() {
-        at = next;
-    }
-    at.to_string()
-}
-
 /// The error of the thread that makes the body, if that is what ended the call: local files cannot be
 /// read, and trying again would not help.
 fn body_error(error: &reqwest::Error) -> Option<String> {
     let mut at: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(here) = at {
         if let Some(own) = here.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(own) = own.downcast_ref::<crate::tar_out::LocalFault>()
+            && let Some(own) = own.downcast_ref::<crate::local_fault::LocalFault>()
         {
             return Some(own.to_string());
         }
-        if let Some(own) = here.downcast_ref::<crate::tar_out::LocalFault>() {
+        if let Some(own) = here.downcast_ref::<crate::local_fault::LocalFault>() {
             return Some(own.to_string());
         }
         at = here.source();

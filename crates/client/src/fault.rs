@@ -114,6 +114,15 @@ fn kind_of(status: u16) -> ErrorKind {
     }
 }
 
+/// The innermost cause, which is the one that says something: `Connection refused (os error 111)`.
+pub(crate) fn deepest(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut at = error;
+    while let Some(next) = at.source() {
+        at = next;
+    }
+    at.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod connection;
 mod fault;
+mod local_fault;
 mod oip;
 mod retry;
 mod routes;

@@ -3,7 +3,10 @@
 //! The archive depends only on names, contents and what is a program: no owner, no times, mode 0644 or 0755. Names are
 //! bytes, written as found.
 
-use crate::body::{BodySource, ByteSender};
+use crate::{
+    body::{BodySource, ByteSender},
+    local_fault::LocalFault,
+};
 use bytes::{Bytes, BytesMut};
 use std::{
     fs::File,
@@ -19,21 +22,6 @@ use std::{
 const BLOCK: usize = 512;
 /// Pieces handed to the connection have about this many bytes: large enough that small files cost little.
 const PIECE_BYTES: usize = 512 << 10;
-
-/// A file on this machine cannot be packed; trying again would not help.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read {path}: {why}")]
-pub struct LocalFault {
-    path: String,
-    why: String,
-}
-
-impl LocalFault {
-    /// A fault of `path` as the error that ends a body.
-    pub fn io(path: &Path, why: impl ToString) -> io::Error {
-        io::Error::other(Self { path: path.display().to_string(), why: why.to_string() })
-    }
-}
 
 /// A file to pack.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use crate::{
     fault::{Fault, OnPath},
     folder::{private_dir, private_file, replace_file, timestamp},
     removal,
-    supervisor::Stop,
+    stop::Stop,
 };
 use kaogong_domain::{Problem, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -19,6 +19,7 @@ mod prepared;
 mod proc;
 mod removal;
 mod reports;
+mod stop;
 pub mod supervisor;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -18,8 +18,15 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("serving", &["domain"]),
     ("engines", &["serving", "domain"]),
     ("http", &["store", "data", "api", "domain"]),
-    ("server", &["http", "store", "data", "runners", "serving", "api", "domain"]),
-    ("cli", &["server", "http", "client", "tables", "engines", "store", "data", "runners", "serving", "api", "domain"]),
+    ("control", &["store", "data", "runners", "serving", "api", "domain"]),
+    ("server", &["http", "control", "store", "data", "runners", "serving", "api", "domain"]),
+    (
+        "cli",
+        &[
+            "server", "http", "control", "client", "tables", "engines", "store", "data", "runners", "serving", "api",
+            "domain",
+        ],
+    ),
 ];
 
 /// Crates that may name a heavy library.

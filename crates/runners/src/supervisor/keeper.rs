@@ -7,6 +7,7 @@ use crate::{
     folder::{self, Folder},
     logfile::Log,
     proc::{self, ProcessRef, Stat, descendants, table},
+    stop::Stop,
     usage::Recorder,
 };
 use kaogong_domain::ids::AttemptId;
@@ -35,15 +36,6 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the last output is waited for when every process of the attempt is gone.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Why a command was stopped by its supervisor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    Cancelled,
-    Interrupted,
-    TimeLimit,
-    MemoryLimit,
-}
 
 /// Where the output of a command goes.
 #[derive(Debug, Clone, Copy)]

@@ -17,9 +17,9 @@ use crate::{
     folder::{self, Folder, Order, Phase, State},
     logfile::Log,
     proc::{self, ProcessRef},
+    stop::Stop,
 };
 use kaogong_domain::{Timestamp, masks::Masks};
-pub(crate) use keeper::Stop;
 use keeper::{CommandEnd, Keeper, Output, Until, after};
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior, setsid};
 use std::{

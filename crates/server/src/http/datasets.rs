@@ -167,8 +167,7 @@ async fn item(State(app): State<Arc<Services>>, inside: InProject, params: Param
 
 async fn content(State(app): State<Arc<Services>>, inside: InProject, params: Params) -> Answer<Response> {
     let (dataset, version) = find_version(&app, &inside, &params).await?;
-    let (at, id) = (at(&dataset, &version)?, params.get::<ItemId>("item")?);
-    let bytes = app.tables.content(&at, id).await?;
+    let bytes = app.tables.content(&at(&dataset, &version)?, params.get::<ItemId>("item")?).await?;
     let media_type = PictureFormat::sniff(&bytes).map_or("application/octet-stream", PictureFormat::media_type);
     Ok(bytes_forever(bytes, media_type))
 }
