@@ -20,6 +20,7 @@ pub use body::{BodySource, ByteSender, FromThread, file_body};
 pub use call::Answer;
 pub use connection::{Client, Settings, WaitNotice};
 pub use fault::{Fault, is_unreachable};
+pub use local_fault::LocalFault;
 pub use oip::{InferInput, InferOutput};
 pub use retry::Patience;
 pub use routes::{

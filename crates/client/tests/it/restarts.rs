@@ -6,7 +6,9 @@ use kaogong_api::{
     datasets::ImportQuery,
     jobs::LogQuery,
 };
-use kaogong_client::{BodySource, Client, InferInput, LogEvent, Patience, Settings, is_unreachable, tar_out};
+use kaogong_client::{
+    BodySource, Client, InferInput, LocalFault, LogEvent, Patience, Settings, is_unreachable, tar_out,
+};
 use kaogong_domain::{ErrorKind, Secret};
 use std::{
     net::TcpListener,
@@ -152,7 +154,7 @@ async fn a_body_that_cannot_be_read_ends_the_call_at_once() {
     let count = Arc::clone(&made);
     let body = BodySource::from_thread("text/plain", move |_| {
         count.fetch_add(1, Ordering::Relaxed);
-        Err(tar_out::LocalFault::io(std::path::Path::new("/data/x.png"), "gone"))
+        Err(LocalFault::io(std::path::Path::new("/data/x.png"), "gone"))
     });
     let problem = client(&script).import("d", &import_query(Some("k")), body).await.expect_err("cannot be read");
     assert!(problem.text.contains("cannot read /data/x.png: gone"), "{}", problem.text);

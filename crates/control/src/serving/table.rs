@@ -275,7 +275,7 @@ pub(super) mod tests {
     };
 
     /// An endpoint of the project 1 by the name `digits`.
-    pub fn row(id: u128, generation: i64) -> EndpointRow {
+    pub(crate) fn row(id: u128, generation: i64) -> EndpointRow {
         let at = Timestamp(1);
         EndpointRow {
             id: EndpointId::from_parts(at, id),
