@@ -161,17 +161,56 @@ test("an endpoint answers a dropped picture", async () => {
     canvas.getContext("2d").fillRect(width / 4, 0, width / 4, height);
     const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
     const data = new DataTransfer();
-    data.items.add(new File([blob], "drawn.png", { type: "image/png" }));
+    data.items.add(new File([blob], `${"drawn_".repeat(30)}.png`, { type: "image/png" }));
     return data;
   }, [endpoint.task.width, endpoint.task.height]);
   await drop.dispatchEvent("drop", { dataTransfer: transfer });
   const answer = page.getByRole("region", { name: "Answer" });
   await answer.getByText(/in the server/).waitFor();
   assert.match(await answer.innerText(), /%/);
+  const [over, right] = await drop.evaluate((it) => [it.scrollWidth - it.clientWidth, it.getBoundingClientRect().right]);
+  assert.ok(over === 0 && right <= (await answer.boundingBox()).x, "the picture and its name stay beside the answer");
   const random = page.getByRole("button", { name: /random test picture/ });
   if (await random.count()) {
     await random.click();
     await answer.getByText("Labelled").waitFor();
+  }
+});
+
+test("who may not call an endpoint is told so before trying", async () => {
+  const { items } = await ask(page, "/endpoints");
+  const endpoint = items.find((it) => it.state === "ready" && it.task?.kind === "image-classification");
+  const [name, password] = [`e2e-${Date.now()}`, "a long pass phrase"];
+  await post(page, "/api/v1/users", { name, password });
+  await page.evaluate(async (it) => {
+    const { csrf_token } = await (await fetch("/api/v1/session")).json();
+    const members = `/api/v1/projects/${location.pathname.split("/")[2]}/members/${it}`;
+    const answer = await fetch(members, { method: "PUT", headers: { "content-type": "application/json", "x-csrf-token": csrf_token }, body: JSON.stringify({ role: "viewer" }) });
+    if (!answer.ok) throw new Error(await answer.text());
+  }, name);
+  const context = await browser.newContext({ locale: "en-US" });
+  const theirs = await context.newPage();
+  await theirs.goto(`${home}/endpoints/${endpoint.name}`);
+  await theirs.getByRole("textbox", { name: "User name" }).fill(name);
+  await theirs.locator("input[type=password]").fill(password);
+  await theirs.getByRole("button", { name: "Sign in" }).click();
+  await theirs.locator(".drop").getByText("This needs the role Annotator; yours is Viewer.").waitFor();
+  assert.ok(await theirs.locator(".drop input").isDisabled());
+  await context.close();
+});
+
+test("the tables of a dataset's summary stay within their column", async () => {
+  const { items } = await ask(page, "/datasets");
+  for (const dataset of items.filter((it) => it.latest)) {
+    await page.goto(`${home}/datasets/${dataset.name}?tab=summary`);
+    await page.locator(".facts").waitFor();
+    await page.getByRole("tabpanel").locator("h2").first().waitFor();
+    const over = await page.locator(".ant-tabs").first().evaluate((it) => {
+      const edge = it.getBoundingClientRect().right + 1;
+      const cells = [...it.querySelectorAll("td, th")].filter((cell) => !cell.closest(".ant-table-content, .ant-table-body"));
+      return it.scrollWidth - it.clientWidth + cells.filter((cell) => cell.getBoundingClientRect().right > edge).length;
+    });
+    assert.equal(over, 0, dataset.name);
   }
 });
 

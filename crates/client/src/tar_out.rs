@@ -1,4 +1,5 @@
-//! Packs files into a tar stream: ustar headers, with a pax header (POSIX.1-2001) where ustar cannot say it.
+//! Packs files into a tar stream: ustar headers, with a pax header (POSIX.1-2001) where ustar cannot say it, and GNU's
+//! for a long name with a line break.
 //!
 //! The archive depends only on names, contents and what is a program: no owner, no times, mode 0644 or 0755. Names are
 //! bytes, written as found.
@@ -195,13 +196,23 @@ impl<S: Sink> Packer<'_, S> {
         let name = if is_folder { [&entry.name, b"/".as_slice()].concat() } else { entry.name.clone() };
         let name = name.as_slice();
         let split = split_name(name);
-        let needs_pax = split.is_none() || size > OCTAL_11_MAX || std::str::from_utf8(name).is_err();
+        // Readers that take pax records for lines cut a name at a line break; GNU's header says how long the name is.
+        let is_one_line = !name.contains(&b'\n');
+        if !is_one_line && split.is_none() {
+            self.put(&block((b"", b"././@LongLink"), name.len() as u64 + 1, b'L', PLAIN))?;
+            self.put(&[name, &[0]].concat())?;
+            self.pad(name.len() as u64 + 1)?;
+        }
+        let is_text = std::str::from_utf8(name).is_ok();
+        let needs_pax = (is_one_line && (split.is_none() || !is_text)) || size > OCTAL_11_MAX;
         if needs_pax {
             let mut records = Vec::new();
-            if std::str::from_utf8(name).is_err() {
+            if is_one_line && !is_text {
                 record(&mut records, "hdrcharset", b"BINARY");
             }
-            record(&mut records, "path", name);
+            if is_one_line {
+                record(&mut records, "path", name);
+            }
             // Only what does not fit the header itself: a size given twice could be given differently.
             if size > OCTAL_11_MAX {
                 record(&mut records, "size", size.to_string().as_bytes());
@@ -211,7 +222,7 @@ impl<S: Sink> Packer<'_, S> {
             self.put(&records)?;
             self.pad(records.len() as u64)?;
         }
-        // The full name is in the pax header then; old programs see its end.
+        // The full name is in the header before this one then; old programs see its end.
         let short = &name[name.len().saturating_sub(100)..];
         let mode = if entry.is_executable || is_folder { PROGRAM } else { PLAIN };
         let kind = if is_folder { b'5' } else { b'0' };

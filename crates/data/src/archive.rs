@@ -84,7 +84,26 @@ fn look_at(what: &str, kind: EntryType, size: u64, archive: &mut impl Read) -> R
             _ => {}
         }
     }
+    if is_name_cut(&body) {
+        return Err(Problem::invalid(format!("{what} is a tar archive in which a long name holds a line break"))
+            .hint("rename that file or folder, or pack with `tar --format=gnu`"));
+    }
     Ok(true)
+}
+
+/// Whether a record of a PAX header is a name that holds a line break. The crate takes records for lines, so that it
+/// would find no name there and take the shortened one of the file's own header.
+fn is_name_cut(mut body: &[u8]) -> bool {
+    while let Some(space) = body.iter().position(|it| *it == b' ') {
+        let length = std::str::from_utf8(&body[..space]).ok().and_then(|it| it.parse::<usize>().ok());
+        let Some(length) = length.filter(|it| *it > space + 1 && *it <= body.len()) else { return false };
+        let record = &body[space + 1..length - 1];
+        if record.starts_with(b"path=") && record.contains(&b'\n') {
+            return true;
+        }
+        body = &body[length..];
+    }
+    false
 }
 
 fn sum_of(header: &Header) -> u32 {
@@ -167,6 +186,24 @@ mod tests {
         let mut archive = vec![];
         entry(&mut archive, EntryType::XHeader, "a", 25, b"25 GNU.sparse.major=1000\n");
         assert!(refusal(&archive).contains("sparse"));
+    }
+
+    #[test]
+    fn names_that_would_be_cut_are_refused() {
+        let pax = |records: &[u8]| {
+            let mut archive = vec![];
+            entry(&mut archive, EntryType::XHeader, "a", records.len() as u64, records);
+            entry(&mut archive, EntryType::Regular, "the-end-of-the-name.png", 3, b"abc");
+            archive
+        };
+        assert!(refusal(&pax("18 path=猫\n1.png\n".as_bytes())).contains("line break"));
+        assert!(refusal(&pax(b"11 mtime=1\n21 hdrcharset=BINARY\n11 path=\n\xff\n")).contains("line break"));
+        // Other records may hold any bytes, and follow or go before a name.
+        for records in ["21 SCHILY.xattr.a=\nb\n12 path=a/b\n", "12 path=a/b\n21 SCHILY.xattr.a=\nb\n", "path=\na", ""]
+        {
+            check("the body", &mut Cursor::new(pax(records.as_bytes())))
+                .unwrap_or_else(|it| panic!("{records:?}: {it}"));
+        }
     }
 
     #[test]

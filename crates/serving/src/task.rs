@@ -216,7 +216,7 @@ impl TaskSpec {
                     values.push(known.unwrap_or(*fill));
                 }
                 (ColumnKind::Category { values: known }, value) => {
-                    let text = value.map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
+                    let text = value.map(|it| word(&column.name, it)).transpose()?;
                     values.extend(known.iter().map(|it| if Some(it) == text.as_ref() { 1.0 } else { 0.0 }));
                 }
             }
@@ -273,6 +273,18 @@ fn number(column: &str, value: &Value) -> Result<Option<f32>, Problem> {
         let value = value.to_string();
         Problem::invalid(format!("column `{}` needs a number, not {}", shown(column), shown(&value)))
     })
+}
+
+/// The value of a category as training reads it.
+fn word(column: &str, value: &Value) -> Result<String, Problem> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(_) | Value::Object(_) => {
+            let value = value.to_string();
+            Err(Problem::invalid(format!("column `{}` needs one value, not {}", shown(column), shown(&value))))
+        }
+        one => Ok(one.to_string()),
+    }
 }
 
 fn no_number(text: &str) -> Problem {
@@ -366,6 +378,10 @@ mod tests {
         assert_eq!(row(r#"{"sex":"x"}"#).expect("a tensor").to_f64(), Some(vec![40.0, 0.0, 0.0]));
         assert!(row(r#"{"aged":1}"#).is_err());
         assert!(row(r#"{"age":"old"}"#).is_err());
+        for values in [r#"["m"]"#, r#"{"sex":"m"}"#] {
+            let text = row(&format!(r#"{{"sex":{values}}}"#)).expect_err("no one value").text;
+            assert!(text.starts_with("column `sex` needs one value, not "), "{text}");
+        }
         let answer = task.answer(&[Tensor::f32("p", vec![1, 2], &[0.25, 0.75])]).expect("an answer");
         assert_eq!((answer.label.as_deref(), answer.top[0].1), (Some("yes"), 0.75));
     }

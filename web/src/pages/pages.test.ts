@@ -5,7 +5,7 @@ import { jumpOf, ranked, searchWord } from "../components/Palette";
 import { inProject } from "../lib/command";
 import { isForRow } from "../ui/rows";
 import { snippets } from "./endpoints/snippets";
-import { rowOf } from "./endpoints/TryRow";
+import { rowOf, shortest } from "./endpoints/TryRow";
 import { basePathOf, underBasePath } from "../paths";
 import { fromMlflow } from "./home/HomePage";
 import { append, fit } from "./jobs/useLog";
@@ -27,6 +27,12 @@ describe("log", () => {
   });
   it("keeps a bounded number of lines and counts the rest", () => {
     expect(append({ lines: [], dropped: 0 }, "a\nb\nc\nd", 2)).toEqual({ lines: ["c", "d"], dropped: 2 });
+  });
+});
+
+describe("the numbers of a form", () => {
+  it("have no more digits than they need", () => {
+    expect([15.904999732971191, 0, -2.5, 3.4028234663852886e38, 16777217, 1 / 3].map(shortest)).toEqual([15.905, 0, -2.5, 3.4028235e38, 16777217, 0.33333333]);
   });
 });
 

@@ -14,7 +14,7 @@ use crate::{
 };
 use kaogong_api::{access::NewToken, datasets::*, models::ModelVersionView, runs::RunView};
 use kaogong_client::Client;
-use kaogong_domain::{Problem, names::Name};
+use kaogong_domain::{Problem, names::Title};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use steps::Kind;
@@ -24,7 +24,8 @@ use steps::Kind;
 pub struct QuickstartArgs {
     /// A folder of pictures with one folder per class, or a .csv or .parquet file.
     pub path: PathBuf,
-    /// The name for dataset, model and endpoint; made from the path when absent.
+    /// The name for dataset, model and endpoint; made from the path when absent. Models and endpoints have Latin
+    /// letters and digits only: for a name in another script they get the one that stands for it.
     #[arg(long)]
     pub name: Option<String>,
     /// The column to predict, for tables.
@@ -65,13 +66,13 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<(), Problem>
     let data = LocalData::find(&args.path, None, args.follow_links.as_deref())?;
     check_target(&data, args.target.as_deref())?;
     let name = match &args.name {
-        Some(name) => name.parse::<Name>().map_err(|it| usage(it.to_string()))?,
+        Some(name) => name.parse::<Title>().map_err(|it| usage(it.to_string()))?,
         None => name_from(&args.path)?,
     };
     let id = args.resume.clone().map_or_else(super::new_key, Ok)?;
     let client = context.client()?;
     note(&format!("quickstart {id}; if it is broken off, continue with: {}", again(&args, name.as_str(), &id)));
-    let made = carry_out(&client, &args, &data, name.as_str(), &id).await?;
+    let made = carry_out(&client, &args, &data, &name, &id).await?;
     finish(context, &client, &args, &made).await
 }
 
@@ -108,24 +109,29 @@ fn check_target(data: &LocalData, target: Option<&str>) -> Result<(), Problem> {
     }
 }
 
-/// `Breast Cancer.csv` becomes `breast-cancer`.
-fn name_from(path: &Path) -> Result<Name, Problem> {
+/// `Breast Cancer.csv` becomes `breast-cancer`, `患者.csv` becomes `患者`.
+fn name_from(path: &Path) -> Result<Title, Problem> {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let stem = path.file_stem().map(|it| it.to_string_lossy().to_lowercase()).unwrap_or_default();
-    let safe: String =
-        stem.chars().map(|it| if it.is_ascii_alphanumeric() || "-_.".contains(it) { it } else { '-' }).collect();
-    let safe = safe.trim_matches(['-', '_', '.']);
-    let short: String = safe.chars().take(60).collect();
-    short.parse().map_err(|_| usage(format!("no name can be made from {}", path.display())).hint("add --name NAME"))
+    let stem = path.file_stem().map(|it| it.to_string_lossy()).unwrap_or_default();
+    let name = if stem.is_ascii() {
+        let stem = stem.to_lowercase();
+        let safe: String =
+            stem.chars().map(|it| if it.is_ascii_alphanumeric() || "-_.".contains(it) { it } else { '-' }).collect();
+        safe.trim_matches(['-', '_', '.']).chars().take(60).collect::<String>().parse()
+    } else {
+        stem.parse()
+    };
+    name.map_err(|_| usage(format!("no name can be made from {}", path.display())).hint("add --name NAME"))
 }
 
 async fn carry_out(
     client: &Client,
     args: &QuickstartArgs,
     data: &LocalData,
-    name: &str,
+    title: &Title,
     id: &str,
 ) -> Result<Made, Problem> {
+    let name = title.name().as_str();
     let query = ImportQuery {
         format: data.format.as_str().into(),
         seed: Some(args.seed),
@@ -138,7 +144,7 @@ async fn carry_out(
         request_key: Some(format!("quickstart-{id}-import")),
         ..ImportQuery::default()
     };
-    let version = super::datasets::send(client, &Board::new(), name, data, &query).await?;
+    let version = super::datasets::send(client, &Board::new(), title.as_str(), data, &query).await?;
     if let Some(folders) = version.summary.folders.as_ref().filter(|it| it.is_unsure) {
         note(&format!("warning: {}", folders.note));
     }
@@ -247,9 +253,11 @@ mod tests {
 
     #[test]
     fn names_come_from_paths() {
-        let name = |path: &str| name_from(Path::new(path)).map(|it| it.to_string()).ok();
+        let name = |path: &str| name_from(Path::new(path)).map(|it| it.as_str().to_owned()).ok();
         assert_eq!(name("/data/Breast Cancer.csv").as_deref(), Some("breast-cancer"));
         assert_eq!(name("/data/digits/").as_deref(), Some("digits"));
-        assert_eq!(name("/data/图片"), None);
+        assert_eq!(name("/data/图片").as_deref(), Some("图片"));
+        assert_eq!(name("/data/患者 2024.csv").as_deref(), Some("患者 2024"));
+        assert_eq!(name("/data/---.csv"), None);
     }
 }

@@ -72,6 +72,20 @@ fn tar(arguments: &[&str], folder: &Path, archive: &Path) {
 }
 
 #[test]
+fn a_long_name_with_a_line_break_stays_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    fs::create_dir_all(from.join("猫\n狗")).expect("made");
+    fs::create_dir(&to).expect("made");
+    let name = Path::new("猫\n狗").join("x".repeat(240));
+    fs::write(from.join(&name), b"abc").expect("written");
+    let archive = dir.path().join("a.tar");
+    fs::write(&archive, packed(&[Entry::below(&from, &from.join(&name))])).expect("written");
+    tar(&["-xf"], &to, &archive);
+    assert_eq!(fs::read(to.join(&name)).expect("under its own name"), b"abc");
+}
+
+#[test]
 fn the_systems_tar_reads_what_is_packed() {
     let dir = tempfile::tempdir().expect("a folder");
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));

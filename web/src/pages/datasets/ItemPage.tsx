@@ -3,7 +3,7 @@ import { DownloadOutlined, LeftOutlined, RightOutlined } from "@ant-design/icons
 import { Button } from "antd";
 import { useEffect } from "react";
 import { Link, useNavigate, useParams } from "react-router";
-import { useItem, useItems, useVersion } from "../../api/hooks";
+import { useDataset, useItem, useItems, useVersion } from "../../api/hooks";
 import type { ItemView, VersionView } from "../../api/types";
 import { isTyping } from "../../components/Shortcuts";
 import { useProject } from "../../components/states";
@@ -46,6 +46,7 @@ export function ItemPage() {
   const { t, language } = useWords();
   const [params] = useUrl();
   const navigate = useNavigate();
+  const dataset = useDataset(project, name);
   const version = useVersion(project, name, params.get("version") ?? "latest");
   const number = version.data?.number;
   const item = useItem(project, name, number, id);
@@ -68,7 +69,7 @@ export function ItemPage() {
       title={title}
       crumbs={
         <>
-          <Link to={pages.datasets(project)}>{t("nav.datasets")}</Link> / <Link to={back}>{name}{number ? ` v${number}` : ""}</Link>
+          <Link to={pages.datasets(project)}>{t("nav.datasets")}</Link> / <Link to={back}>{dataset.data?.title ?? name}{number ? ` v${number}` : ""}</Link>
         </>
       }
       actions={
@@ -94,7 +95,7 @@ export function ItemPage() {
             {it.values ? <section className="panel"><KeyValues rows={inOrder(it.values, version.data).map(([key, value]) => [key, value === null ? "—" : String(value)])} /></section> : <Picture item={it} src={api.content(project, name, number ?? 0, id)} />}
             <Facts
               rows={[
-                [t("class"), it.label ? <span className="chip">{it.label}</span> : t("unlabelled")],
+                [t(it.values ? "dataset.target" : "class"), it.label ? <span className="chip">{it.label}</span> : it.values ? null : t("unlabelled")],
                 [t("split"), it.split ? t(`split.${it.split}` as Key) : null],
                 [t("dataset.pixels"), it.width ? `${it.width} × ${it.height} px` : null],
                 [t("size"), it.bytes ? bytes(it.bytes) : null],

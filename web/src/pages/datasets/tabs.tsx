@@ -85,6 +85,7 @@ export function SummaryTab({ version }: { version: VersionView }) {
           <Table<ColumnView>
             rowKey="name"
             size="small"
+            scroll={{ x: 700 }}
             pagination={summary.columns.length > 50 ? { pageSize: 50 } : false}
             dataSource={summary.columns}
             columns={[
@@ -129,7 +130,7 @@ export function SummaryTab({ version }: { version: VersionView }) {
         ) : (
           <>
             <p className="muted">{t("dataset.skippedText", { shown: summary.skipped.length, n: count(summary.skipped_total, language) })}</p>
-            <Table rowKey="name" size="small" pagination={summary.skipped.length > 50 ? { pageSize: 50 } : false} dataSource={summary.skipped} columns={[{ title: t("file"), dataIndex: "name" }, { title: t("reason"), dataIndex: "reason" }]} />
+            <Table rowKey="name" size="small" pagination={summary.skipped.length > 50 ? { pageSize: 50 } : false} dataSource={summary.skipped} columns={[{ title: t("file"), dataIndex: "name", width: "55%", render: (it: string) => <span className="anywhere">{it}</span> }, { title: t("reason"), dataIndex: "reason" }]} />
           </>
         )}
       </section>

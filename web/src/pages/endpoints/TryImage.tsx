@@ -4,16 +4,17 @@ import { Button } from "antd";
 import { useEffect, useState } from "react";
 import { read } from "../../api/client";
 import type { EndpointView, PredictionView } from "../../api/types";
-import { useProject } from "../../components/states";
+import { useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { api } from "../../paths";
-import { Fault } from "../../ui/basics";
+import { Fault, Why } from "../../ui/basics";
 import { Answer } from "./Answer";
 import { contentOf, randomItem } from "./sample";
 
 export function TryImage({ endpoint, dataset }: { endpoint: EndpointView; dataset: string | null }) {
   const project = useProject();
   const { t } = useWords();
+  const not = useMay().why("annotator");
   const [over, setOver] = useState(false);
   const [shown, setShown] = useState<{ url: string; name: string; truth: string | null; tiny: boolean } | null>(null);
   const url = shown?.url;
@@ -34,13 +35,13 @@ export function TryImage({ endpoint, dataset }: { endpoint: EndpointView; datase
   });
   const take = (files: FileList | null | undefined) => {
     const file = files?.[0];
-    if (file) show(file, file.name, null);
+    if (file && not === null) show(file, file.name, null);
   };
   return (
     <div className="try">
       <div className="stack">
         <label
-          className={`drop ${over ? "over" : ""}`}
+          className={`drop ${not !== null ? "off" : over ? "over" : ""}`}
           onDragOver={(event) => {
             event.preventDefault();
             setOver(true);
@@ -52,7 +53,7 @@ export function TryImage({ endpoint, dataset }: { endpoint: EndpointView; datase
             take(event.dataTransfer.files);
           }}
         >
-          <input className="visually-hidden" type="file" accept="image/*" aria-label={t("try.choose")} onChange={(it) => take(it.target.files)} />
+          <input className="visually-hidden" type="file" accept="image/*" disabled={not !== null} aria-label={t("try.choose")} onChange={(it) => take(it.target.files)} />
           {shown ? (
             <div>
               <img className={shown.tiny ? "pixel" : ""} src={shown.url} alt={shown.name} onLoad={(it) => it.currentTarget.naturalWidth <= 64 && !shown.tiny && setShown({ ...shown, tiny: true })} />
@@ -60,13 +61,15 @@ export function TryImage({ endpoint, dataset }: { endpoint: EndpointView; datase
               <div style={{ fontSize: 12.5, marginTop: 8 }}>{t("try.another")}</div>
             </div>
           ) : (
-            <span>{t("try.drop")}</span>
+            <span>{not ?? t("try.drop")}</span>
           )}
         </label>
         {dataset ? (
-          <Button loading={sample.isPending} onClick={() => sample.mutate()}>
-            {t("try.random", { dataset })}
-          </Button>
+          <Why not={not}>
+            <Button loading={sample.isPending} disabled={not !== null} onClick={() => sample.mutate()}>
+              {t("try.random", { dataset })}
+            </Button>
+          </Why>
         ) : null}
         {sample.error ? <Fault error={sample.error} /> : null}
       </div>

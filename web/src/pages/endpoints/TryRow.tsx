@@ -4,10 +4,10 @@ import { Button, Form, InputNumber, Select } from "antd";
 import { useState } from "react";
 import { read } from "../../api/client";
 import type { EndpointView, ItemView, PredictionView, TaskColumn } from "../../api/types";
-import { useProject } from "../../components/states";
+import { useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { api } from "../../paths";
-import { Fault } from "../../ui/basics";
+import { Fault, Why } from "../../ui/basics";
 import { Answer } from "./Answer";
 import { randomItem } from "./sample";
 
@@ -24,9 +24,16 @@ export function rowOf(item: ItemView, columns: TaskColumn[]): Row {
   );
 }
 
+/** A number of 32 bits with as few digits as say which it is: 15.904999732971191 is 15.905. */
+export function shortest(value: number): number {
+  const found = [6, 7, 8, 9].map((digits) => Number(value.toPrecision(digits))).find((it) => Math.fround(it) === Math.fround(value));
+  return found ?? value;
+}
+
 export function TryRow({ endpoint, task, dataset }: { endpoint: EndpointView; task: { columns: TaskColumn[] }; dataset: string | null }) {
   const project = useProject();
   const { t } = useWords();
+  const not = useMay().why("annotator");
   const [form] = Form.useForm<{ row: Row[] }>();
   const [truth, setTruth] = useState<string | null>(null);
   const predict = useMutation({
@@ -47,7 +54,7 @@ export function TryRow({ endpoint, task, dataset }: { endpoint: EndpointView; ta
   });
   return (
     <div className="grid-2">
-      <Form form={form} layout="vertical" size="small" onValuesChange={() => setTruth(null)} onFinish={(it) => send(named(it.row as unknown as (string | number | null)[]))} initialValues={{ row: task.columns.map((it) => (it.kind === "number" ? it.fill : (it.values[0] ?? null))) }}>
+      <Form form={form} layout="vertical" size="small" onValuesChange={() => setTruth(null)} onFinish={(it) => send(named(it.row as unknown as (string | number | null)[]))} initialValues={{ row: task.columns.map((it) => (it.kind === "number" ? shortest(it.fill) : (it.values[0] ?? null))) }}>
         <div style={{ display: "grid", gridTemplateColumns: "repeat(auto-fill, minmax(160px, 1fr))", columnGap: 12, maxHeight: 480, overflowY: "auto" }}>
           {task.columns.map((it, at) => (
             <Form.Item key={it.name} name={["row", at]} label={it.name} style={{ marginBottom: 8 }}>
@@ -56,13 +63,17 @@ export function TryRow({ endpoint, task, dataset }: { endpoint: EndpointView; ta
           ))}
         </div>
         <div className="row" style={{ marginTop: 12 }}>
-          <Button size="middle" type="primary" htmlType="submit" loading={predict.isPending}>
-            {t("try.predict")}
-          </Button>
-          {dataset ? (
-            <Button size="middle" loading={sample.isPending} onClick={() => sample.mutate()}>
-              {t("try.randomRow", { dataset })}
+          <Why not={not}>
+            <Button size="middle" type="primary" htmlType="submit" loading={predict.isPending} disabled={not !== null}>
+              {t("try.predict")}
             </Button>
+          </Why>
+          {dataset ? (
+            <Why not={not}>
+              <Button size="middle" loading={sample.isPending} disabled={not !== null} onClick={() => sample.mutate()}>
+                {t("try.randomRow", { dataset })}
+              </Button>
+            </Why>
           ) : null}
         </div>
         {sample.error ? <Fault error={sample.error} /> : null}
