@@ -49,5 +49,5 @@ pub use runs::{NewRunRow, RUN_NAME_TAG, RunFull, RunOutcome, RunRow};
 pub use search::{Comparator, Direction, Field, Lifecycle, Operand, RunFilter, RunOrder, RunSearch};
 pub use secrets::{SECRETS_MAX, SecretRow};
 pub use sessions::{NewSessionRow, NewTokenRow, SessionRow, TokenRow};
-pub use snapshot::{Snapshot, refuse_if_used, restore_dump};
+pub use snapshot::{Named, Snapshot, refuse_if_used, restore_dump};
 pub use watch::{Bound, Statement, Watch};

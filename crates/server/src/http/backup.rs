@@ -18,9 +18,9 @@ use http::{HeaderValue, header};
 use kaogong_data::backup::{self, FORMAT, Head, Writer};
 use kaogong_domain::{ErrorKind, Problem};
 use kaogong_runners::RECORDS;
-use kaogong_store::{Dialect, Snapshot};
+use kaogong_store::{Dialect, Named, Snapshot};
 use std::{
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     sync::Arc,
     time::Duration,
 };
@@ -70,7 +70,9 @@ async fn send(app: Arc<App>, removals: Removals, pieces: Pieces) -> Result<(), P
     let began = app.now();
     let copy = NamedTempFile::new_in(app.temp_folder())
         .map_err(|it| Problem::unavailable("there is no place for a copy of the database").because(it))?;
-    let (snapshot, bytes) = beating(&pieces, prepare(&app, &copy)).await?;
+    let list = NamedTempFile::new_in(app.temp_folder())
+        .map_err(|it| Problem::unavailable("there is no place for the list of a backup").because(it))?;
+    let (snapshot, bytes) = beating(&pieces, prepare(&app, &copy, &list)).await?;
     let store = match app.store.dialect() {
         Dialect::Sqlite => "sqlite",
         Dialect::Postgres => "postgresql",
@@ -81,7 +83,7 @@ async fn send(app: Arc<App>, removals: Removals, pieces: Pieces) -> Result<(), P
     let work = app.clone();
     let written = tokio::task::spawn_blocking(move || {
         let _removals = removals;
-        write(&work, &copy, &snapshot, &head, out)
+        write(&work, (&copy, &list), &snapshot, &head, out)
     });
     let bytes = written.await.map_err(|it| Problem::bug("a backup did not end", it))??;
     let took = app.now().as_ms() - began.as_ms();
@@ -89,9 +91,16 @@ async fn send(app: Arc<App>, removals: Removals, pieces: Pieces) -> Result<(), P
     Ok(())
 }
 
-/// Copies the database, and adds up what there is to send.
-async fn prepare(app: &Arc<App>, copy: &NamedTempFile) -> Result<(Snapshot, u64), Problem> {
-    let snapshot = app.store.copy_to(copy.path()).await?;
+/// Copies the database, lists what it names, and adds up what there is to send.
+async fn prepare(app: &Arc<App>, copy: &NamedTempFile, list: &NamedTempFile) -> Result<(Snapshot, u64), Problem> {
+    let mut lines = BufWriter::new(list);
+    let note = |it: Named<'_>| match it {
+        Named::Blob(hash) => writeln!(lines, "{}", backup::path_of_blob(hash)),
+        Named::Dataset(id) => writeln!(lines, "{}", backup::path_of_dataset(id)),
+    };
+    let snapshot = app.store.copy_to(copy.path(), note).await?;
+    lines.flush().map_err(|it| Problem::unavailable("the list of a backup cannot be written").because(it))?;
+    drop(lines);
     let folder = app.data_folder().to_owned();
     let database = copy.path().metadata().map_or(0, |it| it.len());
     let sum = tokio::task::spawn_blocking(move || {
@@ -118,7 +127,13 @@ async fn beating<T>(pieces: &Pieces, work: impl Future<Output = Result<T, Proble
     }
 }
 
-fn write(app: &App, copy: &NamedTempFile, snapshot: &Snapshot, head: &Head, out: Outgoing) -> Result<u64, Problem> {
+fn write(
+    app: &App,
+    (copy, list): (&NamedTempFile, &NamedTempFile),
+    snapshot: &Snapshot,
+    head: &Head,
+    out: Outgoing,
+) -> Result<u64, Problem> {
     let folder = app.data_folder();
     let mut archive = Writer::begin(out, app.temp_folder(), head)?;
     let database = match app.store.dialect() {
@@ -126,6 +141,7 @@ fn write(app: &App, copy: &NamedTempFile, snapshot: &Snapshot, head: &Head, out:
         Dialect::Postgres => backup::POSTGRES,
     };
     archive.add_file(database, copy.path())?;
+    archive.add_file(backup::NAMED, list.path())?;
     // Absent where there is nothing for them: a folder of SQLite has no id.
     for name in [backup::FOLDER_ID, backup::SECRETS_KEY] {
         archive.add_file(name, &folder.join(name))?;
