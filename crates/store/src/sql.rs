@@ -126,7 +126,7 @@ pub(crate) fn check_pairs(owner: &str, what: &str, count: usize) -> std::result:
 }
 
 /// Ids in one statement.
-const IDS_AT_ONCE: usize = 500;
+pub(crate) const IDS_AT_ONCE: usize = 500;
 /// Rows written by one statement: SQLite takes at most 32,766 values, PostgreSQL 65,535.
 const ROWS_AT_ONCE: usize = 400;
 /// Up to so many rows a statement that writes them stays prepared.
