@@ -178,7 +178,7 @@ fn what_the_database_names_and_the_backup_does_not_hold_is_named() {
     let all: Vec<u8> = (0..40).collect();
     let tables = vec![datasets[0].clone(), datasets[2].clone()];
     assert_eq!(missing(&all), Missing { first: tables.clone(), count: 2 });
-    for gone in 0..40u8 {
+    for gone in [0u8, 17, 39] {
         let held: Vec<u8> = all.iter().copied().filter(|it| *it != gone).collect();
         let first = [vec![path_of_blob(&blobs[usize::from(gone)])], tables.clone()].concat();
         assert_eq!(missing(&held), Missing { first, count: 3 });
