@@ -210,8 +210,11 @@ pub struct JobView {
     pub inputs: Vec<JobInputView>,
     /// Attempts, oldest first.
     pub attempts: Vec<AttemptView>,
-    /// Runs that it logged.
+    /// The oldest runs that it logged, 1,000 at most.
     pub runs: Vec<String>,
+    /// Whether it logged more runs than these.
+    #[serde(default)]
+    pub more_runs: bool,
 }
 
 /// A pinned input.

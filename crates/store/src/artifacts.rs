@@ -217,7 +217,10 @@ impl Store {
         }
     }
 
-    /// The artifacts whose path ends with `ending` in any case, at or below a path of an owner; 1,000 at most.
+    /// The artifacts whose path ends with `ending` in any case, at or below a path of an owner, by path.
+    ///
+    /// # Errors
+    /// `Invalid` above 100,000.
     pub async fn artifacts_ending(
         &self,
         project: ProjectId,
@@ -226,8 +229,8 @@ impl Store {
         ending: &str,
     ) -> Told<Vec<ArtifactRow>> {
         let (small, bytes) = (sql::small_letters(self.dialect, "path"), by_bytes(self.dialect));
-        let ending = sql::ending_with(&ending.to_ascii_lowercase());
-        let mut values = vals![project, owner.to_string(), ending];
+        let pattern = sql::ending_with(&ending.to_ascii_lowercase());
+        let mut values = vals![project, owner.to_string(), pattern];
         let found = |range: &str| {
             format!(
                 "SELECT * FROM artifacts WHERE project_id = $1 AND owner = $2 AND {small} LIKE $3 ESCAPE '\\' {range}"
@@ -240,8 +243,13 @@ impl Store {
             let range = format!("AND path{bytes} > $5 AND path{bytes} < $6");
             format!("{} UNION ALL {}", found("AND path = $4"), found(&range))
         };
-        let sql = format!("{parts} ORDER BY path LIMIT 1000");
+        values.push(Val::from(LIST_MAX as u64 + 1));
+        let sql = format!("{parts} ORDER BY path LIMIT ${}", values.len());
         let rows = sql::rows_of(&mut *self.read().await?, sql, values).await?;
+        if rows.len() > LIST_MAX {
+            return Err(Problem::invalid(format!("more than {LIST_MAX} artifacts end with `{ending}`"))
+                .hint("name the folder or the file that is meant"));
+        }
         Ok(rows.iter().map(artifact).collect::<Result<_>>()?)
     }
 

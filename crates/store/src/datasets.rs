@@ -289,8 +289,9 @@ impl Store {
         // Versions are numbered without a gap and never removed.
         let sql = "SELECT COALESCE(MAX(number), 0) FROM dataset_versions WHERE dataset_id = $1";
         let total = sql::number(&mut conn, sql, vals![id]).await?;
-        let sql = "SELECT * FROM dataset_versions WHERE dataset_id = $1 ORDER BY number DESC LIMIT $2 OFFSET $3";
-        let rows = sql::rows(&mut conn, sql, vals![id, limit, offset]).await?;
+        let first = total.saturating_sub(i64::try_from(offset).unwrap_or(i64::MAX));
+        let sql = "SELECT * FROM dataset_versions WHERE dataset_id = $1 AND number <= $2 ORDER BY number DESC LIMIT $3";
+        let rows = sql::rows(&mut conn, sql, vals![id, first, limit]).await?;
         Ok((rows.iter().map(version).collect::<Result<_>>()?, u64::try_from(total).unwrap_or_default()))
     }
 

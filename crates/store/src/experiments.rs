@@ -155,7 +155,7 @@ impl Store {
         &self,
         project: ProjectId,
         lifecycle: Option<Lifecycle>,
-        after: Option<&ExperimentRow>,
+        after: Option<(Timestamp, ExperimentId)>,
         limit: u32,
     ) -> Told<Vec<ExperimentRow>> {
         let (mut condition, mut values) = ("project_id = $1".to_owned(), vals![project]);
@@ -163,8 +163,8 @@ impl Store {
             values.push(Val::from(lifecycle.as_str()));
             condition += &format!(" AND lifecycle = ${}", values.len());
         }
-        if let Some(last) = after {
-            values.extend(vals![last.created_at, last.id]);
+        if let Some((at, id)) = after {
+            values.extend(vals![at, id]);
             condition += &format!(" AND (created_at, id) < (${}, ${})", values.len() - 1, values.len());
         }
         values.push(Val::from(limit));

@@ -7,19 +7,19 @@ use crate::{
 };
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
-    ids::{AttemptId, JobId, ProjectId, RunId, UserId, VersionId},
-    jobs::{JobEvent, JobState, JobStatus, RetainedAttempt, apply},
-    names::Name,
+    ids::{JobId, ProjectId, UserId, VersionId},
+    jobs::{JobEvent, JobStatus, JobState, apply},
 };
 use serde_json::json;
-use sqlx::any::AnyRow;
-use std::collections::BTreeMap;
+use sqlx::{AnyConnection, any::AnyRow};
 
 type Told<T> = std::result::Result<T, Problem>;
 
 /// Jobs of all projects together that have not ended. All of them are looked at again and again, so that none is
 /// overlooked behind others.
 pub const JOBS_UNFINISHED_MAX: u64 = 10_000;
+/// Jobs of one project that have not ended: a quarter of all, so that no project keeps the others from submitting.
+pub const JOBS_UNFINISHED_OF_PROJECT_MAX: u64 = 2_500;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,38 +84,6 @@ pub struct NewJobInput {
     pub version_id: VersionId,
 }
 
-/// A pinned input with its names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobInputRow {
-    /// The name the job uses.
-    pub alias: String,
-    /// The version.
-    pub version_id: VersionId,
-    /// The dataset's name.
-    pub dataset: Name,
-    /// The version's number.
-    pub number: u32,
-}
-
-/// One attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptRow {
-    /// Its id.
-    pub id: AttemptId,
-    /// 1, 2, 3 …
-    pub number: u32,
-    /// Where it is.
-    pub state: JobState,
-    /// Exit status.
-    pub exit_code: Option<i32>,
-    /// How it ended.
-    pub reason: Option<String>,
-    /// When its command ran.
-    pub started_at: Option<Timestamp>,
-    /// When it ended.
-    pub ended_at: Option<Timestamp>,
-}
-
 fn status(row: &AnyRow) -> Result<JobStatus> {
     Ok(JobStatus {
         state: row.word("state", JobState::parse, "a state of a job")?,
@@ -141,32 +109,12 @@ fn job(row: &AnyRow) -> Result<JobRow> {
     })
 }
 
-fn attempt(row: &AnyRow) -> Result<AttemptRow> {
-    Ok(AttemptRow {
-        id: row.parse("id", "an attempt id")?,
-        number: row.small("number")?,
-        state: row.word("state", JobState::parse, "a state of a job")?,
-        exit_code: row.opt_int("exit_code")?.and_then(|it| i32::try_from(it).ok()),
-        reason: row.opt_text("reason")?,
-        started_at: row.opt_time("started_at")?,
-        ended_at: row.opt_time("ended_at")?,
-    })
-}
-
-fn job_input(row: &AnyRow) -> Result<JobInputRow> {
-    Ok(JobInputRow {
-        alias: row.text("alias")?,
-        version_id: row.parse("version_id", "a version id")?,
-        dataset: row.parse("dataset", "a name")?,
-        number: row.small("number")?,
-    })
-}
-
 impl Store {
     /// Accepts a job.
     ///
     /// # Errors
-    /// `TooMany` while [`JOBS_UNFINISHED_MAX`] jobs have not ended.
+    /// `TooMany` while [`JOBS_UNFINISHED_OF_PROJECT_MAX`] jobs of the project or [`JOBS_UNFINISHED_MAX`] of all have not
+    /// ended.
     pub async fn submit_job(&self, new: NewJobRow, actor: &Actor, now: Timestamp) -> Told<JobRow> {
         let mut tx = self.change().await?;
         if let Some(key) = &new.request_key {
@@ -175,13 +123,7 @@ impl Store {
                 return Ok(job(&row)?);
             }
         }
-        let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running') \
-            LIMIT $1) AS unfinished";
-        let unfinished = sql::number(&mut tx, sql, vals![JOBS_UNFINISHED_MAX]).await?;
-        if u64::try_from(unfinished).unwrap_or(0) >= JOBS_UNFINISHED_MAX {
-            let text = format!("{JOBS_UNFINISHED_MAX} jobs wait or run already, in all projects together");
-            return Err(Problem::new(ErrorKind::TooMany, text).hint("wait until some have ended, or cancel some"));
-        }
+        check_room(&mut tx, new.project_id).await?;
         let made = JobRow {
             id: JobId::generate(now),
             project_id: new.project_id,
@@ -355,112 +297,32 @@ impl Store {
         };
         Ok(rows.iter().map(unfinished).collect::<Result<_>>()?)
     }
+}
 
-    /// The attempts of some jobs, of each the oldest first. A job without any is left out.
-    pub async fn attempts_of(&self, ids: &[JobId]) -> Told<BTreeMap<JobId, Vec<AttemptRow>>> {
-        let mut conn = self.read().await?;
-        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
-            format!("SELECT * FROM attempts WHERE job_id IN ({list}) ORDER BY job_id, number")
-        });
-        let mut all: BTreeMap<JobId, Vec<AttemptRow>> = BTreeMap::new();
-        for row in rows.await? {
-            all.entry(row.parse("job_id", "a job id")?).or_default().push(attempt(&row)?);
-        }
-        Ok(all)
-    }
-
-    /// One attempt of a job by its number, or the newest.
-    pub async fn find_attempt(&self, id: JobId, number: Option<u32>) -> Told<Option<AttemptRow>> {
-        let row = match number {
-            Some(number) => {
-                let sql = "SELECT * FROM attempts WHERE job_id = $1 AND number = $2";
-                sql::row(&mut *self.read().await?, sql, vals![id, number]).await?
-            }
-            None => {
-                let sql = "SELECT * FROM attempts WHERE job_id = $1 ORDER BY number DESC LIMIT 1";
-                sql::row(&mut *self.read().await?, sql, vals![id]).await?
-            }
-        };
-        Ok(row.as_ref().map(attempt).transpose()?)
-    }
-
-    /// The attempts of a job, oldest first.
-    pub async fn attempts(&self, id: JobId) -> Told<Vec<AttemptRow>> {
-        Ok(self.attempts_of(&[id]).await?.remove(&id).unwrap_or_default())
-    }
-
-    /// How it stands with attempts whose files are still there. One that no job knows is not among the answers.
-    pub async fn leftovers(&self, ids: &[AttemptId]) -> Told<Vec<RetainedAttempt>> {
-        let sql = |ids: &str| {
-            format!(
-                "SELECT a.id AS id, a.state AS state, a.number AS number, a.ended_at AS ended_at, \
-                (SELECT MAX(b.number) FROM attempts b WHERE b.job_id = a.job_id) AS newest \
-                FROM attempts a WHERE a.id IN ({ids})"
-            )
-        };
-        let mut conn = self.read().await?;
-        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), sql).await?;
-        let leftover = |row: &AnyRow| -> Result<RetainedAttempt> {
-            Ok(RetainedAttempt {
-                attempt: row.parse("id", "an attempt id")?,
-                state: row.word("state", JobState::parse, "a state of a job")?,
-                is_newest: row.int("number")? == row.int("newest")?,
-                ended_at: row.opt_time("ended_at")?,
-            })
-        };
-        Ok(rows.iter().map(leftover).collect::<Result<_>>()?)
-    }
-
-    /// The pinned inputs of a job, by alias.
-    pub async fn job_inputs(&self, id: JobId) -> Told<Vec<JobInputRow>> {
-        Ok(self.inputs_of_jobs(&[id]).await?.remove(&id).unwrap_or_default())
-    }
-
-    /// The pinned inputs of some jobs, of each by alias. A job without any is left out.
-    pub async fn inputs_of_jobs(&self, ids: &[JobId]) -> Told<BTreeMap<JobId, Vec<JobInputRow>>> {
-        let mut conn = self.read().await?;
-        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
-            format!(
-                "SELECT i.job_id AS job_id, i.alias AS alias, i.version_id AS version_id, d.name AS dataset, \
-                 v.number AS number FROM job_inputs i JOIN dataset_versions v ON v.id = i.version_id \
-                 JOIN datasets d ON d.id = v.dataset_id WHERE i.job_id IN ({list}) ORDER BY i.job_id, i.alias"
-            )
-        });
-        let mut all: BTreeMap<JobId, Vec<JobInputRow>> = BTreeMap::new();
-        for row in rows.await? {
-            all.entry(row.parse("job_id", "a job id")?).or_default().push(job_input(&row)?);
-        }
-        Ok(all)
-    }
-
-    /// The runs that a job logged, the 1,000 oldest, oldest first.
-    pub async fn runs_of_job(&self, id: JobId) -> Told<Vec<RunId>> {
-        Ok(self.runs_of_jobs(&[id]).await?.remove(&id).unwrap_or_default())
-    }
-
-    /// The runs that some jobs logged, of each the 1,000 oldest, oldest first. A job without any is left out.
-    pub async fn runs_of_jobs(&self, ids: &[JobId]) -> Told<BTreeMap<JobId, Vec<RunId>>> {
-        let mut conn = self.read().await?;
-        let rows = sql::rows_in(&mut conn, vec![], sql::ids(ids), |list| {
-            let one = |place: &str| {
-                format!(
-                    "SELECT * FROM (SELECT id, job_id, created_at FROM runs WHERE job_id = {place} \
-                     ORDER BY created_at LIMIT 1000) AS part"
-                )
-            };
-            list.split(", ").map(one).collect::<Vec<_>>().join(" UNION ALL ") + " ORDER BY job_id, created_at"
-        });
-        let mut all: BTreeMap<JobId, Vec<RunId>> = BTreeMap::new();
-        for row in rows.await? {
-            all.entry(row.parse("job_id", "a job id")?).or_default().push(row.parse("id", "a run id")?);
-        }
-        Ok(all)
-    }
+/// Refuses one more job while as many wait or run as may.
+async fn check_room(conn: &mut AnyConnection, project: ProjectId) -> Told<()> {
+    let sql = "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state IN ('queued', 'admitted', 'starting', 'running') \
+        LIMIT $1) AS unfinished";
+    let all = sql::number(conn, sql, vals![JOBS_UNFINISHED_MAX]).await?;
+    let sql = "SELECT CAST(COALESCE(SUM(count), 0) AS BIGINT) FROM counters WHERE owner = $1 \
+        AND what IN ('jobs.queued', 'jobs.admitted', 'jobs.starting', 'jobs.running')";
+    let own = sql::number(conn, sql, vals![project]).await?;
+    let is_full = |count: i64, most: u64| u64::try_from(count).unwrap_or(0) >= most;
+    let (text, hint) = if is_full(own, JOBS_UNFINISHED_OF_PROJECT_MAX) {
+        let text = format!("{JOBS_UNFINISHED_OF_PROJECT_MAX} jobs of this project wait or run already");
+        (text, "wait until some have ended, or cancel some")
+    } else if is_full(all, JOBS_UNFINISHED_MAX) {
+        let text = format!("{JOBS_UNFINISHED_MAX} jobs wait or run already, in all projects together");
+        (text, "wait until some have ended; those of other projects count, too")
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(ErrorKind::TooMany, text).hint(hint))
 }
 
 /// Keeps the attempt's own row in step with the job's.
 async fn store_attempt(
-    conn: &mut sqlx::AnyConnection,
+    conn: &mut AnyConnection,
     before: &JobRow,
     after: &JobStatus,
     event: &JobEvent,

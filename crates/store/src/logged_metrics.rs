@@ -4,7 +4,7 @@ use crate::{
     Comparator, Store,
     metrics::{point, stored},
     search::sign_of,
-    sql::{self, Columns, Result, Val, vals},
+    sql::{self, Columns, IDS_AT_ONCE, Result, Val, vals},
 };
 use kaogong_domain::{
     Problem,
@@ -153,14 +153,16 @@ impl Store {
     /// The points of some logged models with the run that logged each, oldest first; of each model the newest 1000.
     pub async fn metrics_of_logged_models(&self, models: &[LoggedModelId]) -> Told<Vec<(RunId, ModelMetric)>> {
         let mut conn = self.read().await?;
-        // The oldest moment that can still be among the newest points comes first, so that older ones are not read.
+        // The oldest moment that can still be among the newest points comes first, so that older ones are not read. With
+        // the limit it is looked up once for a model; without, a planner may look it up for every point.
         let rows = sql::rows_in(&mut conn, vals![POINTS_MAX, POINTS_MAX - 1], sql::ids(models), |list| {
             format!(
                 "SELECT model_id, run_id, key, at, step, value, is_nan, dataset_name, dataset_digest FROM (SELECT x.*, \
                  ROW_NUMBER() OVER (PARTITION BY x.model_id ORDER BY x.at DESC, x.step DESC, x.key, x.run_id) AS place \
-                 FROM logged_models m CROSS JOIN logged_model_metrics x WHERE m.id IN ({list}) AND x.model_id = m.id \
-                 AND x.at >= COALESCE((SELECT n.at FROM logged_model_metrics n WHERE n.model_id = m.id \
-                 ORDER BY n.at DESC LIMIT 1 OFFSET $2), -9000000000000000000)) AS placed WHERE place <= $1 \
+                 FROM (SELECT l.id, COALESCE((SELECT n.at FROM logged_model_metrics n WHERE n.model_id = l.id \
+                 ORDER BY n.at DESC LIMIT 1 OFFSET $2), -9000000000000000000) AS since \
+                 FROM logged_models l WHERE l.id IN ({list}) LIMIT {IDS_AT_ONCE}) AS m \
+                 CROSS JOIN logged_model_metrics x WHERE x.model_id = m.id AND x.at >= m.since) AS placed WHERE place <= $1 \
                  ORDER BY model_id, at, step, key, run_id"
             )
         });

@@ -201,7 +201,7 @@ impl Store {
         &self,
         project: ProjectId,
         search: &LoggedModelSearch,
-        after: Option<&LoggedModelRow>,
+        after: Option<(Timestamp, LoggedModelId)>,
         limit: u32,
     ) -> Told<Vec<LoggedModelRow>> {
         if search.experiments.is_empty() {
@@ -215,8 +215,8 @@ impl Store {
         let list = places(2, search.experiments.len());
         let conditions = MetricConditions { tests: &search.metrics, datasets: &search.datasets }.sql(&mut values)?;
         let mut follows = String::new();
-        if let Some(last) = after {
-            values.extend(vals![last.created_at, last.id]);
+        if let Some((at, id)) = after {
+            values.extend(vals![at, id]);
             let (at, id) = (values.len() - 1, values.len());
             follows = format!("AND (m.created_at < ${at} OR (m.created_at = ${at} AND m.id < ${id}))");
         }
@@ -230,11 +230,27 @@ impl Store {
         Ok(rows.iter().map(logged_model).collect::<Result<_>>()?)
     }
 
-    /// The logged models that a run produced, newest first.
-    pub async fn logged_models_of_run(&self, project: ProjectId, run: RunId) -> Told<Vec<LoggedModelRow>> {
-        let sql = "SELECT * FROM logged_models WHERE run_id = $1 AND project_id = $2 AND deleted_at IS NULL \
-            ORDER BY created_at DESC, id DESC LIMIT 1000";
-        let rows = sql::rows(&mut *self.read().await?, sql, vals![run, project]).await?;
+    /// At most `limit` of the logged models that a run produced, newest first; with `after` those that follow it.
+    pub async fn logged_models_of_run(
+        &self,
+        project: ProjectId,
+        run: RunId,
+        after: Option<(Timestamp, LoggedModelId)>,
+        limit: u32,
+    ) -> Told<Vec<LoggedModelRow>> {
+        let mut conn = self.read().await?;
+        let rows = match after {
+            None => {
+                let sql = "SELECT * FROM logged_models WHERE run_id = $1 AND project_id = $2 AND deleted_at IS NULL \
+                    ORDER BY created_at DESC, id DESC LIMIT $3";
+                sql::rows(&mut conn, sql, vals![run, project, limit]).await?
+            }
+            Some((at, id)) => {
+                let sql = "SELECT * FROM logged_models WHERE run_id = $1 AND project_id = $2 AND deleted_at IS NULL \
+                    AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5";
+                sql::rows(&mut conn, sql, vals![run, project, at, id, limit]).await?
+            }
+        };
         Ok(rows.iter().map(logged_model).collect::<Result<_>>()?)
     }
 }

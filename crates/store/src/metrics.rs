@@ -9,7 +9,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
-    ids::{ProjectId, RunId},
+    ids::{ExperimentId, ProjectId, RunId},
     runs::MetricPoint,
 };
 use serde_json::json;
@@ -31,11 +31,15 @@ pub struct RunLog {
     pub model_metrics: Vec<ModelMetric>,
 }
 
-pub(crate) async fn put_tags(conn: &mut AnyConnection, run: RunId, tags: &BTreeMap<String, String>) -> Result<()> {
-    let rows = tags.iter().map(|(key, value)| vals![run, key, value]).collect();
+pub(crate) async fn put_tags(
+    conn: &mut AnyConnection,
+    (run, experiment): (RunId, ExperimentId),
+    tags: &BTreeMap<String, String>,
+) -> Result<()> {
+    let rows = tags.iter().map(|(key, value)| vals![run, experiment, key, value]).collect();
     sql::put_rows(conn, rows, |list| {
         format!(
-            "INSERT INTO tags (run_id, key, value) VALUES {list} \
+            "INSERT INTO tags (run_id, experiment_id, key, value) VALUES {list} \
              ON CONFLICT (run_id, key) DO UPDATE SET value = excluded.value"
         )
     })
@@ -53,13 +57,16 @@ pub(crate) fn point(row: &AnyRow) -> Result<MetricPoint> {
     Ok(MetricPoint { key: row.text("key")?, value, timestamp_ms: row.int("at")?, step: row.int("step")? })
 }
 
-async fn put_params(conn: &mut AnyConnection, run: RunId, params: &[(String, String)]) -> Result<()> {
+async fn put_params(conn: &mut AnyConnection, owner: &RunRow, params: &[(String, String)]) -> Result<()> {
+    let (run, experiment) = (owner.id, owner.experiment_id);
     // In one order for everybody, so that two batches cannot wait for each other's rows.
     let mut params: Vec<&(String, String)> = params.iter().collect();
     params.sort();
-    let rows: Vec<Vec<Val>> = params.iter().map(|(key, value)| vals![run, key, value]).collect();
+    let rows: Vec<Vec<Val>> = params.iter().map(|(key, value)| vals![run, experiment, key, value]).collect();
     let added = sql::put_rows(conn, rows, |list| {
-        format!("INSERT INTO params (run_id, key, value) VALUES {list} ON CONFLICT (run_id, key) DO NOTHING")
+        format!(
+            "INSERT INTO params (run_id, experiment_id, key, value) VALUES {list} ON CONFLICT (run_id, key) DO NOTHING"
+        )
     })
     .await?;
     if added < params.len() as u64 {
@@ -115,8 +122,8 @@ async fn taking(store: &Store, conn: &mut AnyConnection, project: ProjectId, run
 /// Everything of one batch, for a run that takes it.
 async fn put(conn: &mut AnyConnection, project: ProjectId, owner: &RunRow, log: &RunLog) -> Result<()> {
     let run = owner.id;
-    put_params(conn, run, &log.params).await?;
-    put_tags(conn, run, &log.tags).await?;
+    put_params(conn, owner, &log.params).await?;
+    put_tags(conn, (run, owner.experiment_id), &log.tags).await?;
     if !log.tags.is_empty() {
         let count = sql::number(conn, "SELECT COUNT(*) FROM tags WHERE run_id = $1", vals![run]).await?;
         sql::check_pairs("a run", "tags", usize::try_from(count).unwrap_or(usize::MAX))?;
@@ -252,14 +259,14 @@ impl Store {
     ) -> Told<()> {
         let mut tx = self.measure().await?;
         // Holds the row until the end: on PostgreSQL others would read the old value, too.
-        let sql = "UPDATE runs SET name = name WHERE project_id = $1 AND id = $2";
-        if sql::exec(&mut tx, sql, vals![project, run]).await? == 0 {
-            return Err(Problem::not_found(format!("there is no run {run}")));
-        }
+        let sql = "UPDATE runs SET name = name WHERE project_id = $1 AND id = $2 RETURNING experiment_id";
+        let row = sql::row(&mut tx, sql, vals![project, run]).await?;
+        let row = row.ok_or_else(|| Problem::not_found(format!("there is no run {run}")))?;
+        let experiment = row.parse("experiment_id", "an experiment id")?;
         let sql = "SELECT value FROM tags WHERE run_id = $1 AND key = $2";
         let old = sql::row(&mut tx, sql, vals![run, key]).await?.map(|it| it.text("value")).transpose()?;
         let tags = BTreeMap::from([(key.to_owned(), change(old)?)]);
-        put_tags(&mut tx, run, &tags).await?;
+        put_tags(&mut tx, (run, experiment), &tags).await?;
         Ok(tx.commit().await.map_err(crate::StoreError::from)?)
     }
 

@@ -20,6 +20,8 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "titles", include_str!("../migrations/0007_titles.sql")),
     (8, "isolation", include_str!("../migrations/0008_isolation.sql")),
     (9, "batching", include_str!("../migrations/0009_batching.sql")),
+    (10, "logged_models", include_str!("../migrations/0010_logged_models.sql")),
+    (11, "values", include_str!("../migrations/0011_values.sql")),
 ];
 
 /// Any number that no other program on the server uses.

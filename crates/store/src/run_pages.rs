@@ -2,8 +2,7 @@
 //! shows and not what an experiment holds.
 
 use crate::{
-    Comparator, Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters,
-    metrics,
+    Dialect, Direction, Field, Lifecycle, RunFilter, RunFull, RunOrder, RunRow, RunSearch, Store, counters, metrics,
     runs::run,
     search::Builder,
     sql::{self, Columns, Result},
@@ -18,8 +17,8 @@ use std::collections::BTreeSet;
 
 type Told<T> = std::result::Result<T, Problem>;
 
-/// So many runs or fewer are looked up by the value of a metric before they are put in order. Where more fit, going
-/// through all in order finds a page soon.
+/// So many runs or fewer are looked up by the value of a metric, a parameter or a tag before they are put in order. Where
+/// more fit, going through all in order finds a page soon.
 const FEW: u32 = 1_000;
 /// Matches of a filter that are counted; then there are more than this.
 const COUNTED_MAX: u64 = 10_000;
@@ -57,19 +56,14 @@ impl Page<'_> {
         Builder { dialect: self.dialect, values: vec![], few: self.few.as_ref(), experiment: self.experiment() }
     }
 
-    /// Finds a condition on a metric that few runs fulfil.
+    /// Finds a condition on a value that few runs fulfil.
     async fn learn(&mut self, conn: &mut AnyConnection) -> Told<()> {
-        if self.experiment().is_none() {
-            return Ok(());
-        }
-        // What is unequal to a number may be NaN, which the index of values does not hold.
-        let by_value = |it: &&RunFilter| matches!(it.field, Field::Metric(_)) && it.comparator != Comparator::NotEqual;
-        for filter in self.search.filters.iter().filter(by_value) {
+        for filter in &self.search.filters {
             let mut builder = self.builder();
-            let condition = builder.metric_values("x", filter)?;
+            let Some((table, condition)) = builder.values("x", filter)? else { continue };
             let limit = builder.bind(FEW + 1);
             let sql = format!(
-                "SELECT COUNT(*) AS total FROM (SELECT 1 FROM latest_metrics x WHERE {condition} LIMIT {limit}) AS found"
+                "SELECT COUNT(*) AS total FROM (SELECT 1 FROM {table} x WHERE {condition} LIMIT {limit}) AS found"
             );
             let values = builder.values;
             let rows = sql::rows_of(conn, sql, values).await?;
@@ -83,12 +77,10 @@ impl Page<'_> {
 
     /// Where runs come from: all of them, or those that fulfil the condition that few fulfil.
     fn from(&self, builder: &mut Builder<'_>) -> Told<String> {
-        Ok(match &self.few {
+        let values = self.few.as_ref().map(|it| builder.values("f", it)).transpose()?.flatten();
+        Ok(match values {
             None => "FROM runs r WHERE".to_owned(),
-            Some(filter) => {
-                let values = builder.metric_values("f", filter)?;
-                format!("FROM latest_metrics f CROSS JOIN runs r WHERE {values} AND r.id = f.run_id AND")
-            }
+            Some((table, values)) => format!("FROM {table} f CROSS JOIN runs r WHERE {values} AND r.id = f.run_id AND"),
         })
     }
 
@@ -208,8 +200,10 @@ impl Page<'_> {
         // One more than a page, which tells the caller whether there is another.
         let limit = u64::from(self.search.limit).min(SEARCH_RUNS_MAX as u64 + 1);
         let parts = self.parts();
+        // Few runs of a parameter or a tag are put in order as they are.
+        let is_found = self.few.as_ref().is_some_and(|it| !matches!(it.field, Field::Metric(_)));
         match (self.experiment(), self.search.order.first()) {
-            (Some(one), Some(first @ RunOrder { field: Field::Metric(key), .. })) => {
+            (Some(one), Some(first @ RunOrder { field: Field::Metric(key), .. })) if !is_found => {
                 self.by_metric(conn, (one, key, first), limit).await
             }
             (_, None) if self.few.is_none() && (2..=MERGED_MAX).contains(&parts.len()) => {
@@ -228,6 +222,9 @@ async fn runs(conn: &mut AnyConnection, sql: String, builder: Builder<'_>) -> To
 impl Store {
     /// One page of the runs that a search finds, with everything they logged.
     pub async fn search_runs(&self, project: ProjectId, search: &RunSearch) -> Told<Vec<RunFull>> {
+        if search.after.is_some() && !search.order.is_empty() {
+            return Err(Problem::invalid("what follows a run is known in the order of their starts alone"));
+        }
         let mut conn = self.read().await?;
         let mut page = Page { project, search, dialect: self.dialect, few: None };
         page.learn(&mut conn).await?;

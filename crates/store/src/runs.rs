@@ -162,7 +162,7 @@ impl Store {
             now
         ];
         sql::exec(&mut tx, sql, values).await?;
-        metrics::put_tags(&mut tx, id, &new.tags).await?;
+        metrics::put_tags(&mut tx, (id, new.experiment_id), &new.tags).await?;
         tx.count(project, counters::runs_in(Lifecycle::Active), 1);
         tx.count(new.experiment_id, counters::runs_in(Lifecycle::Active), 1);
         tx.event(actor, now, Change::new(project, "runs", "run.created", id).name(&new.name)).await?;
@@ -238,7 +238,7 @@ impl Store {
         sql::exec(&mut tx, sql, values).await?;
         if after.name != before.name {
             let tags = BTreeMap::from([(RUN_NAME_TAG.to_owned(), after.name.clone())]);
-            metrics::put_tags(&mut tx, id, &tags).await?;
+            metrics::put_tags(&mut tx, (id, before.experiment_id), &tags).await?;
             rename(&mut tx, project, &before, &after.name, actor, now).await?;
         }
         let status = format!("run.{}", after.status.as_str().to_lowercase());

@@ -5,8 +5,8 @@ use crate::{
     sql::{self, Val, places},
 };
 use kaogong_domain::{
-    Problem,
-    ids::{ExperimentId, ProjectId},
+    Problem, Timestamp,
+    ids::{ExperimentId, ProjectId, RunId},
 };
 
 type Told<T> = std::result::Result<T, Problem>;
@@ -15,6 +15,8 @@ type Told<T> = std::result::Result<T, Problem>;
 const LIST_MAX: usize = 10_000;
 /// Bytes of a LIKE pattern. SQLite takes at most 50,000, and escaping makes up to three of one.
 const PATTERN_BYTES_MAX: usize = 8_000;
+/// Characters of a parameter or a tag that an index holds.
+const INDEXED_CHARS: usize = 100;
 
 /// Active or deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -140,6 +142,8 @@ pub struct RunSearch {
     pub filters: Vec<RunFilter>,
     /// Then newest first.
     pub order: Vec<RunOrder>,
+    /// Only what follows this run, by its start and its id; not with an order.
+    pub after: Option<(Timestamp, RunId)>,
     /// Runs to pass over.
     pub offset: u64,
     /// Runs wanted.
@@ -163,20 +167,44 @@ pub(crate) fn sign_of(comparator: Comparator) -> Option<&'static str> {
 pub(crate) struct Builder<'a> {
     pub dialect: Dialect,
     pub values: Vec<Val>,
-    /// A condition on a metric that few runs of `experiment` fulfil: those runs are looked up by value.
+    /// A condition on a metric, a parameter or a tag that few runs fulfil: those runs are looked up by value.
     pub few: Option<&'a RunFilter>,
     /// The one experiment that is searched, if it is one.
     pub experiment: Option<ExperimentId>,
 }
 
 impl Builder<'_> {
-    /// The newest values of a metric in the one experiment that is searched, as `name`, that fulfil a condition.
-    pub(crate) fn metric_values(&mut self, name: &str, filter: &RunFilter) -> Told<String> {
-        let Field::Metric(key) = &filter.field else { return Err(Problem::invalid("this is no metric")) };
-        let experiment = self.bind(self.experiment);
-        let key = self.bind(key);
-        let compared = self.compare(&format!("{name}.value"), filter)?;
-        Ok(format!("{name}.experiment_id = {experiment} AND {name}.key = {key} AND {name}.is_nan = 0 AND {compared}"))
+    /// Values, as `name`, that fulfil a condition and that an index finds: their table and the conditions. `None` where
+    /// none does. Newest values of a metric are found in the one experiment that is searched, equal parameters and tags
+    /// anywhere; of these the index holds how they begin.
+    pub(crate) fn values(&mut self, name: &str, filter: &RunFilter) -> Told<Option<(&'static str, String)>> {
+        let within = |this: &mut Self| {
+            let experiment = this.experiment?;
+            Some(format!("{name}.experiment_id = {} AND ", this.bind(experiment)))
+        };
+        match (&filter.field, &filter.operand, filter.comparator) {
+            // What is unequal to a number may be NaN, which the index of values does not hold.
+            (Field::Metric(_), _, Comparator::NotEqual) => Ok(None),
+            (Field::Metric(key), ..) => {
+                let Some(within) = within(self) else { return Ok(None) };
+                let key = self.bind(key);
+                let compared = self.compare(&format!("{name}.value"), filter)?;
+                let text = format!("{within}{name}.key = {key} AND {name}.is_nan = 0 AND {compared}");
+                Ok(Some(("latest_metrics", text)))
+            }
+            (Field::Param(key) | Field::Tag(key), Operand::Text(text), Comparator::Equal) => {
+                let table = if matches!(filter.field, Field::Param(_)) { "params" } else { "tags" };
+                let within = within(self).unwrap_or_default();
+                let start: String = text.chars().take(INDEXED_CHARS).collect();
+                let (key, start) = (self.bind(key), self.bind(start));
+                let compared = self.compare(&format!("{name}.value"), filter)?;
+                let text = format!(
+                    "{within}{name}.key = {key} AND substr({name}.value, 1, {INDEXED_CHARS}) = {start} AND {compared}"
+                );
+                Ok(Some((table, text)))
+            }
+            _ => Ok(None),
+        }
     }
 
     pub(crate) fn bind(&mut self, value: impl Into<Val>) -> String {
@@ -263,7 +291,7 @@ impl Builder<'_> {
         };
         match &filter.field {
             // The statement begins with those that fulfil it.
-            Field::Metric(_) if self.few == Some(filter) => Ok("1 = 1".to_owned()),
+            _ if self.few == Some(filter) => Ok("1 = 1".to_owned()),
             // NaN is a value: no number is equal to it, and none compares with it in another way.
             Field::Metric(key) if filter.comparator == Comparator::NotEqual => {
                 let place = self.bind(key);
@@ -318,6 +346,9 @@ impl Builder<'_> {
         }
         if let Some(lifecycle) = search.lifecycle {
             parts.push(format!("r.lifecycle = {}", self.bind(lifecycle.as_str())));
+        }
+        if let Some((at, id)) = search.after {
+            parts.push(format!("(r.started_at, r.id) < ({}, {})", self.bind(at), self.bind(id)));
         }
         for filter in &search.filters {
             parts.push(self.filter(filter)?);

@@ -1,8 +1,9 @@
 //! Consistent copies of the whole database while it is written to.
 
 use crate::{
-    Actor, Store, StoreError, StoreUrl,
+    Actor, Dialect, Store, StoreError, StoreUrl,
     events::Change,
+    search::by_bytes,
     sql::{self, Columns, Result, vals},
 };
 use kaogong_domain::{Problem, Timestamp, ids::AttemptId};
@@ -24,6 +25,15 @@ pub struct Snapshot {
     pub ended_attempts: Vec<AttemptId>,
 }
 
+/// Something outside of the database that the database names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A stored file, by its hash.
+    Blob(&'a str),
+    /// The tables of a dataset, by its id.
+    Dataset(&'a str),
+}
+
 impl Store {
     /// Puts on record that somebody takes a copy of everything.
     pub async fn note_backup(&self, actor: &Actor, now: Timestamp) -> Told<()> {
@@ -33,18 +43,27 @@ impl Store {
     }
 
     /// Writes a copy of one moment to `file`, which is empty or not there: a database file of SQLite, or what
-    /// `pg_dump` makes in its custom format. Readers and writers go on meanwhile.
+    /// `pg_dump` makes in its custom format. Readers and writers go on meanwhile. `on_named` hears what the copy names
+    /// outside of the database: hashes of files and ids of datasets, each kind in the order of its bytes.
     ///
     /// # Errors
     /// `Unavailable` when the disk is full or, with PostgreSQL, `pg_dump` is not there or fails.
-    pub async fn copy_to(&self, file: &Path) -> Told<Snapshot> {
+    pub async fn copy_to(
+        &self,
+        file: &Path,
+        on_named: impl FnMut(Named<'_>) -> std::io::Result<()> + Send,
+    ) -> Told<Snapshot> {
         match &self.url {
-            StoreUrl::Sqlite(_) => self.copy_file(file).await,
-            StoreUrl::Postgres(url) => Ok(self.dump(url.expose(), file).await?),
+            StoreUrl::Sqlite(_) => self.copy_file(file, on_named).await,
+            StoreUrl::Postgres(url) => Ok(self.dump(url.expose(), file, on_named).await?),
         }
     }
 
-    async fn copy_file(&self, file: &Path) -> Told<Snapshot> {
+    async fn copy_file(
+        &self,
+        file: &Path,
+        on_named: impl FnMut(Named<'_>) -> std::io::Result<()> + Send,
+    ) -> Told<Snapshot> {
         vacuum_into(&mut *self.read().await?, file).await.map_err(|cause| {
             Problem::unavailable("the database cannot be copied")
                 .hint("the copy needs as much free space on the data folder's disk as the database has")
@@ -52,20 +71,25 @@ impl Store {
         })?;
         let url = crate::open::sqlite_url(file, "ro");
         let mut copy = AnyConnection::connect(&url).await.map_err(StoreError::from)?;
-        let snapshot = look(&mut copy).await;
+        let snapshot = look(&mut copy, Dialect::Sqlite, on_named).await;
         copy.close().await.map_err(StoreError::from)?;
         Ok(snapshot?)
     }
 
     /// The dump and the list are of one moment: the transaction that lists exports its view to `pg_dump`.
-    async fn dump(&self, url: &str, file: &Path) -> Result<Snapshot> {
+    async fn dump(
+        &self,
+        url: &str,
+        file: &Path,
+        on_named: impl FnMut(Named<'_>) -> std::io::Result<()> + Send,
+    ) -> Result<Snapshot> {
         let mut tx = self.writer.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
         let row = sql::row(&mut tx, "SELECT pg_export_snapshot() AS name", vec![]).await?;
         let name = row.map(|it| it.text("name")).transpose()?.unwrap_or_default();
         let mut command = postgres_tool("pg_dump", url)?;
         command.args(["--format=custom", "--no-owner", "--no-privileges", "--snapshot", &name, "--file"]).arg(file);
         finish(command, "pg_dump").await?;
-        let snapshot = look(&mut tx).await?;
+        let snapshot = look(&mut tx, Dialect::Postgres, on_named).await?;
         tx.rollback().await?;
         Ok(snapshot)
     }
@@ -109,7 +133,23 @@ pub(crate) async fn vacuum_into(conn: &mut AnyConnection, file: &Path) -> std::r
     conn.execute(sql::own_sql(sql)).await.map(drop)
 }
 
-async fn look(conn: &mut AnyConnection) -> Result<Snapshot> {
+async fn look(
+    conn: &mut AnyConnection,
+    dialect: Dialect,
+    mut on_named: impl FnMut(Named<'_>) -> std::io::Result<()> + Send,
+) -> Result<Snapshot> {
+    let by_bytes = by_bytes(dialect);
+    let unwritten = |it| Problem::unavailable("the list of what a copy names cannot be written").because(it);
+    let sql = format!(
+        "SELECT hash FROM (SELECT hash FROM blobs UNION SELECT hash FROM artifacts \
+         UNION SELECT hash FROM model_versions WHERE hash IS NOT NULL) AS named ORDER BY hash{by_bytes}"
+    );
+    sql::each(conn, sql, |row| Ok(on_named(Named::Blob(&row.text("hash")?)).map_err(unwritten)?)).await?;
+    let sql = format!(
+        "SELECT id FROM datasets WHERE deleted_at IS NULL \
+         AND EXISTS (SELECT 1 FROM dataset_versions v WHERE v.dataset_id = datasets.id) ORDER BY id{by_bytes}"
+    );
+    sql::each(conn, sql, |row| Ok(on_named(Named::Dataset(&row.text("id")?)).map_err(unwritten)?)).await?;
     let mut ended_attempts: Vec<AttemptId> = vec![];
     let sql = "SELECT id FROM attempts WHERE ended_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
     loop {

@@ -1,6 +1,7 @@
 //! Small tools for portable queries: values to bind, columns to read.
 
 use crate::{Dialect, StoreError, watch};
+use futures::TryStreamExt;
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{Id, Kind},
@@ -125,7 +126,7 @@ pub(crate) fn check_pairs(owner: &str, what: &str, count: usize) -> std::result:
 }
 
 /// Ids in one statement.
-const IDS_AT_ONCE: usize = 500;
+pub(crate) const IDS_AT_ONCE: usize = 500;
 /// Rows written by one statement: SQLite takes at most 32,766 values, PostgreSQL 65,535.
 const ROWS_AT_ONCE: usize = 400;
 /// Up to so many rows a statement that writes them stays prepared.
@@ -218,6 +219,23 @@ pub(crate) fn rows_of(
 ) -> impl Future<Output = Result<Vec<AnyRow>>> + Send {
     let at = Location::caller();
     async move { Ok(bound(own_sql(sql), vals, at)?.persistent(false).fetch_all(conn).await?) }
+}
+
+/// Hands over the rows of a query one by one, so that no number of them fills the memory.
+#[track_caller]
+pub(crate) fn each(
+    conn: &mut AnyConnection,
+    sql: String,
+    mut on_row: impl FnMut(&AnyRow) -> Result<()> + Send,
+) -> impl Future<Output = Result<()>> + Send {
+    let at = Location::caller();
+    async move {
+        let mut rows = bound(own_sql(sql), vec![], at)?.persistent(false).fetch(conn);
+        while let Some(row) = rows.try_next().await? {
+            on_row(&row)?;
+        }
+        Ok(())
+    }
 }
 
 /// The first row of a query, if there is one.

@@ -1450,6 +1450,8 @@ export interface components {
             id: string;
             /** @description The dataset versions it reads. */
             inputs: components["schemas"]["JobInputView"][];
+            /** @description Whether it logged more runs than these. */
+            more_runs?: boolean;
             /** @description Its name. */
             name: string;
             /** @description Why it is in that state, or what it waits for. */
@@ -1459,7 +1461,7 @@ export interface components {
              * @description Attempts that may still follow.
              */
             retries_left: number;
-            /** @description Runs that it logged. */
+            /** @description The oldest runs that it logged, 1,000 at most. */
             runs: string[];
             /** @description What was asked for. */
             spec: components["schemas"]["JobSpec"];

@@ -272,6 +272,7 @@ export const en = {
   "job.timeLimit": "Time limit",
   "job.retriesLeft": "Retries left",
   "job.command": "Command",
+  "job.moreRuns": "and more",
   "job.lock": "Locked packages",
   "job.lockBelow": "{n} {n:line|lines}, shown below",
   "job.env": "Variables",

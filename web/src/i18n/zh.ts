@@ -274,6 +274,7 @@ export const zh: Record<keyof typeof en, string> = {
   "job.timeLimit": "时限",
   "job.retriesLeft": "剩余重试次数",
   "job.command": "命令",
+  "job.moreRuns": "等，另有更多",
   "job.lock": "锁定的软件包",
   "job.lockBelow": "共 {n} 行，见下方",
   "job.env": "环境变量",

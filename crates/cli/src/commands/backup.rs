@@ -6,6 +6,7 @@ use crate::{
     data_out::read_blocking,
     exit::usage,
     output::{
+        note,
         progress::{Board, Progress},
         words,
     },
@@ -70,20 +71,39 @@ pub async fn backup(context: &Context, args: BackupArgs) -> Result<(), Problem> 
             ("bytes", words::bytes(contents.bytes)),
         ],
     )?;
-    tell_damage(&contents, verb)
+    tell_faults(&contents, verb)
 }
 
 fn shown(file: &Path, it: &Contents) -> Value {
     json!({
         "file": file, "made_at": it.head.made_at, "version": it.head.version, "store": it.head.store, "files": it.files,
-        "bytes": it.bytes, "damaged_before": it.damaged_before,
+        "bytes": it.bytes, "damaged_before": it.damaged_before, "missing": it.missing.as_ref().map(|it| &it.first),
+        "missing_count": it.missing.as_ref().map(|it| it.count),
     })
 }
 
 /// A backup of a failing disk is better than none, and nobody may overlook that it is one.
-fn tell_damage(it: &Contents, verb: &str) -> Result<(), Problem> {
-    let Some(first) = it.damaged_before.first() else { return Ok(()) };
-    let text = format!("the backup is {verb}, but stored files were damaged already when it was made, first {first}");
+fn tell_faults(it: &Contents, verb: &str) -> Result<(), Problem> {
+    let mut faults = vec![];
+    match &it.missing {
+        Some(missing) if missing.count > 0 => {
+            let all = if missing.count > missing.first.len() as u64 { ", first " } else { ": " };
+            let (count, names) = (missing.count, missing.first.join(", "));
+            faults.push(format!("its database names {count} files that are not in it{all}{names}"));
+        }
+        Some(_) => {}
+        None => note(
+            "the backup is of an older program, which kept no list of what its database names: it cannot be told \
+             whether anything is missing",
+        ),
+    }
+    if let Some(first) = it.damaged_before.first() {
+        faults.push(format!("stored files were damaged already when it was made, first {first}"));
+    }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let text = format!("the backup is {verb}, but {}", faults.join("; "));
     Err(Problem::unavailable(text)
         .hint("the server's disk may be failing: check it, and keep an older backup that has those files whole"))
 }
@@ -198,7 +218,7 @@ pub async fn restore(context: &Context, args: RestoreArgs) -> Result<(), Problem
         &json!({ "data_dir": folder, "backup": shown(&args.file, &contents) }),
         &format!("restored {} as of {}; {start}", folder.display(), words::time(contents.head.made_at)),
     )?;
-    tell_damage(&contents, "restored")
+    tell_faults(&contents, "restored")
 }
 
 /// The folder above the one to make.

@@ -121,7 +121,7 @@ pub async fn run(context: &Context, command: JobsCommand) -> Result<ExitCode, Pr
                     it.state.clone(),
                     words::time(it.created_at),
                     took(it.started_at, it.ended_at),
-                    it.runs.len().to_string(),
+                    format!("{}{}", it.runs.len(), if it.more_runs { "+" } else { "" }),
                     words::or_dash(it.created_by.as_deref()),
                     it.id.clone(),
                 ]
@@ -168,6 +168,10 @@ async fn submit(context: &Context, args: SubmitArgs) -> Result<ExitCode, Problem
 }
 
 fn show(context: &Context, it: &JobView) -> Result<(), Problem> {
+    let mut runs = it.runs.clone();
+    if it.more_runs {
+        runs.push("and more".to_owned());
+    }
     let inputs: Vec<String> =
         it.inputs.iter().map(|it| format!("{} = {}@{}", it.alias, it.dataset, it.number)).collect();
     let attempts: Vec<String> = it
@@ -191,7 +195,7 @@ fn show(context: &Context, it: &JobView) -> Result<(), Problem> {
             ("token", if it.spec.token.is_usual() { String::new() } else { "developer".into() }),
             ("inputs", inputs.join("\n")),
             ("attempts", attempts.join("\n")),
-            ("runs", it.runs.join("\n")),
+            ("runs", runs.join("\n")),
             ("created", words::time(it.created_at)),
             ("by", it.created_by.clone().unwrap_or_default()),
         ],

@@ -301,6 +301,40 @@ fn a_restore_makes_a_new_folder_or_nothing() {
 }
 
 #[test]
+fn what_is_missing_is_named_by_all_three_commands() {
+    let server = Server::start();
+    let place = tempfile::tempdir().expect("a folder");
+    let caller = Caller::of(&server);
+    let (_, artifacts) = new_run(&caller);
+    for number in [1, 2] {
+        caller.call("PUT", &format!("{ARTIFACTS}/{artifacts}/{number}.bin"), &artifact_bytes(number));
+    }
+    let name = kaogong_data::backup::path_of_blob(&kaogong_data::BlobHash::of(&artifact_bytes(2)).to_string());
+    let rows = place.path().join("rows.csv");
+    fs::write(&rows, "a,b\n1,2\n").expect("a file");
+    caller.import(&rows, "rows");
+    let whole = place.path().join("whole.tar.zst");
+    assert_eq!(server.json(&["backup", path_text(&whole)])["missing_count"], 0);
+    fs::remove_file(server.folder.path().join(&name)).expect("a stored file goes");
+    let tables = server.folder.path().join("tables");
+    let dataset = fs::read_dir(&tables).expect("a folder").next().expect("a dataset").expect("an entry");
+    fs::remove_dir_all(dataset.path()).expect("a dataset's tables go");
+    let dataset = format!("tables/{}", dataset.file_name().to_string_lossy());
+    let file = place.path().join("b.tar.zst");
+    let target = place.path().join("data");
+    let restore = ["restore", path_text(&file), "--data-dir", path_text(&target)];
+    for words in [&["backup", path_text(&file)][..], &["backup", "--verify", path_text(&file)], &restore] {
+        let output = server.cli(words);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains(&name) && said.contains(&dataset) && said.contains(" 2 files"), "{words:?}: {said}");
+    }
+    assert!(target.join("kaogong.db").is_file() && !target.join("named.txt").exists(), "the rest can be used");
+    let again = cli(place.path(), &["backup", "--verify", path_text(&whole)]);
+    assert!(again.status.success(), "{}", text(&again.stderr));
+}
+
+#[test]
 fn only_a_platform_administrator_takes_a_backup() {
     let server = Server::start();
     let token = server.json(&["access", "tokens", "create", "ci", "--scope", "write"]);

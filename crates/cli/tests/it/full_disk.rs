@@ -21,7 +21,7 @@ use std::{
 const POINTS: u64 = 400;
 
 /// Takes what is left of a disk.
-fn fill(disk: &Path) {
+pub(crate) fn fill(disk: &Path) {
     let mut file = fs::File::create(disk.join("filler")).expect("a file");
     for block in [1 << 20, 1 << 16, 4096] {
         let bytes = vec![7u8; block];
@@ -29,11 +29,11 @@ fn fill(disk: &Path) {
     }
 }
 
-fn free(disk: &Path) {
+pub(crate) fn free(disk: &Path) {
     fs::remove_file(disk.join("filler")).expect("the filler goes");
 }
 
-fn readiness(server: &Server) -> u16 {
+pub(crate) fn readiness(server: &Server) -> u16 {
     server.call("GET", "/readyz", None, b"").status
 }
 

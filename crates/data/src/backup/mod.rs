@@ -2,13 +2,16 @@
 //!
 //! Layout: a tar archive in zstd. Its first file is `backup.json` (what this is and how much follows), its last one
 //! `manifest.jsonl`: a line with path, size and BLAKE3 hash of each file before it, and one with their sum. An archive
-//! that ends before its manifest is incomplete; nothing else has to be known to tell that.
+//! that ends before its manifest is incomplete; nothing else has to be known to tell that. After the database comes
+//! `named.txt`: what the database names outside of itself, a path on each line, in the order of the files that follow.
 //!
 //! Invariant: writing and reading are streams. Memory does not grow with the number of files or their size.
 
+mod named;
 mod read;
 mod write;
 
+pub use named::Missing;
 pub use read::{Contents, Target, read};
 pub use write::{Writer, heartbeat, size_of_folder};
 
@@ -16,15 +19,19 @@ use kaogong_domain::Problem;
 use serde::{Deserialize, Serialize};
 use std::io;
 
-/// The layout that this program writes, and the newest that it reads.
-pub const FORMAT: u32 = 1;
+/// The layout that this program writes, and the newest that it reads. The first one had no [`NAMED`].
+pub const FORMAT: u32 = 2;
 
 /// What the archive is.
 const HEAD: &str = "backup.json";
 /// What is in it.
 const MANIFEST: &str = "manifest.jsonl";
 /// What a backup may hold below its root.
-const ROOTS: [&str; 8] = [HEAD, MANIFEST, SQLITE, POSTGRES, FOLDER_ID, SECRETS_KEY, "blobs", "tables"];
+const ROOTS: [&str; 9] = [HEAD, MANIFEST, SQLITE, POSTGRES, NAMED, FOLDER_ID, SECRETS_KEY, BLOBS, TABLES];
+/// Stored files, by their hash.
+const BLOBS: &str = "blobs";
+/// Datasets, each in a folder.
+const TABLES: &str = "tables";
 /// The folder of attempts, of which a part is kept.
 const JOBS: &str = "jobs";
 
@@ -32,6 +39,8 @@ const JOBS: &str = "jobs";
 pub const SQLITE: &str = "kaogong.db";
 /// The metadata of a PostgreSQL server, in the custom format of `pg_dump`.
 pub const POSTGRES: &str = "database.dump";
+/// What the database names: lines of [`path_of_blob`] and [`path_of_dataset`], each kind in the order of its bytes.
+pub const NAMED: &str = "named.txt";
 /// What a PostgreSQL database knows its folder by.
 pub const FOLDER_ID: &str = "folder-id";
 /// The key that the secrets in the database are encrypted with.
@@ -116,6 +125,19 @@ impl From<BackupError> for Problem {
             }
         }
     }
+}
+
+/// Where a stored file lies, in a data folder and in a backup.
+pub fn path_of_blob(hash: &str) -> String {
+    match hash.split_at_checked(2) {
+        Some((first, rest)) => format!("{BLOBS}/{first}/{rest}"),
+        None => format!("{BLOBS}/{hash}"),
+    }
+}
+
+/// The folder of a dataset.
+pub fn path_of_dataset(id: impl std::fmt::Display) -> String {
+    format!("{TABLES}/{id}")
 }
 
 /// Whether a name in an archive is one that a backup has: a user's archive must not write anywhere else.

@@ -1,7 +1,8 @@
 //! Reading a backup: every file compared with the manifest, and written where a restore wants it.
 
 use super::{
-    BackupError, FORMAT, HEAD, Head, Line, MANIFEST, Sum, is_ours,
+    BLOBS, BackupError, FORMAT, HEAD, Head, Line, MANIFEST, NAMED, Sum, is_ours,
+    named::{Missing, Named},
     write::{Hashing, write_line},
 };
 use std::{
@@ -36,16 +37,19 @@ pub struct Contents {
     pub bytes: u64,
     /// Stored files that were damaged already when the backup was made: the first of them.
     pub damaged_before: Vec<String>,
+    /// What the database names and the backup does not hold; `None` for a backup of the first layout, which does not
+    /// say what is named.
+    pub missing: Option<Missing>,
 }
 
 /// Reads a backup to its end. `on_bytes` hears how many bytes of files were read, and about how many there are.
 ///
 /// # Errors
 /// When it is none, incomplete, damaged, or cannot be read or written. What was written then is worth nothing.
-pub fn read(
+pub fn read<'a>(
     from: impl Read,
-    temp: &Path,
-    target: Target<'_>,
+    temp: &'a Path,
+    target: Target<'a>,
     mut on_bytes: impl FnMut(u64, u64),
 ) -> Result<Contents, BackupError> {
     let unpacked = zstd::Decoder::new(from).map_err(unreadable)?;
@@ -79,13 +83,19 @@ pub fn read(
     }
     // The checksum of the compressed stream comes behind the end of the archive.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(unreadable)?;
-    let Reader { sum, damaged_before, head_bytes, .. } = reader;
-    Ok(Contents { head, files: sum.files - 1, bytes: sum.bytes - head_bytes, damaged_before })
+    let Reader { sum, damaged_before, head_bytes, named, .. } = reader;
+    if named.is_none() && head.format > 1 {
+        return Err(BackupError::Strange(format!("it holds no {NAMED}")));
+    }
+    let missing = named.map(Named::finish).transpose()?;
+    Ok(Contents { head, files: sum.files - 1, bytes: sum.bytes - head_bytes, damaged_before, missing })
 }
 
 /// What was read so far, and where it goes.
 struct Reader<'a> {
     target: Target<'a>,
+    temp: &'a Path,
+    named: Option<Named>,
     /// The manifest as it should be.
     lines: BufWriter<File>,
     sum: Sum,
@@ -94,10 +104,12 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(temp: &Path, target: Target<'a>) -> Result<Self, BackupError> {
+    fn new(temp: &'a Path, target: Target<'a>) -> Result<Self, BackupError> {
         let lines = tempfile::tempfile_in(temp).map_err(BackupError::io("make a file in", temp.display()))?;
         Ok(Self {
             target,
+            temp,
+            named: None,
             lines: BufWriter::new(lines),
             sum: Sum::default(),
             head_bytes: 0,
@@ -121,13 +133,21 @@ impl<'a> Reader<'a> {
     fn file(&mut self, entry: &mut impl Read, name: &str) -> Result<(), BackupError> {
         let mut from = Hashing { inner: entry, hasher: blake3::Hasher::new(), read: 0 };
         match self.target {
+            _ if name == NAMED => {
+                let mut list = tempfile::tempfile_in(self.temp).map_err(BackupError::io("make a file for", NAMED))?;
+                copy(&mut from, &mut list, Path::new(NAMED))?;
+                self.named = Some(Named::new(list)?);
+            }
             Target::Nowhere => {
                 io::copy(&mut from, &mut io::sink()).map_err(unreadable)?;
             }
             Target::Folder(root) => write_file(&mut from, &root.join(name))?,
         }
         let hash = self.count(name, from.read, &from.hasher)?;
-        let stored = name.strip_prefix("blobs/").map(|it| it.replacen('/', "", 1));
+        if let Some(named) = &mut self.named {
+            named.found(name)?;
+        }
+        let stored = name.strip_prefix(BLOBS).map(|it| it.replace('/', ""));
         if stored.is_some_and(|it| it != hash) && self.damaged_before.len() < NAMED_MAX {
             self.damaged_before.push(name.to_owned());
         }

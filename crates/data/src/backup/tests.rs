@@ -29,6 +29,8 @@ fn backup(dir: &Path) -> Vec<u8> {
     let mut out = heartbeat().to_vec();
     let mut writer = Writer::begin(&mut out, dir, &head()).expect("an archive");
     assert!(writer.add_file(SQLITE, &dir.join(SQLITE)).expect("a file"));
+    let named = format!("{}\n{}\n", path_of_blob(&BlobHash::of(b"precious").to_string()), path_of_dataset("ds_1"));
+    writer.add(NAMED, named.as_bytes(), named.len() as u64).expect("a list");
     assert!(!writer.add_file("blobs/ab/gone", &dir.join("gone")).expect("nothing"));
     writer.add_folder("blobs", &dir.join("blobs")).expect("blobs");
     writer.add_folder("tables", &dir.join("tables")).expect("tables");
@@ -50,7 +52,9 @@ fn what_was_backed_up_comes_back() {
     let mut heard = 0;
     let found = read(bytes.as_slice(), dir.path(), Target::Folder(target.path()), |it, _| heard = it);
     let found = found.expect("a good backup");
-    assert_eq!((found.files, found.head, found.damaged_before.len()), (5, head(), 0));
+    assert_eq!((found.files, found.head, found.damaged_before.len()), (6, head(), 0));
+    assert_eq!(found.missing, Some(Missing::default()));
+    assert!(!target.path().join(NAMED).exists(), "it is of the backup, not of the data folder");
     assert!(heard > found.bytes && found.bytes > 8000);
     let same =
         |name: &str| fs::read(dir.path().join(name)).expect(name) == fs::read(target.path().join(name)).expect(name);
@@ -116,7 +120,8 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 #[test]
 fn a_file_that_differs_from_the_manifest_is_named() {
-    let head = serde_json::to_vec(&head()).expect("a head");
+    // Of the first layout, without a list.
+    let head = serde_json::to_vec(&Head { format: 1, ..head() }).expect("a head");
     let hash = |it: &[u8]| BlobHash::of(it).to_string();
     let manifest = |database: &[u8]| {
         format!(
@@ -128,7 +133,8 @@ fn a_file_that_differs_from_the_manifest_is_named() {
         )
     };
     let pack = |manifest: &str| archive(&[(HEAD, &head), (SQLITE, b"rows"), (MANIFEST, manifest.as_bytes())]);
-    assert_eq!(check(&pack(&manifest(b"rows"))).expect("a good one").files, 1);
+    let good = check(&pack(&manifest(b"rows"))).expect("a good one");
+    assert_eq!((good.files, good.missing), (1, None));
     let told = check(&pack(&manifest(b"rowz")));
     assert!(matches!(&told, Err(BackupError::Damaged(name)) if name == SQLITE), "{told:?}");
     assert!(check(&pack(&manifest(b"rows").replace("\"files\":2", "\"files\":3"))).is_err());
@@ -143,6 +149,41 @@ fn a_blob_that_was_damaged_before_is_told() {
     let name = format!("blobs/{}/{}", &hash[..2], &hash[2..]);
     fs::write(dir.path().join(&name), "rotten").expect("damage");
     assert_eq!(check(&backup(dir.path())).expect("whole all the same").damaged_before, [name]);
+}
+
+#[test]
+fn what_the_database_names_and_the_backup_does_not_hold_is_named() {
+    let dir = folder();
+    let blobs: Vec<String> = (0..40).map(|it| BlobHash::of(&[it]).to_string()).collect();
+    let mut named: Vec<String> = blobs.iter().map(|it| path_of_blob(it)).collect();
+    named.sort();
+    let datasets = ["ds_0", "ds_1", "ds_2"].map(path_of_dataset);
+    let list: String = named.iter().chain(&datasets).map(|it| format!("{it}\n")).collect();
+    let missing = |held: &[u8]| {
+        let dir_of_blobs = TempDir::new().expect("a folder");
+        let store = Blobs::open(dir_of_blobs.path().join("blobs")).expect("a store");
+        for it in held {
+            store.put(&[*it]).expect("a blob");
+        }
+        store.put(b"of nobody").expect("a blob");
+        let mut out = vec![];
+        let mut writer = Writer::begin(&mut out, dir.path(), &head()).expect("an archive");
+        writer.add_file(SQLITE, &dir.path().join(SQLITE)).expect("a file");
+        writer.add(NAMED, list.as_bytes(), list.len() as u64).expect("a list");
+        writer.add_folder("blobs", &dir_of_blobs.path().join("blobs")).expect("blobs");
+        writer.add_folder("tables", &dir.path().join("tables")).expect("tables");
+        writer.finish().expect("a whole archive");
+        check(&out).expect("a whole backup").missing.expect("a list")
+    };
+    let all: Vec<u8> = (0..40).collect();
+    let tables = vec![datasets[0].clone(), datasets[2].clone()];
+    assert_eq!(missing(&all), Missing { first: tables.clone(), count: 2 });
+    for gone in [0u8, 17, 39] {
+        let held: Vec<u8> = all.iter().copied().filter(|it| *it != gone).collect();
+        let first = [vec![path_of_blob(&blobs[usize::from(gone)])], tables.clone()].concat();
+        assert_eq!(missing(&held), Missing { first, count: 3 });
+    }
+    assert_eq!(missing(&[]), Missing { first: named[..20].to_vec(), count: 42 });
 }
 
 #[test]

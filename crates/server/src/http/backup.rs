@@ -19,9 +19,9 @@ use kaogong_http::{
     error::Answer,
 };
 use kaogong_runners::RECORDS;
-use kaogong_store::{Dialect, Snapshot};
+use kaogong_store::{Dialect, Named, Snapshot};
 use std::{
-    io::{self, Write},
+    io::{self, BufWriter, Write},
     sync::Arc,
     time::Duration,
 };
@@ -71,7 +71,9 @@ async fn send(app: Arc<Services>, removals: Removals, pieces: Pieces) -> Result<
     let began = app.now();
     let copy = NamedTempFile::new_in(app.temp_folder())
         .map_err(|it| Problem::unavailable("there is no place for a copy of the database").because(it))?;
-    let (snapshot, bytes) = beating(&pieces, prepare(&app, &copy)).await?;
+    let list = NamedTempFile::new_in(app.temp_folder())
+        .map_err(|it| Problem::unavailable("there is no place for the list of a backup").because(it))?;
+    let (snapshot, bytes) = beating(&pieces, prepare(&app, &copy, &list)).await?;
     let store = match app.store.dialect() {
         Dialect::Sqlite => "sqlite",
         Dialect::Postgres => "postgresql",
@@ -82,7 +84,7 @@ async fn send(app: Arc<Services>, removals: Removals, pieces: Pieces) -> Result<
     let work = app.clone();
     let written = tokio::task::spawn_blocking(move || {
         let _removals = removals;
-        write(&work, &copy, &snapshot, &head, out)
+        write(&work, (&copy, &list), &snapshot, &head, out)
     });
     let bytes = written.await.map_err(|it| Problem::bug("a backup did not end", it))??;
     let took = app.now().as_ms() - began.as_ms();
@@ -90,9 +92,16 @@ async fn send(app: Arc<Services>, removals: Removals, pieces: Pieces) -> Result<
     Ok(())
 }
 
-/// Copies the database, and adds up what there is to send.
-async fn prepare(app: &Arc<Services>, copy: &NamedTempFile) -> Result<(Snapshot, u64), Problem> {
-    let snapshot = app.store.copy_to(copy.path()).await?;
+/// Copies the database, lists what it names, and adds up what there is to send.
+async fn prepare(app: &Arc<Services>, copy: &NamedTempFile, list: &NamedTempFile) -> Result<(Snapshot, u64), Problem> {
+    let mut lines = BufWriter::new(list);
+    let note = |it: Named<'_>| match it {
+        Named::Blob(hash) => writeln!(lines, "{}", backup::path_of_blob(hash)),
+        Named::Dataset(id) => writeln!(lines, "{}", backup::path_of_dataset(id)),
+    };
+    let snapshot = app.store.copy_to(copy.path(), note).await?;
+    lines.flush().map_err(|it| Problem::unavailable("the list of a backup cannot be written").because(it))?;
+    drop(lines);
     let folder = app.data_folder().to_owned();
     let database = copy.path().metadata().map_or(0, |it| it.len());
     let sum = tokio::task::spawn_blocking(move || {
@@ -121,7 +130,7 @@ async fn beating<T>(pieces: &Pieces, work: impl Future<Output = Result<T, Proble
 
 fn write(
     app: &Services,
-    copy: &NamedTempFile,
+    (copy, list): (&NamedTempFile, &NamedTempFile),
     snapshot: &Snapshot,
     head: &Head,
     out: Outgoing,
@@ -133,6 +142,7 @@ fn write(
         Dialect::Postgres => backup::POSTGRES,
     };
     archive.add_file(database, copy.path())?;
+    archive.add_file(backup::NAMED, list.path())?;
     // Absent where there is nothing for them: a folder of SQLite has no id.
     for name in [backup::FOLDER_ID, backup::SECRETS_KEY] {
         archive.add_file(name, &folder.join(name))?;

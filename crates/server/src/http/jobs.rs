@@ -26,7 +26,7 @@ use kaogong_data::BlobHash;
 use kaogong_domain::{
     ErrorKind, Problem,
     access::Permission,
-    ids::{AttemptId, JobId, RunId},
+    ids::{AttemptId, JobId},
     jobs::{JobEvent, JobState},
     names::VersionRef,
 };
@@ -35,7 +35,7 @@ use kaogong_http::{
     error::Answer,
     extract::{Json, Params, Query, created},
 };
-use kaogong_store::{ArtifactOwner, AttemptRow, JobInputRow, JobRow, NewJobInput, NewJobRow};
+use kaogong_store::{ArtifactOwner, AttemptRow, JobInputRow, JobRow, JobRuns, NewJobInput, NewJobRow};
 use log::{log, log_stream};
 use std::sync::Arc;
 
@@ -285,7 +285,7 @@ pub(super) async fn job_views(app: &Services, inside: &InProject, rows: Vec<JobR
 struct Around {
     attempts: Vec<AttemptRow>,
     inputs: Vec<JobInputRow>,
-    runs: Vec<RunId>,
+    runs: JobRuns,
     created_by: Option<String>,
 }
 
@@ -329,6 +329,7 @@ fn view_of(inside: &InProject, row: JobRow, around: Around) -> Result<JobView, P
                 ended_at: it.ended_at.map(|it| it.as_ms()),
             })
             .collect(),
-        runs: around.runs.into_iter().map(|it| it.to_string()).collect(),
+        more_runs: around.runs.has_more,
+        runs: around.runs.ids.into_iter().map(|it| it.to_string()).collect(),
     })
 }

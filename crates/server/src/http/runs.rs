@@ -32,6 +32,12 @@ use std::{
 
 /// The most points of one curve that are sent; longer ones are thinned evenly.
 const CURVE_POINTS_MAX: u32 = 5_000;
+/// The most points of all curves of one answer together.
+const ANSWER_POINTS_MAX: u32 = 500_000;
+/// The most metrics of one answer.
+const CURVES_MAX: usize = 1_000;
+/// Logged models that are read together.
+const MODELS_AT_ONCE: u32 = 200;
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {
@@ -86,6 +92,7 @@ async fn list(
         lifecycle: Some(Lifecycle::Active),
         filters: mlflow::parse_run_filter(query.filter.as_deref().unwrap_or_default())?,
         order: mlflow::parse_run_order(query.order.as_deref().unwrap_or_default())?,
+        after: None,
         offset: query.offset,
         limit: query.limit.unwrap_or(100).clamp(1, PAGE_LIMIT_MAX),
     };
@@ -190,13 +197,18 @@ async fn curves(
     let mut keys = keys_of(raw.as_deref().unwrap_or_default());
     let id = if keys.is_empty() {
         let run = find_run(&app, &inside, &params).await?;
-        keys = run.metrics.iter().map(|it| it.key.clone()).take(100).collect();
+        keys = run.metrics.iter().map(|it| it.key.clone()).collect();
         run.row.id
     } else {
         find_run_head(&app, &inside, &params).await?.id
     };
+    if keys.len() > CURVES_MAX {
+        let text = format!("these are {} metrics, and one answer holds {CURVES_MAX} at most", keys.len());
+        return Err(Problem::invalid(text).hint("name the metrics that are wanted, each with `key=`").into());
+    }
     let steps = (i64::MIN, i64::MAX);
-    let curves = app.store.metric_curves(&[id], &keys, steps, CURVE_POINTS_MAX).await?;
+    let most = points_of_each(keys.len());
+    let curves = app.store.metric_curves(&[id], &keys, steps, most).await?;
     let drawn = keys.into_iter().map(|key| curve(key.clone(), curves.get(&(id, key)).cloned().unwrap_or_default()));
     Ok(Json(drawn.collect()))
 }
@@ -211,7 +223,13 @@ fn keys_of(query: &str) -> Vec<String> {
         }
         axum::extract::Query::<One>::try_from_uri(&uri).ok().map(|it| it.0.key)
     };
-    query.split('&').filter_map(|it| it.strip_prefix("key=")).filter_map(decode).take(100).collect()
+    query.split('&').filter_map(|it| it.strip_prefix("key=")).filter_map(decode).collect()
+}
+
+/// Points of each of some curves: the more there are, the thinner each is.
+fn points_of_each(curves: usize) -> u32 {
+    let share = ANSWER_POINTS_MAX / u32::try_from(curves.max(1)).unwrap_or(u32::MAX);
+    share.clamp(1, CURVE_POINTS_MAX)
 }
 
 fn curve(key: String, points: Vec<MetricPoint>) -> CurveView {
@@ -250,12 +268,20 @@ async fn artifact(State(app): State<Arc<Services>>, inside: InProject, params: P
     let project = inside.project.id;
     let own = ArtifactOwner::Run(run);
     if let (Some((folder, below)), None) = (path.split_once('/'), app.store.find_artifact(project, own, path).await?) {
-        for model in app.store.logged_models_of_run(project, run).await? {
-            let owner = ArtifactOwner::LoggedModel(model.id);
-            let is_named = model.name == folder || mlflow::model_id_text(model.id) == folder;
-            if is_named && app.store.find_artifact(project, owner, below).await?.is_some() {
-                return send_artifact(&app, &inside, owner, below).await;
+        let mut last = None;
+        loop {
+            let page = app.store.logged_models_of_run(project, run, last, MODELS_AT_ONCE).await?;
+            for model in &page {
+                let owner = ArtifactOwner::LoggedModel(model.id);
+                let is_named = model.name == folder || mlflow::model_id_text(model.id) == folder;
+                if is_named && app.store.find_artifact(project, owner, below).await?.is_some() {
+                    return send_artifact(&app, &inside, owner, below).await;
+                }
             }
+            if page.len() < MODELS_AT_ONCE as usize {
+                break;
+            }
+            last = page.last().map(|it| (it.created_at, it.id));
         }
     }
     send_artifact(&app, &inside, own, path).await

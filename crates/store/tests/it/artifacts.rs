@@ -1,6 +1,7 @@
 //! Artifacts: paths that point at bytes.
 
-use crate::support::{NOW, on_both};
+use crate::support::{NOW, behind, on_both, refused};
+use kaogong_domain::ErrorKind;
 use kaogong_store::{ArtifactEntry, ArtifactOwner, NewArtifact};
 
 #[tokio::test]
@@ -68,6 +69,20 @@ async fn a_folder_lists_what_lies_directly_below_however_much_lies_deeper() {
         assert_eq!(onnx("modelx.onnx").await, ["modelx.onnx"]);
         assert_eq!(onnx("").await.len(), 2);
         assert!(w.store.artifacts_ending(w.other, owner, "", ".onnx").await.expect("a list").is_empty());
+        let add = async |first: u32, last: u32| {
+            let rows = format!(
+                "WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) \
+                INSERT INTO artifacts (project_id, owner, path, hash, size, created_at) \
+                SELECT '{}', '{owner}', 'many/' || CAST(i AS TEXT) || '.onnx', 'h', 1, 1 FROM n",
+                w.project
+            );
+            behind(&w.url, &[&rows]).await;
+        };
+        add(1, 1500).await;
+        assert_eq!(onnx("many").await.len(), 1500, "none is left out");
+        add(1501, 100_001).await;
+        let told = w.store.artifacts_ending(w.project, owner, "many", ".onnx").await;
+        assert!(refused(told, ErrorKind::Invalid).hint.is_some());
     })
     .await;
 }

@@ -227,7 +227,7 @@ async fn measure(url: &StoreUrl, count: u32) -> (Costs, BTreeSet<String>) {
 
 /// Lines of the store's sources that run a statement.
 fn lines_with_statements() -> BTreeSet<String> {
-    let calls = ["exec", "rows", "rows_of", "row", "number", "rows_in", "put_rows", "whole"];
+    let calls = ["exec", "rows", "rows_of", "row", "number", "rows_in", "put_rows", "whole", "each"];
     let mut all = BTreeSet::new();
     for entry in std::fs::read_dir(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("sources") {
         let path = entry.expect("an entry").path();

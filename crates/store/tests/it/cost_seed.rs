@@ -73,8 +73,10 @@ fn tracked(w: &World, it: &Walked) -> Vec<String> {
         format!(
             "runs (id, experiment_id, project_id, name, status, user_name, started_at, lifecycle, job_id, dataset_versions, inputs, outputs, request_key, created_at) SELECT {run}, '{experiment}', '{project}', 'r' || i, 'RUNNING', '', i, 'active', {job}, '[]', '[]', '[]', 'k' || i, i"
         ),
-        format!("params (run_id, key, value) SELECT {run}, 'p', 'v'"),
-        format!("tags (run_id, key, value) SELECT {run}, 't', 'v'"),
+        format!("params (run_id, experiment_id, key, value) SELECT {run}, '{experiment}', 'p', 'v'"),
+        format!("params (run_id, experiment_id, key, value) SELECT {run}, '{experiment}', 'own', 'v' || i"),
+        format!("tags (run_id, experiment_id, key, value) SELECT {run}, '{experiment}', 't', 'v'"),
+        format!("tags (run_id, experiment_id, key, value) SELECT {run}, '{experiment}', 'own', 'v' || i"),
         format!("metrics (run_id, key, at, step, value, is_nan) SELECT {run}, 'loss', 1, 1, i, 0"),
         format!(
             "latest_metrics (run_id, experiment_id, key, at, step, value, is_nan) SELECT {run}, '{experiment}', 'loss', 1, 1, i, 0"
@@ -121,6 +123,10 @@ fn below(w: &World, it: &Walked) -> Vec<String> {
         ),
         format!(
             "dataset_versions (id, dataset_id, number, pins, summary, message, source, items, bytes, created_at) SELECT 'dv_000000000000000001' || substr(CAST(100000000 + i AS TEXT), 2), '{dataset}', 1 + i, '{{}}', '{{}}', '', '', 1, 1, 1"
+        ),
+        format!(
+            "logged_models (id, experiment_id, project_id, run_id, name, model_type, status, status_message, params, tags, created_at, updated_at) SELECT 'm_000000000000000001' || substr(CAST(100000000 + i AS TEXT), 2), '{}', '{project}', '{run}', 'm', '', '', '', '{{}}', '{{}}', i, i",
+            it.experiment
         ),
         format!(
             "logged_model_metrics (model_id, run_id, key, at, step, value, is_nan) SELECT '{logged}', '{run}', 'long', i, i, i, 0"

@@ -215,7 +215,7 @@ async fn experiments(w: &World, it: &Walked) {
     done(s.list_experiments(w.project).await);
     for lifecycle in [None, Some(Lifecycle::Active)] {
         let first = done(s.page_experiments(w.project, lifecycle, None, 20).await);
-        done(s.page_experiments(w.project, lifecycle, first.last(), 20).await);
+        done(s.page_experiments(w.project, lifecycle, first.last().map(|it| (it.created_at, it.id)), 20).await);
     }
     let page = done(s.page_experiments(w.project, None, None, 20).await);
     done(s.experiment_names(w.project, &page.iter().map(|it| it.id).collect::<Vec<_>>()).await);
@@ -237,11 +237,12 @@ async fn searches(w: &World, experiments: Vec<kaogong_domain::ids::ExperimentId>
     let order = |field| vec![RunOrder { field, direction: Direction::Descending }];
     let plain = RunSearch { lifecycle: Some(Lifecycle::Active), limit: 20, ..RunSearch::default() };
     let one = RunSearch { experiments: Some(vec![experiments[0]]), ..plain.clone() };
+    let after = done(w.store.search_runs(w.project, &one).await).last().map(|it| (it.row.started_at, it.row.id));
     for search in [
         plain.clone(),
         RunSearch { lifecycle: None, ..plain.clone() },
         RunSearch { lifecycle: None, ..one.clone() },
-        RunSearch { experiments: Some(experiments), ..plain },
+        RunSearch { experiments: Some(experiments), ..plain.clone() },
         one.clone(),
         // Few runs fulfil the first, nearly all the second.
         RunSearch { filters: vec![loss(Comparator::Less, 5.0)], ..one.clone() },
@@ -251,6 +252,16 @@ async fn searches(w: &World, experiments: Vec<kaogong_domain::ids::ExperimentId>
         RunSearch { order: order(Field::Metric("wide1".to_owned())), offset: 5, ..one.clone() },
         RunSearch { filters: vec![text(Field::Tag("t".to_owned()), Comparator::Equal, "v")], ..one.clone() },
         RunSearch { filters: vec![text(Field::Param("p".to_owned()), Comparator::Like, "v%")], ..one.clone() },
+        RunSearch { filters: vec![text(Field::Param("own".to_owned()), Comparator::Equal, "v7")], ..one.clone() },
+        RunSearch { filters: vec![text(Field::Tag("own".to_owned()), Comparator::Equal, "v7")], ..plain.clone() },
+        RunSearch {
+            filters: vec![text(Field::Tag("own".to_owned()), Comparator::Equal, "v7")],
+            order: order(Field::Metric("loss".to_owned())),
+            ..one.clone()
+        },
+        RunSearch { after, ..plain.clone() },
+        RunSearch { after, ..one.clone() },
+        RunSearch { after, lifecycle: None, ..one.clone() },
         RunSearch { filters: vec![text(Field::Name, Comparator::Equal, "r7")], ..one.clone() },
         RunSearch { filters: vec![text(Field::Name, Comparator::ILike, "%9%")], ..one },
     ] {
@@ -307,7 +318,8 @@ async fn runs(w: &World, it: &Walked) {
     }
     history(w, it.run).await;
     artifacts(w, ArtifactOwner::Run(it.run)).await;
-    done(s.logged_models_of_run(w.project, run).await);
+    let first = done(s.logged_models_of_run(w.project, it.run, None, 20).await);
+    done(s.logged_models_of_run(w.project, it.run, first.last().map(|it| (it.created_at, it.id)), 20).await);
     done(s.artifacts_of_logged_models(w.project, run).await);
     done(s.models_of_runs(w.project, &[run]).await);
     done(s.models_of_run(w.project, run).await);
@@ -335,7 +347,7 @@ async fn logged_models(w: &World, it: &Walked) {
     let test = MetricTest { key: "loss".to_owned(), comparator: Comparator::Greater, value: 1.0 };
     for search in [plain.clone(), LoggedModelSearch { metrics: vec![test], ..plain }] {
         let first = done(s.search_logged_models(w.project, &search, None, 20).await);
-        done(s.search_logged_models(w.project, &search, first.last(), 20).await);
+        done(s.search_logged_models(w.project, &search, first.last().map(|it| (it.created_at, it.id)), 20).await);
     }
     done(s.metrics_of_logged_models(&[made, it.logged]).await);
     let on = OnDataset { name: "d".to_owned(), digest: None };

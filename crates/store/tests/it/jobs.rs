@@ -6,7 +6,9 @@ use kaogong_domain::{
     ids::{AttemptId, JobId},
     jobs::{AttemptOutcome, JobEvent, JobState, JobStatus, RetainedAttempt},
 };
-use kaogong_store::{JOBS_UNFINISHED_MAX, JobRow, NewJobInput, NewJobRow, NewRunRow};
+use kaogong_store::{
+    JOBS_UNFINISHED_MAX, JOBS_UNFINISHED_OF_PROJECT_MAX, JobRow, JobRuns, NewJobInput, NewJobRow, NewRunRow,
+};
 
 fn new_job(w: &World, name: &str) -> NewJobRow {
     NewJobRow {
@@ -45,7 +47,8 @@ async fn a_job_is_submitted_once_for_a_key() {
         let run = NewRunRow { job_id: Some(made.id), ..w.new_run(w.project, "r").await };
         let run = w.store.create_run(w.project, run, &w.actor, NOW).await.expect("a run");
         assert_eq!(run.row.dataset_versions, [version]);
-        assert_eq!(w.store.runs_of_job(made.id).await.expect("runs"), [run.row.id]);
+        let runs = w.store.runs_of_job(made.id).await.expect("runs");
+        assert_eq!(runs, JobRuns { ids: vec![run.row.id], has_more: false });
     })
     .await;
 }
@@ -154,6 +157,60 @@ async fn only_so_many_jobs_may_wait() {
         assert_eq!(submit(w, keyed).await.id, first.id, "a repetition asks for no more room");
         tell(w, first.id, JobEvent::CancelRequested, 1).await;
         submit(w, new_job(w, "one more")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_project_leaves_room_for_the_jobs_of_others() {
+    on_both("the bound on a project's jobs", async |w| {
+        let keyed = NewJobRow { request_key: Some("k".to_owned()), ..new_job(w, "the first") };
+        let first = submit(w, keyed.clone()).await;
+        let count = JOBS_UNFINISHED_OF_PROJECT_MAX - 1;
+        let more = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) \
+            INSERT INTO jobs (id, project_id, name, spec, state, retries_left, cancel_asked, created_at) \
+            SELECT 'own' || CAST(i AS TEXT), '{}', 'own', '{{}}', 'queued', 0, 0, 0 FROM n",
+            w.project
+        );
+        let counted = format!(
+            "UPDATE counters SET count = count + {count} WHERE owner = '{}' AND what IN ('jobs', 'jobs.queued')",
+            w.project
+        );
+        behind(&w.url, &[&more, &counted]).await;
+        let told = refused(w.store.submit_job(new_job(w, "one more"), &w.actor, NOW).await, ErrorKind::TooMany);
+        assert!(told.text.contains("jobs of this project") && told.hint.is_some(), "{}", told.text);
+        submit(w, NewJobRow { project_id: w.other, ..new_job(w, "of another project") }).await;
+        assert_eq!(submit(w, keyed).await.id, first.id, "a repetition asks for no more room");
+        tell(w, first.id, JobEvent::CancelRequested, 1).await;
+        submit(w, new_job(w, "one more")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_with_many_runs_says_that_there_are_more() {
+    on_both("runs of a job", async |w| {
+        let (job, small) = (submit(w, new_job(w, "sweep")).await.id, submit(w, new_job(w, "one run")).await.id);
+        let run = NewRunRow { job_id: Some(small), ..w.new_run(w.project, "r").await };
+        let run = w.store.create_run(w.project, run, &w.actor, NOW).await.expect("a run").row;
+        let add = async |first: u32, last: u32| {
+            let runs = format!(
+                "WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {last}) \
+                INSERT INTO runs (id, experiment_id, project_id, name, status, user_name, started_at, lifecycle, job_id, \
+                dataset_versions, inputs, outputs, created_at) SELECT 'run_0000000000000000010000' || CAST(1000 + i AS TEXT), \
+                '{}', '{}', 'r', 'RUNNING', '', i, 'active', '{job}', '[]', '[]', '[]', i FROM n",
+                run.experiment_id, w.project
+            );
+            behind(&w.url, &[&runs]).await;
+        };
+        add(1, 1000).await;
+        let all = w.store.runs_of_job(job).await.expect("runs");
+        assert_eq!((all.ids.len(), all.has_more), (1000, false));
+        add(1001, 1001).await;
+        let found = w.store.runs_of_jobs(&[job, small]).await.expect("runs");
+        assert_eq!(found[&job], JobRuns { has_more: true, ..all });
+        assert_eq!(found[&small], JobRuns { ids: vec![run.id], has_more: false });
     })
     .await;
 }

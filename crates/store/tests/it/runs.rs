@@ -182,11 +182,40 @@ async fn runs_and_logged_models_stay_in_their_project() {
         let found = w.store.search_logged_models(w.project, &search, None, 100).await.expect("a list");
         assert_eq!((found.as_slice(), made.status.as_str()), (std::slice::from_ref(&made), "LOGGED_MODEL_READY"));
         assert!(w.store.search_logged_models(w.other, &search, None, 100).await.expect("a list").is_empty());
-        assert_eq!(w.store.logged_models_of_run(w.project, run).await.expect("a list"), std::slice::from_ref(&made));
-        assert!(w.store.logged_models_of_run(w.other, run).await.expect("a list").is_empty());
+        let of_run = async |project, after| {
+            let page = w.store.logged_models_of_run(project, run, after, 2).await;
+            page.expect("a page").into_iter().map(|it| it.id).collect::<Vec<_>>()
+        };
+        assert_eq!(of_run(w.project, None).await, [made.id]);
+        assert!(of_run(w.other, None).await.is_empty());
         refused(w.store.delete_logged_model(w.other, made.id, &w.actor, NOW).await, ErrorKind::NotFound);
         w.store.delete_logged_model(w.project, made.id, &w.actor, NOW).await.expect("deleted");
         assert_eq!(w.store.find_logged_model(w.project, made.id).await.expect("it reads"), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_logged_models_of_a_run_come_in_pages_to_the_last() {
+    on_both("pages of logged models", async |w| {
+        let (run, experiment) = (w.run(w.project, "r").await, w.experiment(w.project).await);
+        let mut made = vec![];
+        for at in 0..5 {
+            let new = NewLoggedModel { run_id: Some(run), name: "m".to_owned(), ..NewLoggedModel::default() };
+            // Some of the same moment.
+            let made_at = w.later(at / 2);
+            let it = w.store.create_logged_model(w.project, experiment, new, &w.actor, made_at).await;
+            made.push(it.expect("a logged model"));
+        }
+        made.sort_by_key(|it| std::cmp::Reverse((it.created_at, it.id)));
+        let (mut all, mut last) = (vec![], None);
+        loop {
+            let page = w.store.logged_models_of_run(w.project, run, last, 2).await.expect("a page");
+            let Some(end) = page.last() else { break };
+            last = Some((end.created_at, end.id));
+            all.extend(page);
+        }
+        assert_eq!(all, made);
     })
     .await;
 }

@@ -141,6 +141,68 @@ async fn numbers_come_first_then_nan_then_runs_without_the_value() {
 }
 
 #[tokio::test]
+async fn pages_follow_a_run_and_miss_none_while_others_begin() {
+    on_both("pages that follow", async |w| {
+        for at in 0..7 {
+            // Some of the same moment.
+            let new = NewRunRow { started_at: w.later(at / 3), ..w.new_run(w.project, &at.to_string()).await };
+            w.store.create_run(w.project, new, &w.actor, w.later(at)).await.expect("a run");
+        }
+        let mut later = 90;
+        for lifecycle in [Some(Lifecycle::Active), None] {
+            let all =
+                w.store.search_runs(w.project, &RunSearch { lifecycle, ..search(w).await }).await.expect("a page");
+            let all: Vec<_> = all.into_iter().map(|it| it.row.id).collect();
+            let mut page = RunSearch { lifecycle, limit: 2, ..search(w).await };
+            let mut found = vec![];
+            loop {
+                let rows = w.store.search_runs(w.project, &page).await.expect("a page");
+                let Some(last) = rows.last() else { break };
+                page.after = Some((last.row.started_at, last.row.id));
+                found.extend(rows.iter().map(|it| it.row.id));
+                // What begins meanwhile is on no page, and moves nothing: an offset would show a run twice.
+                later += 1;
+                let new = NewRunRow { started_at: w.later(later), ..w.new_run(w.project, "new").await };
+                w.store.create_run(w.project, new, &w.actor, NOW).await.expect("a run");
+            }
+            assert_eq!(found, all);
+        }
+        let order = vec![RunOrder { field: Field::Name, direction: Direction::Ascending }];
+        let after = Some((NOW, w.run(w.project, "r").await));
+        let told = w.store.search_runs(w.project, &RunSearch { after, order, ..search(w).await }).await;
+        refused(told, ErrorKind::Invalid);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn values_are_compared_whole_however_alike_they_begin() {
+    on_both("long values", async |w| {
+        let start = "é".repeat(150);
+        for name in ["a", "b", "c"] {
+            let run = w.run(w.project, name).await;
+            let value = if name == "c" { start.clone() } else { format!("{start}{name}") };
+            let (params, tags) = (vec![("p".to_owned(), value.clone())], BTreeMap::from([("t".to_owned(), value)]));
+            w.log(run, RunLog { params, tags, ..RunLog::default() }).await.expect("logged");
+        }
+        let elsewhere = w.run(w.other, "theirs").await;
+        let theirs = RunLog { params: vec![("p".to_owned(), format!("{start}a"))], ..RunLog::default() };
+        w.store.log_batch(w.other, elsewhere, &theirs, &w.actor, NOW).await.expect("logged");
+        for field in [Field::Param("p".to_owned()), Field::Tag("t".to_owned())] {
+            for (value, expected) in [(format!("{start}a"), "a"), (start.clone(), "c"), ("é".repeat(100), "")] {
+                let filter = RunFilter { field: field.clone(), comparator: C::Equal, operand: text(&value) };
+                let one = RunSearch { filters: vec![filter], ..search(w).await };
+                assert_eq!(names(w, RunSearch { experiments: None, ..one.clone() }).await, expected);
+                let order = vec![RunOrder { field: Field::Metric("m".to_owned()), direction: Direction::Ascending }];
+                assert_eq!(names(w, RunSearch { order, ..one.clone() }).await, expected);
+                assert_eq!(names(w, one).await, expected);
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn pages_lifecycles_and_projects() {
     on_both("pages", async |w| {
         three_runs(w).await;

@@ -6,7 +6,7 @@ use kaogong_domain::{
     ids::AttemptId,
     jobs::{AttemptOutcome, JobEvent},
 };
-use kaogong_store::{NewJobRow, Store, StoreUrl, restore_dump};
+use kaogong_store::{ArtifactOwner, Named, NewArtifact, NewJobRow, Store, StoreUrl, restore_dump};
 
 /// A job with one attempt, which is over or not.
 async fn attempt(w: &World, is_over: bool) -> AttemptId {
@@ -38,8 +38,23 @@ async fn a_copy_is_of_one_moment_and_says_which_attempts_were_over() {
         w.store.note_backup(&w.actor, NOW).await.expect("noted");
         let dir = tempfile::tempdir().expect("a folder");
         let file = dir.path().join("it's a copy");
-        let snapshot = w.store.copy_to(&file).await.expect("a copy");
+        let owner = ArtifactOwner::Run(w.run(w.project, "r").await);
+        for (path, hash) in [("a", "c2"), ("b", "b1"), ("c", "c2")] {
+            let new = NewArtifact { path: path.to_owned(), hash: hash.to_owned(), size: 3, media_type: None };
+            w.store.put_artifact(w.project, owner, new, &w.actor, NOW).await.expect("put");
+        }
+        w.store.note_upload(w.other, "a0", 3, &w.actor, NOW).await.expect("noted");
+        w.version(w.project, "d").await;
+        let dataset = w.store.find_dataset(w.project, &name("d")).await.expect("it reads").expect("a dataset").id;
+        let mut named = vec![];
+        let hear = |it: Named<'_>| {
+            named.push(format!("{it:?}"));
+            Ok(())
+        };
+        let snapshot = w.store.copy_to(&file, hear).await.expect("a copy");
         assert_eq!(snapshot.ended_attempts, [over]);
+        let blob = |it: &str| format!("{:?}", Named::Blob(it));
+        assert_eq!(named, [blob("a0"), blob("b1"), blob("c2"), format!("{:?}", Named::Dataset(&dataset.to_string()))]);
         w.store.create_project(&name("default"), &name("later"), "", w.admin, &w.actor, NOW).await.expect("a project");
         let newest = w.store.newest_event().await.expect("a number");
         match &w.url {
@@ -69,7 +84,7 @@ async fn check(url: &StoreUrl, newest: i64) {
 async fn a_copy_that_cannot_be_written_is_told() {
     on_both("copying in vain", async |w| {
         let dir = tempfile::tempdir().expect("a folder");
-        refused(w.store.copy_to(&dir.path().join("absent/copy")).await, ErrorKind::Unavailable);
+        refused(w.store.copy_to(&dir.path().join("absent/copy"), |_| Ok(())).await, ErrorKind::Unavailable);
         w.store.note_backup(&w.actor, NOW).await.expect("the store goes on");
     })
     .await;

@@ -105,7 +105,7 @@ function JobFacts({ job }: { job: JobView }) {
         [t("exitCode"), job.exit_code === null ? null : <code>{job.exit_code}</code>],
         [t("duration"), <Took key="took" from={job.started_at} to={job.ended_at} live={isActive(job.state)} />],
         [t("inputs"), job.inputs.length ? <Links>{job.inputs.map((it) => <DatasetLink key={it.alias} pinned={`${it.dataset}@${it.number}`} />)}</Links> : null],
-        [t("nav.runs"), job.runs.length ? <Links>{job.runs.map((it) => <RunLink key={it} id={it} />)}</Links> : null],
+        [t("nav.runs"), job.runs.length ? <Links>{job.runs.map((it) => <RunLink key={it} id={it} />)}{job.more_runs ? t("job.moreRuns") : null}</Links> : null],
         [t("job.resources"), `${t("job.cpus", { n: need.cpus })} · ${bytes(need.memory_mib * 1024 * 1024)}`],
         [t("job.timeLimit"), duration(need.time_limit_s * 1000, language)],
         [t("job.retriesLeft"), job.retries_left || null],

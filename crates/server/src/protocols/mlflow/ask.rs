@@ -4,6 +4,10 @@
 //! and a number is a text. 64-bit integers may be numbers or texts, absent and null mean the same.
 
 use super::problem::{MlflowProblem, Told};
+use kaogong_domain::{
+    Timestamp,
+    ids::{Id, Kind, RunKind},
+};
 use serde_json::{Map, Value};
 
 const SEE_DOCS: &str = " See the API docs for more information about request parameters.";
@@ -215,26 +219,85 @@ impl Ask {
     }
 
     /// Where the page begins.
-    pub(super) fn page_offset(&self) -> Told<usize> {
+    pub(super) fn page_start<K: Kind>(&self) -> Told<Start<K>> {
         let token = self.text_or_empty("page_token")?;
         if token.is_empty() {
-            return Ok(0);
+            return Ok(Start::Offset(0));
         }
-        offset_of(&token).ok_or_else(|| MlflowProblem::invalid("Invalid page token, could not base64-decode"))
+        start_of(&token).ok_or_else(|| MlflowProblem::invalid("Invalid page token, could not base64-decode"))
     }
+
+    /// Where the page begins, for a list that is ordered after it was read.
+    pub(super) fn page_offset(&self) -> Told<usize> {
+        self.page_start::<RunKind>()?.offset()
+    }
+}
+
+/// Where a page begins.
+#[derive(Debug)]
+pub(super) enum Start<K: Kind> {
+    /// After so many things.
+    Offset(usize),
+    /// After the thing of that moment and id, in a list with the newest first: however far, it is found at once.
+    After(Timestamp, Id<K>),
+}
+
+impl<K: Kind> Start<K> {
+    /// How many things to pass over, in a list that has an order of its own.
+    pub(super) fn offset(&self) -> Told<usize> {
+        match self {
+            Self::Offset(it) => Ok(*it),
+            Self::After(..) => {
+                Err(MlflowProblem::invalid("Invalid page token: it belongs to a search in another order"))
+            }
+        }
+    }
+
+    /// What the list follows, and how many of it to pass over.
+    pub(super) fn split(&self) -> (Option<(Timestamp, Id<K>)>, usize) {
+        match self {
+            Self::Offset(it) => (None, *it),
+            Self::After(at, id) => (Some((*at, *id)), 0),
+        }
+    }
+}
+
+fn encoded(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
 }
 
 /// The token of the page that begins at an offset, in the shape of MLflow's own: base64 of `{"offset": n}`.
 pub(super) fn token_of(offset: usize) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::STANDARD.encode(format!("{{\"offset\": {offset}}}"))
+    encoded(&format!("{{\"offset\": {offset}}}"))
 }
 
-fn offset_of(token: &str) -> Option<usize> {
+/// The token of the page that follows a thing.
+pub(super) fn token_after<K: Kind>((at, id): (Timestamp, Id<K>)) -> String {
+    encoded(&serde_json::json!({"after": [at.as_ms(), id.to_string()]}).to_string())
+}
+
+fn start_of<K: Kind>(token: &str) -> Option<Start<K>> {
     use base64::Engine;
     let bytes = base64::engine::general_purpose::STANDARD.decode(token).ok()?;
     let value: Value = serde_json::from_slice(&bytes).ok()?;
-    usize::try_from(value.get("offset")?.as_u64()?).ok().filter(|it| *it < 1 << 40)
+    if let Some(after) = value.get("after") {
+        return Some(Start::After(Timestamp(after.get(0)?.as_i64()?), after.get(1)?.as_str()?.parse().ok()?));
+    }
+    usize::try_from(value.get("offset")?.as_u64()?).ok().filter(|it| *it < 1 << 40).map(Start::Offset)
+}
+
+/// One page of a list with the newest first, of which the things to pass over and one more than the page are at hand.
+pub(super) fn page_after<T, K: Kind>(
+    all: Vec<T>,
+    offset: usize,
+    size: usize,
+    place: impl Fn(&T) -> (Timestamp, Id<K>),
+) -> (Vec<T>, Option<String>) {
+    let has_more = all.len() > offset.saturating_add(size);
+    let found: Vec<T> = all.into_iter().skip(offset).take(size).collect();
+    let next = found.last().filter(|_| has_more).map(|it| token_after(place(it)));
+    (found, next)
 }
 
 /// One page of a list that is at hand, with the token of the next.
@@ -315,9 +378,23 @@ mod tests {
     fn a_page_token_leads_on() {
         let (first, next) = page(vec![1, 2, 3], 0, 2);
         assert_eq!(first, [1, 2]);
-        let offset = offset_of(&next.expect("more")).expect("an offset");
-        assert_eq!(page(vec![1, 2, 3], offset, 2), (vec![3], None));
-        assert_eq!(offset_of("garbage"), None);
+        let start = start_of::<RunKind>(&next.expect("more")).expect("an offset");
+        assert_eq!(page(vec![1, 2, 3], start.offset().expect("an offset"), 2), (vec![3], None));
+        assert!(start_of::<RunKind>("garbage").is_none());
+    }
+
+    #[test]
+    fn a_page_token_that_names_a_thing_leads_on_in_its_order_alone() {
+        let id = Id::<RunKind>::generate(Timestamp(5));
+        let (first, next) = page_after(vec![3, 2, 1], 0, 2, |it| (Timestamp(*it), id));
+        assert_eq!(first, [3, 2]);
+        let start = start_of::<RunKind>(&next.expect("more")).expect("a start");
+        assert_eq!(start.split(), (Some((Timestamp(2), id)), 0));
+        assert!(start.offset().is_err());
+        assert_eq!(page_after(vec![1], 0, 2, |it| (Timestamp(*it), id)), (vec![1], None));
+        let of_another_kind =
+            token_after((Timestamp(2), Id::<kaogong_domain::ids::ExperimentKind>::generate(Timestamp(5))));
+        assert!(start_of::<RunKind>(&of_another_kind).is_none());
     }
 
     #[test]
@@ -325,7 +402,7 @@ mod tests {
         for text in super::super::filter::drawn_texts(20_000) {
             let _ = Ask::from_json(text.as_bytes());
             let _ = Ask::from_json(&text.as_bytes()[text.len() / 2..]);
-            let _ = offset_of(&text);
+            let _ = start_of::<RunKind>(&text);
         }
     }
 }

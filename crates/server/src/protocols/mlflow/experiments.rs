@@ -1,7 +1,7 @@
 //! Experiments: groups of runs. The id `0` is the project's default experiment.
 
 use super::{
-    ask::page,
+    ask::{page, page_after},
     call::Call,
     filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
@@ -177,7 +177,7 @@ fn batch_of(wanted: usize) -> u32 {
 
 pub(super) async fn search(call: Call) -> Reply {
     let size = call.ask.page_size(1000, PAGE_MAX)?;
-    let offset = call.ask.page_offset()?;
+    let start = call.ask.page_start()?;
     let view = wire::view_type(&call.ask, "view_type")?;
     let clauses = parse_filter(&call.ask.text_or_empty("filter")?).map_err(MlflowProblem::invalid)?;
     let clauses = checked(clauses)?;
@@ -189,6 +189,8 @@ pub(super) async fn search(call: Call) -> Reply {
     }
     let fits =
         |it: &ExperimentRow| clauses.iter().all(|(is_tag, clause)| holds(clause, &look(it, *is_tag, &clause.key)));
+    // Without an order of its own the newest come first, as they are read.
+    let (mut last, offset) = if order.is_empty() { start.split() } else { (None, start.offset()?) };
     // One more than the page tells whether there is another.
     let wanted = offset.saturating_add(size).saturating_add(1);
     let mut all: Vec<ExperimentRow> = vec![];
@@ -197,20 +199,21 @@ pub(super) async fn search(call: Call) -> Reply {
         let found = call.store().find_experiment_by_name(call.project(), name).await?;
         all.extend(found.filter(|it| view.is_none_or(|view| view == it.lifecycle) && fits(it)));
     } else {
-        let mut last: Option<ExperimentRow> = None;
         loop {
-            let batch = call.store().page_experiments(call.project(), view, last.as_ref(), batch_of(wanted)).await?;
+            let batch = call.store().page_experiments(call.project(), view, last, batch_of(wanted)).await?;
             let is_last = batch.len() < batch_of(wanted) as usize;
-            last = batch.last().cloned();
+            last = batch.last().map(|it| (it.created_at, it.id));
             all.extend(batch.into_iter().filter(&fits));
-            // Without an order of its own the newest come first, as they are read.
             if is_last || (order.is_empty() && all.len() >= wanted) {
                 break;
             }
         }
     }
     all.sort_by(|a, b| compare(a, b, &order));
-    let (found, next) = page(all, offset, size);
+    let (found, next) = match order.is_empty() {
+        true => page_after(all, offset, size, |it| (it.created_at, it.id)),
+        false => page(all, offset, size),
+    };
     Ok(Json(wire::listing("experiments", found.iter().map(wire::experiment).collect(), next)))
 }
 

@@ -146,6 +146,17 @@ pub(super) fn batch(what: &str, limit: usize, length: usize) -> Told<()> {
     )))
 }
 
+/// The most keys of an order: for each of them every thing that is put in order is looked at.
+const ORDER_KEYS_MAX: usize = 20;
+
+/// The number of keys of an order.
+pub(super) fn order_keys(count: usize) -> Told<()> {
+    if count <= ORDER_KEYS_MAX {
+        return Ok(());
+    }
+    Err(MlflowProblem::invalid(format!("'order_by' takes at most {ORDER_KEYS_MAX} keys. Got {count}.")))
+}
+
 /// `metrics[3]` and `key` make `metrics[3].key`.
 pub(super) fn joined(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }

@@ -1,7 +1,7 @@
 //! Logged models: what a run produced, as MLflow 3 keeps it, before it is registered.
 
 use super::{
-    ask::{Ask, missing_value, page, wrong_type},
+    ask::{Ask, missing_value, page, page_after, wrong_type},
     call::{Call, ExperimentIds, model_id_text},
     filter::{Clause, Operand, Test, parse_filter},
     limits,
@@ -24,8 +24,6 @@ const PAGE_MAX: i64 = 100;
 const DATASETS_MAX: usize = 100;
 /// Models read together while a search looks through them.
 const BATCH: u32 = 500;
-/// Keys of one order.
-const KEYS_MAX: usize = 20;
 
 fn check_name(name: &str) -> Told<()> {
     const BAD: [char; 8] = ['/', ':', '.', '%', '"', '\'', '`', '\0'];
@@ -273,7 +271,7 @@ fn compare(ids: ExperimentIds, keys: &[Key], a: &LoggedModelRow, b: &LoggedModel
 
 pub(super) async fn search(call: Call) -> Reply {
     let size = call.ask.page_size(50, PAGE_MAX)?;
-    let offset = call.ask.page_offset()?;
+    let start = call.ask.page_start()?;
     let texts = call.ask.texts("experiment_ids")?;
     if texts.is_empty() {
         return Err(missing_value("experiment_ids"));
@@ -288,20 +286,22 @@ pub(super) async fn search(call: Call) -> Reply {
         }
     }
     let entries = call.ask.objects("order_by")?;
-    limits::batch("order_by", KEYS_MAX, entries.len())?;
+    limits::order_keys(entries.len())?;
     let mut keys = vec![];
     for it in &entries {
         keys.push(key_of(&call, &experiments, it).await?);
     }
     let ids = call.experiment_ids().await?;
     let search = LoggedModelSearch { experiments, metrics, datasets: datasets_of(&call.ask)? };
+    // Without an order of its own the newest come first, as they are read.
+    let (mut last, offset) = if keys.is_empty() { start.split() } else { (None, start.offset()?) };
     // One more than the page tells whether there is another.
     let wanted = offset.saturating_add(size).saturating_add(1);
-    let (mut all, mut last): (Vec<LoggedModelRow>, Option<LoggedModelRow>) = (vec![], None);
+    let mut all: Vec<LoggedModelRow> = vec![];
     loop {
-        let mut batch = call.store().search_logged_models(call.project(), &search, last.as_ref(), BATCH).await?;
+        let mut batch = call.store().search_logged_models(call.project(), &search, last, BATCH).await?;
         let is_last = batch.len() < BATCH as usize;
-        last = batch.last().cloned();
+        last = batch.last().map(|it| (it.created_at, it.id));
         batch.retain(|row| here.iter().all(|(kind, clause)| holds(clause, &look(ids, row, *kind, &clause.key))));
         all.append(&mut batch);
         if is_last || (keys.is_empty() && all.len() >= wanted) {
@@ -314,7 +314,10 @@ pub(super) async fn search(call: Call) -> Reply {
         }
     }
     all.sort_by(|a, b| compare(ids, &keys, a, b));
-    let (found, next) = page(all, offset, size);
+    let (found, next) = match keys.is_empty() {
+        true => page_after(all, offset, size, |it| (it.created_at, it.id)),
+        false => page(all, offset, size),
+    };
     Ok(Json(wire::listing("models", wire::logged_models(&call, &found).await?, next)))
 }
 

@@ -1,7 +1,7 @@
 //! Searching runs: MLflow's filter as the store's conditions, and the few that are checked in memory.
 
 use super::{
-    ask::token_of,
+    ask::{token_after, token_of},
     call::{Call, DEFAULT_ID},
     filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
@@ -10,7 +10,7 @@ use super::{
     wire,
 };
 use kaogong_domain::{Problem, ids::ExperimentId, runs::limits::SEARCH_RUNS_MAX};
-use kaogong_store::{Comparator, Field, RunFilter, RunFull, RunOrder, RunSearch};
+use kaogong_store::{Comparator, Direction, Field, RunFilter, RunFull, RunOrder, RunSearch};
 use serde_json::Value;
 
 /// Runs in one page when the client names no number.
@@ -147,7 +147,9 @@ fn order(it: Order) -> Told<RunOrder> {
 /// # Errors
 /// `Invalid` with MLflow's text.
 pub fn parse_run_order(text: &str) -> Result<Vec<RunOrder>, Problem> {
-    let keys = text.split(',').map(str::trim).filter(|it| !it.is_empty()).take(20);
+    let keys: Vec<&str> = text.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+    limits::order_keys(keys.len()).map_err(Problem::from)?;
+    let keys = keys.into_iter();
     keys.map(|it| parse_order(it).map_err(MlflowProblem::invalid).and_then(order).map_err(Problem::from)).collect()
 }
 
@@ -173,10 +175,22 @@ fn fits(run: &RunFull, versions: &[String], clause: &Clause) -> bool {
     }
 }
 
-async fn collect(call: &Call, search: &RunSearch, here: &[Clause], size: usize) -> Told<(Vec<RunFull>, Option<u64>)> {
+/// The runs of a page, and the token of the next.
+async fn collect(
+    call: &Call,
+    search: &RunSearch,
+    here: &[Clause],
+    size: usize,
+) -> Told<(Vec<RunFull>, Option<String>)> {
     let mut search = search.clone();
-    let first = search.offset;
+    // An order of its own has no place that a statement could go on from.
+    let by_place = search.order.is_empty();
+    let mut looked_at = 0;
     let mut found = vec![];
+    let token = |search: &RunSearch, passed: usize| match search.after.filter(|_| by_place) {
+        Some(after) => token_after(after),
+        None => token_of(usize::try_from(search.offset).unwrap_or(usize::MAX).saturating_add(passed)),
+    };
     // One more than the page tells whether there is another.
     search.limit = if here.is_empty() { u32::try_from(size + 1).unwrap_or(u32::MAX) } else { BATCH };
     loop {
@@ -185,20 +199,24 @@ async fn collect(call: &Call, search: &RunSearch, here: &[Clause], size: usize) 
         let names = if here.is_empty() { Default::default() } else { wire::version_names(call, &batch).await? };
         for (place, run) in batch.into_iter().enumerate() {
             let versions = names.get(&run.row.dataset_versions).map(Vec::as_slice).unwrap_or_default();
-            if !here.iter().all(|it| fits(&run, versions, it)) {
-                continue;
+            let is_wanted = here.iter().all(|it| fits(&run, versions, it));
+            if is_wanted && found.len() == size {
+                return Ok((found, Some(token(&search, place))));
             }
-            if found.len() == size {
-                return Ok((found, Some(search.offset + place as u64)));
+            if by_place {
+                search.after = Some((run.row.started_at, run.row.id));
             }
-            found.push(run);
+            if is_wanted {
+                found.push(run);
+            }
         }
-        search.offset += u64::from(search.limit);
         if is_last {
             return Ok((found, None));
         }
-        if search.offset - first >= LOOKED_AT_MAX {
-            return Ok((found, Some(search.offset)));
+        search.offset = if by_place { 0 } else { search.offset + u64::from(search.limit) };
+        looked_at += u64::from(search.limit);
+        if looked_at >= LOOKED_AT_MAX {
+            return Ok((found, Some(token(&search, 0))));
         }
     }
 }
@@ -220,20 +238,32 @@ pub(super) async fn experiments_of(call: &Call, texts: &[String]) -> Told<Vec<Ex
 pub(super) async fn search(call: Call) -> Reply {
     let most = i64::try_from(SEARCH_RUNS_MAX).unwrap_or(i64::MAX);
     let size = call.ask.page_size(PAGE_DEFAULT, most)?;
-    let offset = call.ask.page_offset()? as u64;
+    let start = call.ask.page_start()?;
     let lifecycle = wire::view_type(&call.ask, "run_view_type")?;
     let texts = call.ask.texts("experiment_ids")?;
     limits::batch("experiment_ids", 1000, texts.len())?;
     let plan = plan(&call.ask.text_or_empty("filter")?)?;
-    let mut keys = vec![];
-    for text in call.ask.texts("order_by")?.iter().take(20) {
+    let (mut keys, order_by) = (vec![], call.ask.texts("order_by")?);
+    limits::order_keys(order_by.len())?;
+    for text in &order_by {
         keys.push(order(parse_order(text).map_err(MlflowProblem::invalid)?)?);
     }
+    if matches!(keys.as_slice(), [RunOrder { field: Field::StartTime, direction: Direction::Descending }]) {
+        // That is the order without one.
+        keys.clear();
+    }
     let experiments = experiments_of(&call, &texts).await?;
-    let search =
-        RunSearch { experiments: Some(experiments), lifecycle, filters: plan.stored, order: keys, offset, limit: 0 };
+    let (after, offset) = if keys.is_empty() { start.split() } else { (None, start.offset()?) };
+    let search = RunSearch {
+        experiments: Some(experiments),
+        lifecycle,
+        filters: plan.stored,
+        order: keys,
+        after,
+        offset: offset as u64,
+        limit: 0,
+    };
     let (found, next) = collect(&call, &search, &plan.here, size).await?;
-    let next = next.map(|it| token_of(usize::try_from(it).unwrap_or(usize::MAX)));
     Ok(Json(wire::listing("runs", wire::runs(&call, &found).await?, next)))
 }
 

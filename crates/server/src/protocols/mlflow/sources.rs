@@ -13,6 +13,9 @@ use kaogong_domain::{
 };
 use kaogong_store::{ArtifactOwner, ArtifactRow};
 
+/// Logged models that are read together.
+const MODELS_AT_ONCE: u32 = 200;
+
 /// A source that this server keeps the bytes of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
@@ -101,22 +104,25 @@ pub(super) async fn onnx_of(
         return Ok(Some((source.owner, found)));
     }
     // `runs:/RUN/model`: newer clients keep the files under a logged model of that name.
-    if let ArtifactOwner::Run(run) = source.owner {
-        for model in app.store.logged_models_of_run(project, run).await? {
-            if !source.path.is_empty() && source.path != model.name {
-                continue;
-            }
+    let ArtifactOwner::Run(run) = source.owner else { return Ok(None) };
+    let mut last = None;
+    loop {
+        let page = app.store.logged_models_of_run(project, run, last, MODELS_AT_ONCE).await?;
+        for model in page.iter().filter(|it| source.path.is_empty() || source.path == it.name) {
             let owner = ArtifactOwner::LoggedModel(model.id);
             let rows = app.store.artifacts_ending(project, owner, "", ".onnx").await?;
             if let Some(found) = onnx_among(rows, "") {
                 return Ok(Some((owner, found)));
             }
         }
+        if page.len() < MODELS_AT_ONCE as usize {
+            return Ok(None);
+        }
+        last = page.last().map(|it| (it.created_at, it.id));
     }
-    Ok(None)
 }
 
-/// The ONNX file of a run, among its artifacts or among the newest of its logged models: where it lies, whose it is,
+/// The ONNX file of a run, among its artifacts or among its logged models, the newest first: where it lies, whose it is,
 /// and the file.
 ///
 /// # Errors
