@@ -108,7 +108,7 @@ def hostile(tmp_path_factory):
     return {path.stem: (kind, path) for kind, path in files.write_all(folder)}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server"))
     server.allowed = resident(server) + PROMISED
