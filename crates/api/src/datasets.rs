@@ -179,7 +179,7 @@ pub struct ColumnImportView {
 /// Something worth telling about an imported file.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImportNoteView {
-    /// `compressed encoding skipped_lines separator_line delimiter parts`
+    /// `compressed encoding skipped_lines separator_line delimiter parts partitions title_lines`
     pub kind: String,
     /// Which: the encoding, the separator, how many.
     pub detail: String,

@@ -1,6 +1,9 @@
 //! What lies at a path that is to be imported: a folder of pictures, a CSV file or a Parquet file.
 
-use crate::exit::usage;
+use crate::{
+    exit::usage,
+    missing::{LeftOut, leads_nowhere, leads_outside, nearest},
+};
 use kaogong_client::{BodySource, file_body, tar_out};
 use kaogong_domain::Problem;
 use std::{
@@ -107,6 +110,9 @@ impl LocalData {
         while let Some(entry) = walk.next() {
             let entry = entry.map_err(|it| {
                 let at = it.path().unwrap_or(path).to_owned();
+                if at.is_symlink() && !at.exists() {
+                    return leads_nowhere(&at);
+                }
                 it.into_io_error()
                     .map_or_else(|| usage(format!("{} cannot be walked", at.display())), |it| cannot_read(&at, &it))
             })?;
@@ -129,14 +135,7 @@ impl LocalData {
                 left_out.note(path, entry.path(), entry.file_type());
             }
         }
-        left_out.refuse(path).map_err(|it| match left_out.links {
-            0 => it,
-            _ => it.hint(format!(
-                "name the folder that they lead into with --follow-links ROOT, or use a copy with the files \
-                 themselves: cp -rL {} COPY",
-                path.display()
-            )),
-        })?;
+        left_out.refuse(path)?;
         if entries.is_empty() {
             return Err(usage(format!("the folder {} holds no files", path.display()))
                 .hint("pictures lie in one folder per class: cats/1.jpg, dogs/2.jpg"));
@@ -152,12 +151,9 @@ impl LocalData {
     /// A folder that holds Parquet files as the parts of one table; any other folder as it is, unless `wanted`.
     fn in_parts(self, path: &Path, wanted: bool) -> Result<Self, Problem> {
         let Content::Folder(entries) = &self.content else { return Ok(self) };
-        let (parts, others): (Vec<_>, Vec<_>) = entries
-            .iter()
-            .filter(|it| {
-                !it.name.rsplit(|it| *it == b'/').next().is_some_and(|it| it.starts_with(b"_") || it.starts_with(b"."))
-            })
-            .partition(|it| {
+        let is_note = |it: &[u8]| (it.starts_with(b"_") || it.starts_with(b".")) && !it.contains(&b'=');
+        let (parts, others): (Vec<_>, Vec<_>) =
+            entries.iter().filter(|it| !it.name.split(|it| *it == b'/').any(is_note)).partition(|it| {
                 format_of_name(Path::new(std::ffi::OsStr::from_bytes(&it.name))) == Some(DataFormat::Parquet)
             });
         if parts.is_empty() || !(others.is_empty() || wanted) {
@@ -167,13 +163,11 @@ impl LocalData {
                 Ok(self)
             };
         }
-        if let Some(folder) = parts
-            .iter()
-            .find(|it| it.name.iter().rposition(|it| *it == b'/').is_some_and(|end| it.name[..end].contains(&b'=')))
-        {
-            let name = String::from_utf8_lossy(&folder.name).into_owned();
-            return Err(usage(format!("{name}: the names of its folders hold a column, which would be lost"))
-                .hint("write the table with that column in its files"));
+        if entries.iter().any(|it| it.name.starts_with(b"_delta_log/")) {
+            return Err(usage(format!("{} is a Delta table: its log says which of the files count", path.display()))
+                .hint(
+                    "write what it holds to a folder of its own, for example with `deltalake` and `pyarrow.dataset`",
+                ));
         }
         let parts: Vec<_> = parts.into_iter().cloned().collect();
         Ok(Self {
@@ -201,50 +195,10 @@ impl LocalData {
     }
 }
 
-fn leads_outside(link: &Path, target: &Path, root: &Path) -> Problem {
-    let (link, target, root) = (link.display(), target.display(), root.display());
-    usage(format!("the symbolic link {link} leads to {target}, outside {root}"))
-        .hint("name with --follow-links the folder that holds everything it may lead to, or remove it")
-}
-
 /// Hidden things are never imported.
 fn is_hidden(root: &Path, path: &Path) -> bool {
     let name = path.strip_prefix(root).unwrap_or(path);
     name.components().any(|it| it.as_os_str().as_encoded_bytes().starts_with(b"."))
-}
-
-/// What a folder holds that is neither a file nor a folder.
-#[derive(Debug, Default)]
-pub struct LeftOut {
-    links: u64,
-    others: u64,
-    first: Option<PathBuf>,
-}
-
-impl LeftOut {
-    /// Counts what lies at `path` below `root`.
-    pub fn note(&mut self, root: &Path, path: &Path, kind: fs::FileType) {
-        let name = path.strip_prefix(root).unwrap_or(path);
-        let count = if kind.is_symlink() { &mut self.links } else { &mut self.others };
-        *count += 1;
-        self.first.get_or_insert_with(|| name.to_owned());
-    }
-
-    /// A dataset or code that lacks what its folder shows would be a silent loss.
-    ///
-    /// # Errors
-    /// Bad usage when anything was counted.
-    pub fn refuse(&self, root: &Path) -> Result<(), Problem> {
-        let Some(first) = &self.first else { return Ok(()) };
-        let (root, first) = (root.display(), first.display());
-        if self.links > 0 {
-            let text = format!("{root} holds {} symbolic links, which are not followed; one is {first}", self.links);
-            return Err(usage(text).hint(format!("use a copy with the files themselves: cp -rL {root} COPY")));
-        }
-        let text =
-            format!("{root} holds {} devices, pipes or sockets, which are no files; one is {first}", self.others);
-        Err(usage(text).hint("remove them, or name a folder of files alone"))
-    }
 }
 
 fn format_of_name(path: &Path) -> Option<DataFormat> {
@@ -263,7 +217,7 @@ fn format_of_name(path: &Path) -> Option<DataFormat> {
 pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
     let shown = path.display();
     match error.kind() {
-        ErrorKind::NotFound => usage(format!("there is no {shown}")),
+        ErrorKind::NotFound => usage(format!("there is no {shown}")).hint(nearest(path)),
         ErrorKind::PermissionDenied => usage(format!("{shown} may not be read")).hint("check who owns it: ls -l"),
         _ => usage(format!("cannot read {shown}: {error}")),
     }
@@ -321,7 +275,10 @@ mod tests {
         assert_eq!(LocalData::find(&at("parts"), None, None).expect("a folder").format, DataFormat::Images);
         assert_eq!(LocalData::find(&at("parts"), Some(DataFormat::Parquet), None).expect("parts").files, 2);
         fs::write(at("parts/y=1/c.parquet"), "12345").expect("a file");
-        assert!(refusal(&at("parts"), Some(DataFormat::Parquet)).contains("hold a column"));
+        assert_eq!(LocalData::find(&at("parts"), Some(DataFormat::Parquet), None).expect("parts").files, 3);
+        fs::create_dir_all(at("parts/_delta_log")).expect("a folder");
+        fs::write(at("parts/_delta_log/0.json"), "{}").expect("a file");
+        assert!(refusal(&at("parts"), Some(DataFormat::Parquet)).contains("a Delta table"));
         fs::create_dir_all(at("none")).expect("a folder");
         fs::write(at("none/1.png"), "12345").expect("a file");
         assert!(refusal(&at("none"), Some(DataFormat::Parquet)).ends_with("holds no .parquet file"));
@@ -342,7 +299,10 @@ mod tests {
         symlink("/nowhere", at("data/cats/3.png")).expect("a link");
         let problem = LocalData::find(&at("data"), None, None).expect_err("refused");
         assert!(problem.text.contains("holds 2 symbolic links") && problem.text.contains("cats/2.png"));
-        assert!(problem.hint.is_some_and(|it| it.contains("cp -rL")));
+        let hint = problem.hint.expect("a hint");
+        assert!(hint.starts_with("1 lead nowhere") && hint.contains("--follow-links /"), "{hint}");
+        let problem = LocalData::find(&at("data"), None, Some(dir.path())).expect_err("refused");
+        assert!(problem.text.contains("3.png leads to /nowhere, which is not there"), "{}", problem.text);
     }
 
     #[test]

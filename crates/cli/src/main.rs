@@ -15,6 +15,7 @@ mod idle;
 mod job_file;
 mod job_wait;
 mod log_text;
+mod missing;
 mod output;
 mod profile;
 mod python;

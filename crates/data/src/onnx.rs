@@ -8,7 +8,6 @@
 //! Source of the layout: `onnx.proto` (`TensorProto.external_data`, keys `location`, `offset`, `length`).
 
 mod plan;
-mod wire;
 
 use kaogong_domain::Problem;
 use plan::{Piece, plan};

@@ -16,6 +16,7 @@ pub mod lock_files;
 pub mod masks;
 pub mod models;
 pub mod names;
+pub mod protobuf;
 pub mod runs;
 pub mod secret;
 pub mod time;

@@ -8,7 +8,7 @@
 use crate::{
     checks::Said,
     graph::{Attribute, Constant, Graph, Node, Outlet, element},
-    wire::{Field, Wire},
+    wire::{self, Field, TEXT_BYTES_MAX, Wire},
 };
 use std::{
     io::{Read, Seek},
@@ -60,7 +60,7 @@ impl Survey {
 /// # Errors
 /// When it is not whole, or no ONNX file.
 pub(crate) fn survey(path: &Path) -> Result<Survey, Said> {
-    let (mut wire, end) = Wire::open(path)?;
+    let (mut wire, end) = wire::open(path)?;
     if end == 0 {
         return Err(Said::new("the file is empty"));
     }
@@ -90,7 +90,7 @@ fn opset<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<(String, i64), 
     let (mut domain, mut version) = (String::new(), 0);
     while let Some((number, field)) = wire.next(end)? {
         match (number, field) {
-            (1, Field::Until(until)) => domain = wire.text(until)?.unwrap_or_default(),
+            (1, Field::Until(until)) => domain = wire.text(until, TEXT_BYTES_MAX)?.unwrap_or_default(),
             (2, Field::Number(value)) => version = value.cast_signed(),
             (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}
@@ -150,7 +150,7 @@ fn node<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Result<Op
         let Field::Until(until) = field else { continue };
         match number {
             1 | 2 | 4 | 7 => {
-                let Some(text) = wire.text(until)? else {
+                let Some(text) = wire.text(until, TEXT_BYTES_MAX)? else {
                     is_plain = false;
                     continue;
                 };
@@ -181,9 +181,11 @@ fn attribute<R: Read + Seek>(wire: &mut Wire<R>, end: u64, depth: usize) -> Resu
     let (mut name, mut value) = (Some(String::new()), Attribute::Other);
     while let Some((number, field)) = wire.next(end)? {
         match (number, field) {
-            (1, Field::Until(until)) => name = wire.text(until)?,
+            (1, Field::Until(until)) => name = wire.text(until, TEXT_BYTES_MAX)?,
             (3, Field::Number(number)) => value = Attribute::Int(number.cast_signed()),
-            (4, Field::Until(until)) => value = wire.text(until)?.map_or(Attribute::Other, Attribute::Text),
+            (4, Field::Until(until)) => {
+                value = wire.text(until, TEXT_BYTES_MAX)?.map_or(Attribute::Other, Attribute::Text)
+            }
             (5, Field::Until(until)) => {
                 value = tensor(wire, until)?.map_or(Attribute::Other, |it| Attribute::Tensor(it.1));
             }
@@ -229,7 +231,7 @@ fn tensor<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<(String
                 found.ints = ints;
             }
             (9, Field::Until(until)) => raw = wire.bytes(until, VALUES_BYTES_MAX)?,
-            (8, Field::Until(until)) => name = wire.text(until)?,
+            (8, Field::Until(until)) => name = wire.text(until, TEXT_BYTES_MAX)?,
             (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}
         }
@@ -278,7 +280,7 @@ fn outlet<R: Read + Seek>(wire: &mut Wire<R>, end: u64) -> Result<Option<Outlet>
     let (mut name, mut found) = (Some(String::new()), Outlet::default());
     while let Some((number, field)) = wire.next(end)? {
         match (number, field) {
-            (1, Field::Until(until)) => name = wire.text(until)?,
+            (1, Field::Until(until)) => name = wire.text(until, TEXT_BYTES_MAX)?,
             (2, Field::Until(until)) => kind(wire, until, &mut found)?,
             (_, Field::Until(until)) => wire.pass(until)?,
             _ => {}

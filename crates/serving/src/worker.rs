@@ -19,6 +19,7 @@ mod zygote;
 
 pub use child::Engines;
 pub use host::{Host, Limits};
+pub use raw::give_back_memory;
 pub use remote::{Remote, RemoteEngine};
 pub use zygote::run as run_zygote;
 

@@ -1340,7 +1340,7 @@ export interface components {
         ImportNoteView: {
             /** @description Which: the encoding, the separator, how many. */
             detail: string;
-            /** @description `compressed encoding skipped_lines separator_line delimiter parts` */
+            /** @description `compressed encoding skipped_lines separator_line delimiter parts partitions title_lines` */
             kind: string;
         };
         /** @description One item, without its bytes. */

@@ -230,6 +230,8 @@ export const en = {
   "note.separator_line": "The first line, {it}, names the separator.",
   "note.delimiter": "Separator: {it}",
   "note.parts": "Files: {it}",
+  "note.partitions": "Columns from the names of the folders: {it}",
+  "note.title_lines": "Taken for a title and left out: {it}",
   export: "Export",
   "export.images": "Tar of the original files",
   "export.csv": "CSV",

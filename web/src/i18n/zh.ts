@@ -232,6 +232,8 @@ export const zh: Record<keyof typeof en, string> = {
   "note.separator_line": "首行 {it} 指定了分隔符。",
   "note.delimiter": "分隔符：{it}",
   "note.parts": "文件数：{it}",
+  "note.partitions": "由文件夹名称得到的列：{it}",
+  "note.title_lines": "视为标题而略去：{it}",
   export: "导出",
   "export.images": "原始文件（tar）",
   "export.csv": "CSV",

@@ -26,6 +26,8 @@ pub fn notes(notes: &[ImportNoteView]) -> String {
         "separator_line" => format!("the first line `{}` names the separator", it.detail),
         "delimiter" => format!("values are separated by `{}`", it.detail),
         "parts" => format!("{} files", it.detail),
+        "partitions" => format!("columns from the names of the folders: {}", it.detail),
+        "title_lines" => format!("taken for a title and left out: {}", it.detail),
         other => format!("{other}: {}", it.detail),
     });
     told.collect::<Vec<_>>().join("\n")

@@ -128,7 +128,8 @@ impl ColumnScan {
         if !self.numbers {
             let (why, example) = match &self.leading_zero {
                 Some(it) => (Why::LeadingZeros, Some(it)),
-                None => (Why::Words, self.no_number.as_ref()),
+                // Among dates, the odd one tells more than the first.
+                None => (Why::Words, self.no_date.as_ref().or(self.no_number.as_ref())),
             };
             return Decided::text(why, example);
         }

@@ -14,6 +14,7 @@ mod records;
 mod runs;
 mod scan;
 mod source;
+mod titles;
 mod write;
 
 pub use dates::{Order, tells_moment, write_date, write_timestamp};

@@ -175,6 +175,8 @@ pub(super) struct ColumnScan {
     pub(super) no_number: Option<Example>,
     pub(super) lossy: Option<Example>,
     pub(super) dates: Option<Dates>,
+    /// The first value that is no date like all before it.
+    pub(super) no_date: Option<Example>,
     /// The first value.
     pub(super) first: Option<Example>,
 }
@@ -210,6 +212,7 @@ impl ColumnScan {
                 fraction_digits: 0,
                 fits_nanos: true,
             }),
+            no_date: None,
             first: None,
         }
     }
@@ -239,6 +242,7 @@ impl ColumnScan {
             && !dates.add(text)
         {
             self.dates = None;
+            self.no_date = (self.values > 1).then(|| Example::new(line, field.text));
         }
     }
 

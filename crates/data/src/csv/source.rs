@@ -1,6 +1,6 @@
 //! A file as UTF-8 text from its header line on: compression, encoding, and what stands before the header.
 
-use super::{CsvOptions, Records};
+use super::{CsvOptions, Records, titles};
 use crate::tables::{Note, NoteKind};
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use flate2::bufread::MultiGzDecoder;
@@ -56,6 +56,12 @@ impl Source {
         }
         if let Some(wanted) = options.delimiter {
             source.delimiter = wanted as u8;
+        }
+        if source.skipped == 0
+            && let Some(found) = titles::look(|| source.text(), source.delimiter, options)?
+        {
+            source.note(NoteKind::TitleLines, Some(found.shown));
+            (source.skipped, source.delimiter) = (found.lines, found.delimiter);
         }
         let shown = match source.delimiter {
             b',' => None,
@@ -194,7 +200,7 @@ fn separator_line(line: &[u8]) -> Option<u8> {
 }
 
 /// The separator that occurs most outside quotes; the comma when there is none at all.
-fn most_frequent(line: &[u8]) -> u8 {
+pub(super) fn most_frequent(line: &[u8]) -> u8 {
     let mut counts = [(b',', 0), (b';', 0), (b'\t', 0), (b'|', 0)];
     let mut quoted = false;
     for byte in line {

@@ -238,3 +238,23 @@ fn exact_or_float(text: &str, written: &str) -> bool {
     let again = exact(&format!("{:.*e}", one.1.len().saturating_sub(1), number)).expect("a number");
     again == one
 }
+
+#[test]
+fn the_value_that_is_no_date_is_shown() {
+    for (values, shown) in [
+        (["2024-03-10 08:00", "2024-03-10 25:00"], Some(("2024-03-10 25:00".to_owned(), 3))),
+        (["31/01/2024", "01/31/2024"], Some(("01/31/2024".to_owned(), 3))),
+        (["29/02/2023", "28/02/2023"], Some(("29/02/2023".to_owned(), 2))),
+        (["x", "2024-01-31"], Some(("x".to_owned(), 2))),
+    ] {
+        let text = format!("d\n{}\n", values.join("\n"));
+        let (mut records, mut record) = (Records::new(text.as_bytes(), b',', None, 1), Record::default());
+        assert!(records.read(&mut record).expect("a header"));
+        let mut scan = Scan::new([None]);
+        while records.read(&mut record).expect("records") {
+            scan.see(&record, &CsvOptions::default()).expect("one field");
+        }
+        let decided = scan.decide(&CsvOptions::default(), b',').remove(0);
+        assert_eq!((decided.why, decided.example), (Why::Words, shown));
+    }
+}

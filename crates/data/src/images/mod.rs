@@ -371,7 +371,7 @@ pub fn thumbnail(bytes: &[u8], side: u32, format: ThumbnailFormat) -> Result<Vec
         return Err(PictureError::BadSide(side));
     }
     let source = checked_format(bytes)?;
-    let (picture, orientation) = match unusual(bytes, source)? {
+    let (picture, orientation) = match unusual(bytes, source, Wanted::Preview)? {
         Some(found) => found,
         None => decode(bytes, source)?,
     };
@@ -386,7 +386,10 @@ pub fn thumbnail(bytes: &[u8], side: u32, format: ThumbnailFormat) -> Result<Vec
 /// Takes as long as decoding does: call it off the async threads.
 pub fn pixels(bytes: &[u8], width: u32, height: u32, channels: u32) -> Result<Vec<u8>, PictureError> {
     let source = checked_format(bytes)?;
-    let (mut picture, orientation) = decode(bytes, source)?;
+    let (mut picture, orientation) = match unusual(bytes, source, Wanted::Colours)? {
+        Some(found) => found,
+        None => decode(bytes, source)?,
+    };
     picture.apply_orientation(orientation);
     let plain = match channels {
         1 => DynamicImage::ImageLuma8(picture.to_luma8()),
@@ -397,14 +400,27 @@ pub fn pixels(bytes: &[u8], width: u32, height: u32, channels: u32) -> Result<Ve
     Ok(sized.into_bytes())
 }
 
-/// A TIFF that is no ordinary photograph, as something to look at.
-fn unusual(bytes: &[u8], format: PictureFormat) -> Result<Option<(DynamicImage, Orientation)>, PictureError> {
+/// What a picture is decoded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// To look at: measurements are stretched.
+    Preview,
+    /// For a model, which wants the colours that are stored and no others.
+    Colours,
+}
+
+/// A TIFF that is no ordinary photograph.
+fn unusual(
+    bytes: &[u8],
+    format: PictureFormat,
+    wanted: Wanted,
+) -> Result<Option<(DynamicImage, Orientation)>, PictureError> {
     if format != PictureFormat::Tiff {
         return Ok(None);
     }
     let directory = tiff::directory(bytes)?;
     checked_size((directory.width, directory.height))?;
-    if directory.is_plain() {
+    if directory.is_plain() || (wanted == Wanted::Colours && directory.is_left_to_the_decoder()) {
         return Ok(None);
     }
     let orientation = Orientation::from_exif(directory.orientation).unwrap_or(Orientation::NoTransforms);

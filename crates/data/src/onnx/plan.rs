@@ -1,7 +1,9 @@
 //! What a model of one file would be made of: pieces of the old file, pieces of other files, and new lengths between.
 
-use super::wire::{Broken, Field, Holds, Wire, head};
-use kaogong_domain::Problem;
+use kaogong_domain::{
+    Problem,
+    protobuf::{Broken, Field as Holds, Wire, writing::head},
+};
 use std::fs::File;
 
 /// Messages inside messages; a file with deeper ones is refused.
@@ -9,7 +11,7 @@ const DEPTH_MAX: usize = 256;
 /// Tensors in other files.
 const TENSORS_MAX: usize = 100_000;
 /// Bytes of a file's name in a model, as of an artifact's.
-const NAME_BYTES_MAX: u64 = 1024;
+const NAME_BYTES_MAX: usize = 1024;
 /// Dimensions of a tensor that are looked at.
 const DIMENSIONS_MAX: usize = 64;
 /// `TensorProto.data_location` of weights in another file.
@@ -129,12 +131,28 @@ pub(super) fn plan(file: File, end: u64) -> Result<Plan, Fault> {
     walk.message(end, Kind::Model, 0)
 }
 
+/// A field of a message, and where in the file it begins and ends.
+#[derive(Debug, Clone, Copy)]
+struct Field {
+    from: u64,
+    number: u64,
+    holds: Holds,
+    until: u64,
+}
+
 struct Walk {
-    wire: Wire,
+    wire: Wire<File>,
     tensors: usize,
 }
 
 impl Walk {
+    fn next(&mut self, end: u64) -> Result<Option<Field>, Broken> {
+        let from = self.wire.at();
+        let Some((number, holds)) = self.wire.next(end)? else { return Ok(None) };
+        let until = if let Holds::Until(until) = holds { until } else { self.wire.at() };
+        Ok(Some(Field { from, number, holds, until }))
+    }
+
     fn message(&mut self, end: u64, kind: Kind, depth: usize) -> Result<Plan, Fault> {
         if depth > DEPTH_MAX {
             return Err(bad(format!("the model's graphs are nested deeper than {DEPTH_MAX}")));
@@ -143,8 +161,8 @@ impl Walk {
             return self.tensor(end);
         }
         let mut plan = Plan::default();
-        while let Some(field) = self.wire.next(end)? {
-            if field.holds != Holds::Bytes {
+        while let Some(field) = self.next(end)? {
+            if !matches!(field.holds, Holds::Until(_)) {
                 plan.keep(field);
                 continue;
             }
@@ -167,26 +185,26 @@ impl Walk {
         let mut plan = Plan::default();
         let (mut shape, mut name) = (Shape::default(), String::new());
         let (mut is_outside, mut place) = (false, Place::default());
-        while let Some(field) = self.wire.next(end)? {
+        while let Some(field) = self.next(end)? {
             match (field.number, field.holds) {
                 // Readers keep the low 32 bits of an enumeration.
                 (14, Holds::Number(it)) => is_outside = it as u32 == EXTERNAL,
-                (13, Holds::Bytes) => self.entry(field.until, &mut place)?,
+                (13, Holds::Until(_)) => self.entry(field.until, &mut place)?,
                 // Data of its own beside a place elsewhere means nothing.
-                (9, Holds::Bytes) => self.wire.pass(field.until)?,
+                (9, Holds::Until(_)) => self.wire.pass(field.until)?,
                 (number, holds) => {
                     match (number, holds) {
                         (1, Holds::Number(it)) => shape.push(it),
-                        (1, Holds::Bytes) => {
-                            while !self.wire.is_at(field.until) {
+                        (1, Holds::Until(_)) => {
+                            while self.wire.at() < field.until {
                                 shape.push(self.wire.number(field.until)?);
                             }
                         }
                         (2, Holds::Number(it)) => shape.data_type = it as u32,
-                        (8, Holds::Bytes) => {
+                        (8, Holds::Until(_)) => {
                             name = self.wire.text(field.until, NAME_BYTES_MAX)?.unwrap_or_default();
                         }
-                        (_, Holds::Bytes) => self.wire.pass(field.until)?,
+                        (_, Holds::Until(_)) => self.wire.pass(field.until)?,
                         _ => {}
                     }
                     plan.keep(field);
@@ -212,11 +230,11 @@ impl Walk {
     /// One key of `external_data` with its value.
     fn entry(&mut self, end: u64, place: &mut Place) -> Result<(), Fault> {
         let (mut key, mut value) = (None, None);
-        while let Some(field) = self.wire.next(end)? {
+        while let Some(field) = self.next(end)? {
             match (field.number, field.holds) {
-                (1, Holds::Bytes) => key = self.wire.text(field.until, NAME_BYTES_MAX)?,
-                (2, Holds::Bytes) => value = Some(self.wire.text(field.until, NAME_BYTES_MAX)?),
-                (_, Holds::Bytes) => self.wire.pass(field.until)?,
+                (1, Holds::Until(_)) => key = self.wire.text(field.until, NAME_BYTES_MAX)?,
+                (2, Holds::Until(_)) => value = Some(self.wire.text(field.until, NAME_BYTES_MAX)?),
+                (_, Holds::Until(_)) => self.wire.pass(field.until)?,
                 _ => {}
             }
         }

@@ -1,6 +1,7 @@
 //! Models of several files, written field by field.
 
-use super::{wire::head, *};
+use super::*;
+use kaogong_domain::protobuf::writing::{self, head};
 use proptest::prelude::*;
 use std::fs;
 
@@ -9,7 +10,7 @@ fn bytes(field: u64, content: &[u8]) -> Vec<u8> {
 }
 
 fn value(field: u64, it: u64) -> Vec<u8> {
-    [wire::number(field << 3), wire::number(it)].concat()
+    [writing::number(field << 3), writing::number(it)].concat()
 }
 
 fn entry(key: &str, text: &str) -> Vec<u8> {
@@ -91,12 +92,12 @@ fn a_model_of_one_file_stays_as_it_is() {
 fn large_weights_are_copied_in_pieces() {
     let data: Vec<u8> = (0..3_000_000u32).map(|it| (it % 251) as u8).collect();
     let entries = [entry("location", "w"), entry("offset", "4096")].concat();
-    let tensor = [bytes(1, &[wire::number(500_000)].concat()), value(2, 1), entries, value(14, 1)].concat();
+    let tensor = [bytes(1, &[writing::number(500_000)].concat()), value(2, 1), entries, value(14, 1)].concat();
     let folder = Folder::of(&[("m.onnx", &bytes(7, &bytes(5, &tensor))), ("w", &data)]);
     let merged = folder.merged(&["w"]).expect("a model");
     assert!(merged.ends_with(&data[4096..4096 + 2_000_000]));
     // The lengths before it are those of its new content.
-    let inner = [bytes(1, &wire::number(500_000)), value(2, 1), bytes(9, &data[4096..2_004_096])].concat();
+    let inner = [bytes(1, &writing::number(500_000)), value(2, 1), bytes(9, &data[4096..2_004_096])].concat();
     assert_eq!(merged, bytes(7, &bytes(5, &inner)));
 }
 

@@ -286,6 +286,10 @@ pub enum NoteKind {
     Delimiter,
     /// The rows came in several files.
     Parts,
+    /// These columns stood in the names of the folders.
+    Partitions,
+    /// Lines before the header were taken for a title, and left out.
+    TitleLines,
 }
 
 impl NoteKind {
@@ -298,6 +302,8 @@ impl NoteKind {
             Self::SeparatorLine => "separator_line",
             Self::Delimiter => "delimiter",
             Self::Parts => "parts",
+            Self::Partitions => "partitions",
+            Self::TitleLines => "title_lines",
         }
     }
 }

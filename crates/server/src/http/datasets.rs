@@ -32,8 +32,12 @@ use kaogong_http::{
     error::Answer,
     extract::{Json, Params, Query},
 };
+use kaogong_serving::worker::give_back_memory;
 use kaogong_store::{DatasetRow, VersionRow};
 use std::{collections::BTreeMap, sync::Arc};
+
+/// A preview that takes so much to decode does not keep it afterwards, in bytes.
+const LARGE_PREVIEW_BYTES: u64 = 16 << 20;
 
 /// The routes of this noun that look.
 pub fn routes() -> Vec<Route> {
@@ -186,8 +190,13 @@ async fn picture(
     let bytes = app.tables.content(&at, id).await?;
     let small = tokio::task::spawn_blocking(move || {
         let _place = place;
-        let _held = app.preview_memory(&bytes)?;
-        thumbnail(&bytes, side, ThumbnailFormat::Png).map_err(Problem::from)
+        let held = app.preview_memory(&bytes)?;
+        let small = thumbnail(&bytes, side, ThumbnailFormat::Png).map_err(Problem::from);
+        if held.amount() >= LARGE_PREVIEW_BYTES {
+            drop(bytes);
+            give_back_memory();
+        }
+        small
     })
     .await
     .map_err(|it| Problem::bug("making a thumbnail did not end", it))??;

@@ -32,6 +32,7 @@ use kaogong_http::{
     extract::{Params, Query, created},
     spool::{Spooled, spool},
 };
+use kaogong_serving::worker::give_back_memory;
 use kaogong_store::{DatasetRow, NewVersion};
 use std::{io::Read, sync::Arc};
 
@@ -84,7 +85,12 @@ async fn import(
     // A task of its own: a client who goes away now has sent everything, and when it asks again with the same key it
     // finds this import going on, not a half of it in its way.
     let import = Import { app, inside, title, name, plan, query };
-    let running = tokio::spawn(import.run(spooled));
+    let running = tokio::spawn(async move {
+        let done = import.run(spooled).await;
+        // What an import took for rows and images is worth nothing to the next one.
+        tokio::task::spawn_blocking(give_back_memory);
+        done
+    });
     Ok(running.await.map_err(|it| Problem::bug("an import did not end", it))??)
 }
 

@@ -1,4 +1,5 @@
-//! The three things that Rust has no safe words for: shared memory, fork, and giving a standard stream away.
+//! The things that Rust has no safe words for: shared memory, fork, giving a standard stream away, and the C library's
+//! heap.
 #![allow(unsafe_code, reason = "memory that two processes share cannot be a Rust reference, and std does not fork")]
 
 use rustix::{
@@ -150,6 +151,16 @@ pub(super) fn keep_some_memory(bytes: usize) {
     }
     #[cfg(not(target_env = "gnu"))]
     let _ = bytes;
+}
+
+/// Gives freed memory of all heaps back to the system. The C library keeps it otherwise, for each thread that had some.
+/// Takes milliseconds: call it off the async threads.
+pub fn give_back_memory() {
+    // SAFETY: it takes a number, and touches nothing that is in use. Other C libraries than GNU's have no such word.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Ends this process at once: no destructors of foreign libraries, which may wait for threads that compute.

@@ -176,7 +176,7 @@ fn scan(file: &TextFile, options: &CsvOptions) -> Result<Scan, Problem> {
 }
 
 /// The type of a column in the table.
-fn type_of(kind: &Kind) -> DataType {
+pub(super) fn type_of(kind: &Kind) -> DataType {
     match kind {
         Kind::Text => DataType::Utf8,
         Kind::Boolean => DataType::Boolean,
@@ -192,7 +192,7 @@ fn type_of(kind: &Kind) -> DataType {
 }
 
 /// How the text of a column is read that the table holds already.
-fn kind_of(field: &Field) -> Result<Kind, Problem> {
+pub(super) fn kind_of(field: &Field) -> Result<Kind, Problem> {
     Ok(match field.data_type() {
         DataType::Boolean => Kind::Boolean,
         DataType::UInt64 => Kind::Decimal { precision: 20, scale: 0 },
@@ -216,13 +216,13 @@ fn kind_of(field: &Field) -> Result<Kind, Problem> {
     })
 }
 
-fn told(decided: &Decided, renamed: &Option<String>) -> ColumnImport {
+pub(super) fn told(decided: &Decided, renamed: &Option<String>) -> ColumnImport {
     let (example, line) = decided.example.clone().unzip();
     ColumnImport { example, line, renamed_from: renamed.clone(), ..ColumnImport::new(decided.why) }
 }
 
 /// A column being filled.
-enum Values {
+pub(super) enum Values {
     Text(StringBuilder),
     Boolean(BooleanBuilder),
     Integer(Int64Builder),
@@ -234,7 +234,7 @@ enum Values {
 }
 
 impl Values {
-    fn new(data_type: &DataType) -> Self {
+    pub(super) fn new(data_type: &DataType) -> Self {
         match data_type {
             DataType::Boolean => Self::Boolean(BooleanBuilder::new()),
             DataType::Int64 => Self::Integer(Int64Builder::new()),
@@ -251,7 +251,7 @@ impl Values {
         }
     }
 
-    fn push(&mut self, cell: Cell<'_>) {
+    pub(super) fn push(&mut self, cell: Cell<'_>) {
         match (self, cell) {
             (Self::Text(it), Cell::Text(text)) => it.append_value(text),
             (Self::Text(it), _) => it.append_null(),
@@ -272,7 +272,7 @@ impl Values {
         }
     }
 
-    fn finish(self) -> ArrayRef {
+    pub(super) fn finish(self) -> ArrayRef {
         match self {
             Self::Text(mut it) => Arc::new(it.finish()),
             Self::Boolean(mut it) => Arc::new(it.finish()),

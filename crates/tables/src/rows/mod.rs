@@ -2,6 +2,7 @@
 
 pub(crate) mod columns;
 mod csv;
+mod hive;
 pub(crate) mod import;
 mod legacy_times;
 mod parquet;

@@ -11,6 +11,7 @@ pub use process::{Wanted, decode_parquet};
 
 use super::{
     columns,
+    hive::Partitions,
     parts::{self, Part},
     source::{FileBatches, Import, Opened, check_rows},
 };
@@ -36,22 +37,32 @@ pub(super) struct Source {
 pub(super) fn open(path: &Path, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
     let mut parts = parts::of(path)?;
     let count = parts.len();
+    let partitions = Partitions::of(&parts, base)?.map(Arc::new);
     let rest = parts.split_off(1);
     let Some(first) = parts.pop() else { return Err(Problem::invalid("there is no Parquet file")) };
-    let opened = open_part(&first, path, base, imports).map_err(|it| first.of(it))?;
+    let around = |at: usize| partitions.clone().map(|it| (it, at));
+    let mut opened = open_part(&first, path, base, imports, around(0)).map_err(|it| first.of(it))?;
+    let named = partitions.iter().map(|it| Note { kind: NoteKind::Partitions, detail: it.names() });
+    opened.notes.extend(named.clone());
+    if first.name.is_some() {
+        opened.notes.push(Note { kind: NoteKind::Parts, detail: count.to_string() });
+        opened.is_packed = true;
+    }
     if rest.is_empty() {
         return Ok(opened);
     }
     // The first part says what the columns are. Each part has them in an order of its own.
-    let (columns, import) = (opened.columns.clone(), Import::new(opened.told()));
+    let (columns, import, notes) = (opened.columns.clone(), Import::new(opened.told()), opened.notes.clone());
     let schema = Arc::new(Schema::new(columns.clone()));
     let places = (0..columns.len()).collect();
     let (fields, path, imports) = (columns.clone(), path.to_owned(), imports.clone());
-    let open = move |part: Part| open_part(&part, &path, Some(&fields), &imports).map_err(|it| part.of(it));
-    let others = rest.into_iter().map(open);
+    let open = move |(part, at): (Part, usize)| {
+        let around = partitions.clone().map(|it| (it, at));
+        open_part(&part, &path, Some(&fields), &imports, around).map_err(|it| part.of(it))
+    };
+    let others = rest.into_iter().zip(1..).map(open);
     let fields = columns.clone();
     let batches = std::iter::once(Ok(opened)).chain(others).flat_map(move |opened| conformed(opened, &fields, &schema));
-    let notes = vec![Note { kind: NoteKind::Parts, detail: count.to_string() }];
     Ok(Opened { columns, places, batches: Box::new(batches), import, notes, is_packed: true })
 }
 
@@ -68,7 +79,13 @@ fn conformed(opened: Result<Opened, Problem>, columns: &[Field], schema: &Schema
     }))
 }
 
-fn open_part(part: &Part, path: &Path, base: Option<&[Field]>, imports: &Imports) -> Result<Opened, Problem> {
+fn open_part(
+    part: &Part,
+    path: &Path,
+    base: Option<&[Field]>,
+    imports: &Imports,
+    around: Option<(Arc<Partitions>, usize)>,
+) -> Result<Opened, Problem> {
     if part.segment.len() == 0 {
         return Err(Problem::invalid("the Parquet file is empty").hint("write it again"));
     }
@@ -80,6 +97,11 @@ fn open_part(part: &Part, path: &Path, base: Option<&[Field]>, imports: &Imports
         return Err(Problem::invalid("the Parquet file has no rows").hint("write it again, with rows"));
     }
     check_rows(source.rows)?;
+    let in_file = source.schema.fields().len();
+    let source = match &around {
+        None => source,
+        Some((partitions, at)) => with_partitions(source, partitions, *at)?,
+    };
     let named = columns::stored(source.schema.fields())?;
     let fields = named.fields;
     let places = match base {
@@ -89,7 +111,10 @@ fn open_part(part: &Part, path: &Path, base: Option<&[Field]>, imports: &Imports
     let usual = if base.is_some() { Why::Base } else { Why::Source };
     let why = |at: usize| if source.wide.contains(&at) { Why::WideTimes } else { usual };
     let told = named.renamed.into_iter().enumerate();
-    let told = told.map(|(at, renamed_from)| ColumnImport { renamed_from, ..ColumnImport::new(why(at)) });
+    let told = told.map(|(at, renamed_from)| {
+        let key = around.as_ref().and_then(|it| it.0.told().get(at.checked_sub(in_file)?));
+        ColumnImport { renamed_from, ..key.cloned().unwrap_or_else(|| ColumnImport::new(why(at))) }
+    });
     Ok(Opened {
         columns: base.map_or(fields, <[Field]>::to_vec),
         places,
@@ -98,6 +123,14 @@ fn open_part(part: &Part, path: &Path, base: Option<&[Field]>, imports: &Imports
         notes: Vec::new(),
         is_packed: false,
     })
+}
+
+/// A part with the columns that its folders name.
+fn with_partitions(source: Source, partitions: &Arc<Partitions>, part: usize) -> Result<Source, Problem> {
+    let (partitions, schema) = (partitions.clone(), partitions.schema(&source.schema)?);
+    let told = schema.clone();
+    let batches = source.batches.map(move |batch| partitions.add(&batch?, &schema, part).map_err(|it| broken(&it)));
+    Ok(Source { schema: told, batches: Box::new(batches), ..source })
 }
 
 /// A file that cannot be read, with what to do about it.

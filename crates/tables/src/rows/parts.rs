@@ -16,6 +16,9 @@ use std::{
 
 /// The most parts of one import.
 const PARTS_MAX: usize = 100_000;
+/// The longest name of one of them, and of all together, in bytes.
+const NAME_BYTES_MAX: usize = 4096;
+const NAMES_BYTES_MAX: usize = 32 << 20;
 
 /// Some bytes of a file. Readers of it do not disturb each other.
 #[derive(Debug, Clone)]
@@ -43,7 +46,7 @@ impl Part {
 }
 
 /// The Parquet files in a file, in the order of the stream. Names that begin with `_` or a full stop are notes of the
-/// program that wrote the folder.
+/// program that wrote the folder, unless they name a column.
 pub(super) fn of(path: &Path) -> std::result::Result<Vec<Part>, Problem> {
     let failed = crate::lance_errors::io("read the Parquet file");
     let file = Arc::new(File::open(path).map_err(&failed)?);
@@ -57,13 +60,17 @@ pub(super) fn of(path: &Path) -> std::result::Result<Vec<Part>, Problem> {
         Problem::invalid(format!("the archive of Parquet files cannot be read: {it}")).hint("send it again")
     };
     let mut archive = tar::Archive::new(File::open(path).map_err(&failed)?);
-    let mut parts = Vec::new();
+    let (mut parts, mut names_bytes) = (Vec::new(), 0);
     for entry in archive.entries_with_seek().map_err(cut)? {
         let entry = entry.map_err(cut)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let last = name.rsplit('/').next().unwrap_or_default();
-        if !entry.header().entry_type().is_file() || last.starts_with(['_', '.']) {
+        let is_note = |it: &str| it.starts_with(['_', '.']) && !it.contains('=');
+        if !entry.header().entry_type().is_file() || name.split('/').any(is_note) {
             continue;
+        }
+        names_bytes += name.len();
+        if name.len() > NAME_BYTES_MAX || names_bytes > NAMES_BYTES_MAX {
+            return Err(Problem::invalid("the names of the folder's files are too long").hint("use shorter names"));
         }
         let (begin, length) = (entry.raw_file_position(), entry.size());
         if begin.checked_add(length).is_none_or(|end| end > size) {

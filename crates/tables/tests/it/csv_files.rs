@@ -164,7 +164,10 @@ async fn what_is_wrong_is_said_with_line_and_column() {
         ("", "the file is empty"),
         ("a,b\n", "the CSV file has a header and no rows"),
         ("a,b\n1,2\n3\n", "line 3 has 1 value, the header has 2"),
-        ("title\na,b\n1,2\n", "line 2 has 2 values, the header has 1"),
+        (
+            "title\na,b\n1,2\n",
+            "line 1 has 1 value, the lines from 2 on have 2 values: it may be a title, or a header that lacks names",
+        ),
         ("a,b\n1,\"2\n", "the record that begins in line 2 has a quote that is never closed"),
         ("a,b\n1,2\n3,4,5\n", "line 3 has 3 values, the header has 2"),
     ] {

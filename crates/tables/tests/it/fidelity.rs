@@ -1,40 +1,18 @@
 //! What a table says must stay what it said: names, times and odd files through every operation and back.
 
-use crate::kit::{Kit, all};
+use crate::kit::{Kit, all, parquet_file, reread};
 use arrow_array::{
     ArrayRef, Date32Array, Date64Array, RecordBatch, Time32SecondArray, TimestampMicrosecondArray,
-    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray,
-    cast::AsArray,
-    types::{TimestampMicrosecondType, TimestampNanosecondType},
+    TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, cast::AsArray,
+    types::TimestampMicrosecondType,
 };
 use arrow_schema::{DataType, TimeUnit};
 use bytes::Bytes;
 use kaogong_data::tables::{
-    BrowseQuery, Change, ColumnKind, Committed, CsvOptions, ExportQuery, NoteKind, TableEngine, TableFormat,
-    TableImportPlan, Why,
+    BrowseQuery, Change, ColumnKind, Committed, CsvOptions, NoteKind, TableEngine, TableFormat, TableImportPlan, Why,
 };
-use kaogong_domain::ErrorKind;
-use parquet::{
-    arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
-    data_type::{Int96, Int96Type},
-    file::{properties::WriterProperties, writer::SerializedFileWriter},
-    schema::parser::parse_message_type,
-};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
-
-fn reread(bytes: Vec<u8>) -> RecordBatch {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).expect("a Parquet file");
-    let mut batches = reader.build().expect("a reader");
-    batches.next().expect("a batch").expect("rows")
-}
-
-async fn export(kit: &Kit, made: &Committed, format: TableFormat) -> Vec<u8> {
-    kit.export(&made.pins, ExportQuery { format, split: None }).await
-}
-
-async fn export_csv(kit: &Kit, made: &Committed) -> String {
-    String::from_utf8(export(kit, made, TableFormat::Csv).await).expect("text")
-}
 
 /// Names that some program between a user and the disk could take for more than a name.
 fn names() -> Vec<String> {
@@ -113,7 +91,7 @@ async fn any_name_of_a_column_lives_through_every_operation() {
     kit.engine.item(&kit.at(&made.pins), rows[1].item).await.expect("an item");
     assert_eq!(kit.engine.verify(&kit.at(&made.pins)).await.expect("a check").items, 3);
     for format in [TableFormat::Csv, TableFormat::Parquet] {
-        let bytes = export(&kit, &made, format).await;
+        let bytes = kit.export_as(&made, format).await;
         let other = Kit::new();
         let path = other.file("again", bytes);
         let again = other.engine.import_table(other.table_plan(path, format)).await.expect("an import");
@@ -149,7 +127,7 @@ async fn two_columns_of_one_name_are_both_kept() {
         .map(|it| (it.name.as_str(), it.import.as_ref().and_then(|it| it.renamed_from.as_deref())))
         .collect();
     assert_eq!(told, [("a", None), ("b", None), ("a_2", Some("a"))]);
-    assert_eq!(export_csv(&kit, &made).await, "a,b,a_2\n1,x,2\n");
+    assert_eq!(kit.export_csv(&made).await, "a,b,a_2\n1,x,2\n");
 }
 
 #[tokio::test]
@@ -157,13 +135,13 @@ async fn times_of_csv_are_times_in_parquet() {
     let kit = Kit::new();
     let text = "t,z,d\n2024-03-10 08:00:00,2024-03-10T08:00:00+02:00,31/12/1999\n0001-01-01 00:00,9999-12-31T23:59:59+02:00,01/01/0001\n";
     let made = kit.import_csv(text).await.expect("an import");
-    let batch = reread(export(&kit, &made, TableFormat::Parquet).await);
+    let batch = reread(kit.export_as(&made, TableFormat::Parquet).await);
     let types: Vec<_> = batch.schema().fields().iter().map(|it| it.data_type().clone()).collect();
     let micros = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Microsecond, zone.map(Arc::from));
     assert_eq!(types, [micros(None), micros(Some("+02:00")), DataType::Date32]);
     assert_eq!(batch.column(0).as_primitive::<TimestampMicrosecondType>().value(1), -62_135_596_800_000_000);
     assert_eq!(
-        export_csv(&kit, &made).await,
+        kit.export_csv(&made).await,
         "t,z,d\n2024-03-10T08:00:00,2024-03-10T08:00:00+02:00,1999-12-31\n0001-01-01T00:00:00,9999-12-31T23:59:59+02:00,0001-01-01\n"
     );
     let told = made.summary.columns[0].import.as_ref().expect("a report");
@@ -201,14 +179,11 @@ fn times() -> RecordBatch {
 #[tokio::test]
 async fn every_time_keeps_its_instant_zone_and_unit() {
     let batch = times();
-    let mut bytes = Vec::new();
-    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("a writer");
-    writer.write(&batch).expect("rows");
-    writer.close().expect("a footer");
+    let bytes = parquet_file(&batch);
     let kit = Kit::new();
     let path = kit.file("t.parquet", bytes);
     let made = kit.engine.import_table(kit.table_plan(path, TableFormat::Parquet)).await.expect("an import");
-    let exported = export(&kit, &made, TableFormat::Parquet).await;
+    let exported = kit.export_as(&made, TableFormat::Parquet).await;
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(exported.clone())).expect("a Parquet file");
     for column in reader.parquet_schema().columns() {
         assert!(column.logical_type_ref().is_some(), "{} is a plain number in Parquet", column.name());
@@ -223,7 +198,7 @@ async fn every_time_keeps_its_instant_zone_and_unit() {
     let (before, after) = (kit.rows(&made.pins, all()).await.1, other.rows(&again.pins, all()).await.1);
     assert_eq!(values(before), values(after));
     // As text, too, each instant comes back, though CSV has no names of zones.
-    let text = export_csv(&kit, &made).await;
+    let text = kit.export_csv(&made).await;
     assert!(text.contains("0001-01-01T00:00:00Z") && text.contains("9999-12-31T23:59:59"), "{text}");
     let plan = TableImportPlan {
         change: Change::Append { base: made.pins.clone() },
@@ -232,75 +207,6 @@ async fn every_time_keeps_its_instant_zone_and_unit() {
     let twice = kit.engine.import_table(plan).await.expect("an append of the export");
     let rows = values(kit.rows(&twice.pins, all()).await.1);
     assert_eq!(rows[..5], rows[5..]);
-}
-
-fn int96(times: &[(u32, u64)]) -> Vec<u8> {
-    let schema = Arc::new(parse_message_type("message m { required int96 t; }").expect("a schema"));
-    let mut bytes = Vec::new();
-    let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(&mut bytes, schema, properties).expect("a writer");
-    let mut group = writer.next_row_group().expect("a group");
-    let mut column = group.next_column().expect("no error").expect("a column");
-    let values: Vec<Int96> =
-        times.iter().map(|(day, nanos)| Int96::from(vec![*nanos as u32, (*nanos >> 32) as u32, *day])).collect();
-    column.typed::<Int96Type>().write_batch(&values, None, None).expect("values");
-    column.close().expect("a column");
-    group.close().expect("a group");
-    writer.close().expect("a footer");
-    bytes
-}
-
-#[tokio::test]
-async fn old_parquet_times_are_true_or_refused() {
-    // Julian days of 1970-01-01, 0001-01-01 and 9999-12-31.
-    let (epoch, first, last) = (2_440_588, 1_721_426, 5_373_484);
-    let import = async |times: &[(u32, u64)]| {
-        let kit = Kit::new();
-        let path = kit.file("t.parquet", int96(times));
-        let made = kit.engine.import_table(kit.table_plan(path, TableFormat::Parquet)).await;
-        (kit, made)
-    };
-    let (kit, made) = import(&[(epoch, 1), (epoch - 1, 0)]).await;
-    let batch = reread(export(&kit, &made.expect("an import"), TableFormat::Parquet).await);
-    assert_eq!(batch.column(0).as_primitive::<TimestampNanosecondType>().values(), &[1, -86_400_000_000_000]);
-    let (kit, made) = import(&[(first, 0), (last, 86_399_999_999_000), (epoch, 0)]).await;
-    let made = made.expect("an import");
-    assert_eq!(made.summary.columns[0].import.as_ref().map(|it| it.why), Some(Why::WideTimes));
-    let text = export_csv(&kit, &made).await;
-    assert_eq!(text, "t\n0001-01-01T00:00:00\n9999-12-31T23:59:59.999999\n1970-01-01T00:00:00\n");
-    let (_, made) = import(&[(i32::MAX as u32, 0)]).await;
-    let problem = made.expect_err("beyond any calendar");
-    assert_eq!(problem.kind, ErrorKind::Invalid, "{}", problem.text);
-}
-
-#[tokio::test]
-async fn an_append_never_rounds() {
-    let kit = Kit::new();
-    let column = |values: ArrayRef| {
-        let batch = RecordBatch::try_from_iter([("t", values)]).expect("a batch");
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("a writer");
-        writer.write(&batch).expect("rows");
-        writer.close().expect("a footer");
-        bytes
-    };
-    let millis = column(Arc::new(TimestampMillisecondArray::from(vec![1])));
-    let path = kit.file("t.parquet", millis);
-    let made = kit.engine.import_table(kit.table_plan(path, TableFormat::Parquet)).await.expect("an import");
-    let append = |bytes: Vec<u8>| TableImportPlan {
-        change: Change::Append { base: made.pins.clone() },
-        ..kit.table_plan(kit.file("more.parquet", bytes), TableFormat::Parquet)
-    };
-    let fine = append(column(Arc::new(TimestampMicrosecondArray::from(vec![2000]))));
-    kit.engine.import_table(fine).await.expect("whole milliseconds");
-    for bad in [
-        Arc::new(TimestampMicrosecondArray::from(vec![2001])) as ArrayRef,
-        Arc::new(TimestampMicrosecondArray::from(vec![2000]).with_timezone("UTC")),
-        Arc::new(arrow_array::Int64Array::from(vec![2000])),
-    ] {
-        let problem = kit.engine.import_table(append(column(bad))).await.expect_err("a loss");
-        assert_eq!(problem.kind, ErrorKind::Invalid, "{}", problem.text);
-    }
 }
 
 #[tokio::test]
@@ -321,7 +227,7 @@ async fn odd_files_are_read_as_what_they_are() {
         let kit = Kit::new();
         let plan = TableImportPlan { csv: options, ..kit.table_plan(kit.file("t.csv", bytes), TableFormat::Csv) };
         let made = kit.engine.import_table(plan).await.expect("an import");
-        assert_eq!(export_csv(&kit, &made).await, "a,b\n1,x\n", "{kinds:?}");
+        assert_eq!(kit.export_csv(&made).await, "a,b\n1,x\n", "{kinds:?}");
         assert_eq!(made.summary.notes.iter().map(|it| it.kind).collect::<Vec<_>>(), kinds);
     }
     for (bytes, encoding) in [(b"a,b\n1,\xe9\n".to_vec(), "latin1"), (b"a,b\n1,\xca\xfd\n".to_vec(), "gb18030")] {
@@ -332,7 +238,7 @@ async fn odd_files_are_read_as_what_they_are() {
         let plan = TableImportPlan { csv, ..kit.table_plan(kit.file("t.csv", bytes), TableFormat::Csv) };
         let made = kit.engine.import_table(plan).await.expect("an import");
         let wanted = if encoding == "latin1" { "a,b\n1,é\n" } else { "a,b\n1,数\n" };
-        assert_eq!(export_csv(&kit, &made).await, wanted);
+        assert_eq!(kit.export_csv(&made).await, wanted);
     }
 }
 
@@ -347,51 +253,7 @@ async fn the_empty_text_and_no_value_are_two_things() {
         [(ColumnKind::Text, 0), (ColumnKind::Integer, 1), (ColumnKind::Text, 1)]
     );
     assert_eq!(columns[1].import.as_ref().map(|it| it.null_words), Some(1));
-    assert_eq!(export_csv(&kit, &made).await, "iso,n,t\nNA,1,\"\"\nNZ,,\nnull,3,x\n");
-}
-
-#[tokio::test]
-async fn a_folder_of_parquet_parts_is_one_table() {
-    let part = |numbers: Vec<i64>, is_turned: bool| {
-        let n: ArrayRef = Arc::new(arrow_array::Int64Array::from(numbers.clone()));
-        let t: ArrayRef = Arc::new(arrow_array::StringArray::from_iter_values(numbers.iter().map(i64::to_string)));
-        let columns = if is_turned { [("t", t), ("n", n)] } else { [("n", n), ("t", t)] };
-        let batch = RecordBatch::try_from_iter(columns).expect("a batch");
-        let mut bytes = Vec::new();
-        let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("a writer");
-        writer.write(&batch).expect("rows");
-        writer.close().expect("a footer");
-        bytes
-    };
-    let folder = |parts: &[(&str, Vec<u8>)]| {
-        let mut tar = tar::Builder::new(Vec::new());
-        for (name, bytes) in parts {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            header.set_mode(0o644);
-            tar.append_data(&mut header, name, &bytes[..]).expect("an entry");
-        }
-        tar.into_inner().expect("an archive")
-    };
-    let import = async |bytes: Vec<u8>| {
-        let kit = Kit::new();
-        let path = kit.file("parts.tar", bytes);
-        let made = kit.engine.import_table(kit.table_plan(path, TableFormat::Parquet)).await;
-        (kit, made)
-    };
-    let parts = [
-        ("0.parquet", part(vec![1, 2], false)),
-        ("1.parquet", part(vec![3], true)),
-        ("2.parquet", part(vec![], false)),
-        ("_SUCCESS", Vec::new()),
-    ];
-    let (kit, made) = import(folder(&parts)).await;
-    let made = made.expect("an import");
-    assert_eq!(export_csv(&kit, &made).await, "n,t\n1,1\n2,2\n3,3\n");
-    assert_eq!((made.summary.original.is_none(), made.summary.notes[0].detail.as_str()), (true, "3"));
-    let (_, made) = import(folder(&[("0.parquet", part(vec![1], false)), ("1.parquet", b"PAR1".to_vec())])).await;
-    let problem = made.expect_err("a broken part");
-    assert!(problem.kind == ErrorKind::Invalid && problem.text.starts_with("1.parquet: "), "{}", problem.text);
+    assert_eq!(kit.export_csv(&made).await, "iso,n,t\nNA,1,\"\"\nNZ,,\nnull,3,x\n");
 }
 
 #[tokio::test]
@@ -404,7 +266,7 @@ async fn json_lines_are_a_table() {
     let path = kit.file("t.jsonl", text);
     let made = kit.engine.import_table(kit.table_plan(path, TableFormat::Jsonl)).await.expect("an import");
     assert_eq!(
-        export_csv(&kit, &made).await,
+        kit.export_csv(&made).await,
         "id,n,day,long,list,ok\n007,1,2024-01-31,135217135789158401.0,,\n\"\",,,135217135789158403.5,\"[1, 2]\",true\n"
     );
     let plan = TableImportPlan {

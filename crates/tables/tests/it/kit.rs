@@ -1,5 +1,6 @@
 //! What the tests share: an engine in a temporary folder, and pictures small enough to make by hand.
 
+use arrow_array::{ArrayRef, RecordBatch};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use kaogong_data::tables::{
@@ -8,6 +9,7 @@ use kaogong_data::tables::{
 };
 use kaogong_domain::{Problem, Timestamp, ids::DatasetId};
 use kaogong_tables::LanceTables;
+use parquet::arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder};
 use std::path::PathBuf;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -107,6 +109,20 @@ impl Kit {
         pieces.concat()
     }
 
+    pub(crate) async fn export_as(&self, made: &Committed, format: TableFormat) -> Vec<u8> {
+        self.export(&made.pins, ExportQuery { format, split: None }).await
+    }
+
+    pub(crate) async fn export_csv(&self, made: &Committed) -> String {
+        String::from_utf8(self.export_as(made, TableFormat::Csv).await).expect("text")
+    }
+
+    /// Imports a Parquet file, or a tar stream of such files.
+    pub(crate) async fn import_parquet(&self, bytes: impl AsRef<[u8]>) -> Result<Committed, Problem> {
+        let path = self.file("in.parquet", bytes);
+        self.engine.import_table(self.table_plan(path, TableFormat::Parquet)).await
+    }
+
     /// All files below the dataset's folder.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
         walkdir::WalkDir::new(self.engine.dataset_dir(self.dataset))
@@ -116,6 +132,27 @@ impl Kit {
             .map(walkdir::DirEntry::into_path)
             .collect()
     }
+}
+
+/// A Parquet file of one batch.
+pub(crate) fn parquet_file(batch: &RecordBatch) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), None).expect("a writer");
+    writer.write(batch).expect("rows");
+    writer.close().expect("a footer");
+    bytes
+}
+
+/// The first batch of a Parquet file.
+pub(crate) fn reread(bytes: Vec<u8>) -> RecordBatch {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).expect("a Parquet file");
+    let mut batches = reader.build().expect("a reader");
+    batches.next().expect("a batch").expect("rows")
+}
+
+/// A file of these columns.
+pub(crate) fn parquet_of(columns: Vec<(&str, ArrayRef)>) -> Vec<u8> {
+    parquet_file(&RecordBatch::try_from_iter(columns).expect("a batch"))
 }
 
 pub(crate) fn plan_80_20(seed: u64) -> SplitPlan {

@@ -7,5 +7,6 @@ mod fidelity;
 mod images;
 mod kit;
 mod parquet_files;
+mod parquet_folders;
 mod sweeping;
 mod versions;

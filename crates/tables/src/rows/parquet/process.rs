@@ -2,7 +2,7 @@
 //!
 //! The other process bounds its own memory before it reads a byte, and writes an Arrow stream. It is started with
 //! little memory, as most files need; one that needs more is read again from where it was, with all there is. What
-//! needs more than that is refused.
+//! needs more than that is refused, and so is what makes it go on without giving anything.
 
 use super::{super::parts::Segment, Source, broken, decode};
 use crate::lance_errors;
@@ -12,18 +12,27 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 use kaogong_data::budget::{Held, IMPORT_WAIT_MAX, Pool};
 use kaogong_domain::{ErrorKind, Problem};
 use parquet::file::reader::Length;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use std::{
     io::{BufReader, BufWriter, Read, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
+    time::Duration,
 };
 
 /// What most files need, in bytes.
 const USUAL_BYTES: u64 = 96 << 20;
+/// How long a process may give nothing while it is waited for,
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// and how much longer for each MiB of its file: one that is started anew passes over what was read before.
+const SILENCE_PER_MIB: Duration = Duration::from_secs(1);
 /// What is kept of the last words of a process.
 const WORDS_BYTES_MAX: u64 = 16 << 10;
 /// Where the stream tells how many rows the footer names.
@@ -92,6 +101,17 @@ fn damaged() -> Problem {
 
 /// Opens a file in another process. Waits for memory: call it off the async threads.
 pub(super) fn open(program: &Path, path: &Path, segment: &Segment, pool: &Pool) -> Result<Source, Problem> {
+    let mebibytes = u32::try_from(segment.len() >> 20).unwrap_or(u32::MAX);
+    open_within(SILENCE_MAX + SILENCE_PER_MIB * mebibytes, program, path, segment, pool)
+}
+
+fn open_within(
+    silence: Duration,
+    program: &Path,
+    path: &Path,
+    segment: &Segment,
+    pool: &Pool,
+) -> Result<Source, Problem> {
     let held = pool.take(USUAL_BYTES, IMPORT_WAIT_MAX)?;
     let mut batches = Batches {
         program: program.to_owned(),
@@ -99,6 +119,7 @@ pub(super) fn open(program: &Path, path: &Path, segment: &Segment, pool: &Pool) 
         pool: pool.clone(),
         running: None,
         held: Some(held),
+        silence,
     };
     batches.start()?;
     let schema = batches.running.as_ref().map(|it| it.stream.schema()).ok_or_else(damaged)?;
@@ -118,6 +139,8 @@ struct Batches {
     running: Option<Running>,
     /// What the process may take.
     held: Option<Held>,
+    /// How long it may give nothing.
+    silence: Duration,
 }
 
 impl Batches {
@@ -129,8 +152,9 @@ impl Batches {
     fn start(&mut self) -> Result<(), Problem> {
         loop {
             let mut process = Process::start(&self.program, &self.wanted, self.memory())?;
-            let stdout = process.child.stdout.take().ok_or_else(damaged)?;
-            match StreamReader::try_new(BufReader::with_capacity(1 << 16, stdout), None) {
+            let pipe = process.child.stdout.take().ok_or_else(damaged)?;
+            let pipe = Patient { pipe, silence: self.silence, is_over: process.is_silent.clone() };
+            match StreamReader::try_new(BufReader::with_capacity(1 << 16, pipe), None) {
                 Ok(stream) => {
                     self.running = Some(Running { stream, process });
                     return Ok(());
@@ -148,6 +172,7 @@ impl Batches {
         match ended {
             Ended::Refused(problem) => Err(problem),
             Ended::Well => Err(broken(error)),
+            Ended::Silent => Err(silent(self.silence)),
             Ended::Died(status) if status.signal() == Some(KILLED) => {
                 Err(Problem::unavailable("the process that decodes the file was killed: memory is short")
                     .hint("free memory, or wait until other work has ended, and try again"))
@@ -211,14 +236,49 @@ fn too_much(bytes: u64) -> Problem {
     )
 }
 
+fn silent(waited: Duration) -> Problem {
+    let seconds = waited.as_secs();
+    Problem::invalid(format!("decoding the Parquet file gave nothing for {seconds} seconds, and was stopped")).hint(
+        "write it again with smaller row groups and pages (pyarrow: `row_group_size=10_000`), or copy it again from its \
+         source",
+    )
+}
+
+/// A pipe that is waited for, but not for ever.
+struct Patient {
+    pipe: ChildStdout,
+    silence: Duration,
+    /// Told to who owns the process: it gave nothing for too long.
+    is_over: Arc<AtomicBool>,
+}
+
+impl Read for Patient {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let wait = Timespec::try_from(self.silence).map_err(|_| std::io::ErrorKind::InvalidInput)?;
+        loop {
+            match poll(&mut [PollFd::new(&self.pipe, PollFlags::IN)], Some(&wait)) {
+                Ok(0) => {
+                    self.is_over.store(true, Ordering::Relaxed);
+                    return Err(std::io::ErrorKind::TimedOut.into());
+                }
+                Ok(_) => return self.pipe.read(out),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
 struct Running {
-    stream: StreamReader<BufReader<ChildStdout>>,
+    stream: StreamReader<BufReader<Patient>>,
     process: Process,
 }
 
 /// A process under way; dropping it ends it.
 struct Process {
     child: Child,
+    /// It gave nothing for too long.
+    is_silent: Arc<AtomicBool>,
     words: Option<JoinHandle<String>>,
 }
 
@@ -227,6 +287,8 @@ enum Ended {
     Well,
     Refused(Problem),
     OutOfMemory,
+    /// It did not, and was stopped.
+    Silent,
     Died(ExitStatus),
 }
 
@@ -252,11 +314,14 @@ impl Process {
                 words
             })
         });
-        Ok(Self { child, words })
+        Ok(Self { child, is_silent: Arc::default(), words })
     }
 
-    /// Waits for the end. The other end of the pipe is closed already, so it comes.
+    /// Waits for the end. The other end of the pipe is closed already, so it comes; a silent one is stopped.
     fn ended(mut self) -> Result<Ended, Problem> {
+        if self.is_silent.load(Ordering::Relaxed) {
+            return Ok(Ended::Silent);
+        }
         let status = self.child.wait().map_err(lance_errors::io("wait for the process that decodes the file"))?;
         let words = self.words.take().and_then(|it| it.join().ok()).unwrap_or_default();
         if status.success() {
@@ -287,5 +352,40 @@ impl From<Refusal> for Problem {
             Some(hint) => problem.hint(hint),
             None => problem,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// What comes of a file whose decoder is this script.
+    fn decoded_by(script: &str, silence: Duration) -> (Result<(), Problem>, u64) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (program, file) = (dir.path().join("decoder"), dir.path().join("t.parquet"));
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("a script");
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).expect("rights");
+        std::fs::write(&file, "PAR1").expect("a file");
+        let pool = Pool::new("tests", USUAL_BYTES);
+        let segment = Segment::open(&file, None).expect("a file");
+        let opened = open_within(silence, &program, &file, &segment, &pool).map(|source| {
+            source.batches.for_each(drop);
+        });
+        (opened, pool.free())
+    }
+
+    #[test]
+    fn a_decoder_that_gives_nothing_is_stopped() {
+        for script in ["exec sleep 1000", "printf '\\377\\377'; exec sleep 1000"] {
+            let (opened, free) = decoded_by(script, Duration::from_millis(200));
+            let problem = opened.expect_err("stopped");
+            assert!(problem.text.contains("gave nothing for 0 seconds, and was stopped"), "{}", problem.text);
+            assert!(problem.hint.is_some_and(|it| it.contains("smaller row groups")));
+            assert_eq!(free, USUAL_BYTES, "its memory is free again");
+        }
+        // One that ends is no silent one, however short the time is.
+        let (opened, _) = decoded_by("exit 3", Duration::from_secs(60));
+        assert!(opened.expect_err("ended").text.contains("ended with exit status: 3"));
     }
 }
