@@ -3,7 +3,7 @@
 use crate::{
     access::{Rule, layer::is_same_origin, routes::RuleBook, standings::Standings},
     http::{
-        backup, base_path::BasePath, forwarded::is_forwarded, ready::Readiness, room::Room as BodyRoom, spool::Places,
+        backup, base_path::BasePath, body_budget::BodyBudget, forwarded::is_forwarded, ready::Readiness, spool::Places,
     },
     serving::{ModelProbe, Serving},
     vault::Vault,
@@ -107,8 +107,8 @@ pub struct App {
     /// Memory for what is unpacked.
     pub decode: DecodeBudget,
     parts: Rest,
-    room: BodyRoom,
-    strangers_room: BodyRoom,
+    body_budget: BodyBudget,
+    strangers_body_budget: BodyBudget,
     upload_places: Places,
     rules: OnceLock<RuleBook>,
     address: OnceLock<SocketAddr>,
@@ -154,7 +154,7 @@ impl App {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Arc<Self> {
         let body_bytes = (parts.machine_bytes / 4).min(BODY_BYTES_MAX);
-        let room = |bytes: u64| BodyRoom::new(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let body_budget = |bytes: u64| BodyBudget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
         let (blobs, probe) = (parts.blobs.clone(), parts.probe);
         let serving = Serving::new(parts.engines, parts.workers, parts.compute_threads, blobs, probe);
         Arc::new(Self {
@@ -175,8 +175,8 @@ impl App {
                 trusted_proxies: parts.trusted_proxies,
                 metrics: parts.metrics,
             },
-            room: room(body_bytes),
-            strangers_room: room(body_bytes / STRANGERS_PART),
+            body_budget: body_budget(body_bytes),
+            strangers_body_budget: body_budget(body_bytes / STRANGERS_PART),
             upload_places: Places::default(),
             rules: OnceLock::new(),
             address: OnceLock::new(),
@@ -205,10 +205,10 @@ impl App {
     }
 
     /// The memory for bodies on their way in to a route with that rule.
-    pub fn room_of(&self, rule: Rule) -> &BodyRoom {
+    pub fn body_budget_of(&self, rule: Rule) -> &BodyBudget {
         match rule {
-            Rule::Public => &self.strangers_room,
-            _ => &self.room,
+            Rule::Public => &self.strangers_body_budget,
+            _ => &self.body_budget,
         }
     }
 

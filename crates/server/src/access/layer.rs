@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     app::App,
-    http::{covered::cover, error::ApiError, outer::Matched, room::is_full},
+    http::{body_budget::is_full, error::ApiError, outer::Matched, secret_mask::mask},
 };
 use axum::{
     body::{Body, HttpBody, to_bytes},
@@ -62,7 +62,7 @@ pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) ->
 /// What a job sends is covered before anything reads it.
 fn without_secrets(request: &Parts, body: Body) -> Body {
     match request.extensions.get::<Caller>().and_then(|it| it.masks.clone()) {
-        Some(masks) => cover(body, masks),
+        Some(masks) => mask(body, masks),
         None => body,
     }
 }
@@ -82,7 +82,7 @@ async fn run(app: &App, entry: &Entry, request: Request, next: Next) -> Response
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let (body, held) = match app.room_of(entry.rule).admit(body) {
+    let (body, held) = match app.body_budget_of(entry.rule).admit(body) {
         Ok(admitted) => admitted,
         Err(problem) => return ApiError(problem).into_response(),
     };

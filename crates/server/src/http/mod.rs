@@ -3,7 +3,7 @@
 pub mod access;
 pub mod backup;
 pub mod base_path;
-pub mod covered;
+pub mod body_budget;
 pub mod datasets;
 pub mod endpoints;
 pub mod error;
@@ -19,8 +19,8 @@ pub mod openapi;
 pub mod outer;
 pub mod packed;
 pub mod ready;
-pub mod room;
 pub mod runs;
+pub mod secret_mask;
 pub mod secrets;
 pub mod spool;
 pub mod system;

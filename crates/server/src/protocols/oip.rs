@@ -4,9 +4,9 @@ use crate::{
     access::{InProject, Route, Rule},
     app::App,
     http::{
+        body_budget::Held,
         error::{ApiError, log, status_of, tell_what_next, words_of},
         extract::{Params, body_problem},
-        room::Held,
     },
     serving::Live,
 };
