@@ -90,7 +90,7 @@ pub fn render(problem: &Problem, request_id: &str) -> Response {
         None => message,
     };
     let mut response = (status_of(problem), axum::Json(json!({"error": text}))).into_response();
-    tell_what_next(problem.kind, response.headers_mut());
+    tell_what_next(problem, response.headers_mut());
     response
 }
 
