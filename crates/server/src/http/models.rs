@@ -9,7 +9,7 @@ use super::{
 use crate::{
     access::{InProject, Route, Rule},
     app::App,
-    models::{Servable, servable, servable_upload},
+    models::{REMARK_TAG, Servable, servable, servable_upload},
     protocols::mlflow,
 };
 use axum::{
@@ -34,9 +34,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-
-/// The tag of a version that says what the server found out about its file without refusing it.
-const REMARK_TAG: &str = "kaogong.remark";
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {

@@ -205,6 +205,7 @@ async fn not_implemented(uri: http::Uri) -> MlflowProblem {
 pub fn render(problem: &Problem) -> Response {
     let mut copy = Problem::new(problem.kind, problem.text.clone());
     copy.hint = problem.hint.clone();
+    copy.retry_after_s = problem.retry_after_s;
     MlflowProblem::from(copy).into_response()
 }
 
