@@ -271,6 +271,54 @@ test("a token's secret is shown once", async () => {
   await page.getByRole("cell", { name, exact: true }).waitFor({ state: "detached" });
 });
 
+test("a secret is set, replaced and deleted, and its value never shown", async () => {
+  await page.goto(`${home}/access?tab=secrets`);
+  const name = `E2E_${Date.now()}`;
+  await page.getByRole("button", { name: "Set secret" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name").fill("not-a-name");
+  await dialog.getByLabel("Value").fill("correct horse");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.getByText("This is no name of a secret.").waitFor();
+  await dialog.getByLabel("Name").fill(name);
+  await dialog.getByLabel("Value").fill("short");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  // The server says why.
+  await dialog.getByText(/a secret has 8 to \d+ bytes; this one has 5/).waitFor();
+  await dialog.getByLabel("Value").fill("correct horse");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  const cell = page.getByRole("cell", { name, exact: true });
+  await cell.waitFor();
+  await page.getByRole("button", { name: `New value of ${name}` }).click();
+  await page.getByRole("dialog").getByLabel("Value").fill("battery staple");
+  await page.getByRole("dialog").getByRole("button", { name: "Save" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  const { items } = await ask(page, "/secrets");
+  assert.deepEqual(Object.keys(items.find((it) => it.name === name)).sort(), ["name", "updated_at", "updated_by"]);
+  assert.doesNotMatch(await page.content(), /correct horse|battery staple/);
+  await page.getByRole("button", { name: `Delete secret ${name}` }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await cell.waitFor({ state: "detached" });
+});
+
+test("an endpoint's batching is changed, and it goes on", async () => {
+  const { items } = await ask(page, "/endpoints");
+  const endpoint = items.find((it) => it.state === "ready" && it.batching === "auto");
+  assert.ok(endpoint, "the server under test serves a model");
+  await page.goto(`${home}/endpoints/${endpoint.name}`);
+  for (const [word, batching] of [["Off", "off"], ["Automatic", "auto"]]) {
+    await page.getByRole("button", { name: "Change endpoint" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel("Batching").click();
+    await page.locator(".ant-select-item-option").filter({ hasText: word }).click();
+    await dialog.getByRole("button", { name: "Change endpoint" }).click();
+    await dialog.waitFor({ state: "detached", timeout: 60_000 });
+    const changed = await ask(page, `/endpoints/${endpoint.name}`);
+    assert.deepEqual([changed.state, changed.batching, changed.version], ["ready", batching, endpoint.version]);
+    await page.locator("dl.facts").getByText(word, { exact: true }).waitFor();
+  }
+});
+
 test("language and theme change at once and are kept", async () => {
   await page.getByRole("button", { name: /^Account of/ }).click();
   await page.getByRole("menuitem", { name: "简体中文" }).click();

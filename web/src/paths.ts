@@ -85,6 +85,8 @@ export const api = {
   projects: `${root}/projects`,
   members: (p: string) => `${of(p)}/members`,
   member: (p: string, user: string) => `${of(p)}/members/${e(user)}`,
+  secrets: (p: string) => `${of(p)}/secrets`,
+  secret: (p: string, name: string) => `${of(p)}/secrets/${e(name)}`,
   tokens: `${root}/tokens`,
   token: (id: string) => `${root}/tokens/${e(id)}`,
   audit: (q: Query) => `${root}/audit${query(q)}`,

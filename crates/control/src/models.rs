@@ -9,6 +9,9 @@ use std::{
     sync::Arc,
 };
 
+/// The tag of a version that says what the server found out about its file without refusing it.
+pub(crate) const REMARK_TAG: &str = "kaogong.remark";
+
 /// The hash and the size of a file that endpoints can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Servable {

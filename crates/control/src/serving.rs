@@ -253,9 +253,11 @@ impl Serving {
             let is_blank = self.is_blank.load(Ordering::Acquire);
             return is_blank.then(|| Problem::unavailable("the server starts").hint("try again in a moment"));
         };
+        let left = table.pause_of(id, Instant::now()).unwrap_or_default();
         Some(match table.failure_of(id) {
             Some(why) => Problem::unavailable(format!("endpoint `{name}` cannot be served: {why}"))
-                .hint("it is tried again by itself; `kaogong endpoints update` tries it at once"),
+                .hint("it is tried again by itself; `kaogong endpoints update` tries it at once")
+                .retry_in(left),
             None => Problem::unavailable(format!("the model of endpoint `{name}` is being loaded"))
                 .hint("try again in a moment"),
         })

@@ -1,6 +1,6 @@
 //! The closed list of error kinds, and the error that crosses crate walls.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// Every failure is one of these; each is mapped once to HTTP, gRPC and exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,12 +85,14 @@ pub struct Problem {
     pub hint: Option<String>,
     /// What lies behind, for the log only.
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// In how many seconds a call may succeed, where that is known.
+    pub retry_after_s: Option<u64>,
 }
 
 impl Problem {
     /// A failure of a given kind.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), hint: None, cause: None }
+        Self { kind, text: text.into(), hint: None, cause: None, retry_after_s: None }
     }
 
     /// The caller's input cannot work.
@@ -147,6 +149,19 @@ impl Problem {
         self
     }
 
+    /// Adds when a call may succeed, rounded up to seconds.
+    #[must_use]
+    pub fn retry_in(mut self, time: Duration) -> Self {
+        self.retry_after_s = Some(time.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1));
+        self
+    }
+
+    /// What the header `Retry-After` says: seconds, one where nothing better is known. `None` for failures that another
+    /// try does not mend.
+    pub fn retry_after(&self) -> Option<u64> {
+        matches!(self.kind, ErrorKind::TooMany | ErrorKind::Unavailable).then(|| self.retry_after_s.unwrap_or(1))
+    }
+
     /// Adds what lies behind, for the log.
     #[must_use]
     pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -193,6 +208,15 @@ impl std::error::Error for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failure_that_passes_says_when() {
+        assert_eq!(Problem::unavailable("x").retry_after(), Some(1));
+        assert_eq!(Problem::unavailable("x").retry_in(Duration::from_millis(29_001)).retry_after(), Some(30));
+        assert_eq!(Problem::unavailable("x").retry_in(Duration::ZERO).retry_after(), Some(1));
+        assert_eq!(Problem::new(ErrorKind::TooMany, "x").retry_after(), Some(1));
+        assert_eq!(Problem::invalid("x").retry_in(Duration::from_secs(3)).retry_after(), None);
+    }
 
     #[test]
     fn a_body_over_its_limit_is_told_with_the_limit() {

@@ -108,20 +108,17 @@ pub fn render(mut response: Response, problem: &Problem, request_id: &str) -> Re
     let headers = response.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    tell_what_next(problem.kind, headers);
+    tell_what_next(problem, headers);
     response.map(|_| axum::body::Body::from(bytes))
 }
 
 /// Tells programs when to try again, and how to prove who they are.
-pub fn tell_what_next(kind: ErrorKind, headers: &mut HeaderMap) {
-    match kind {
-        ErrorKind::TooMany | ErrorKind::Unavailable => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        ErrorKind::Unauthenticated => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kaogong\""));
-        }
-        _ => {}
+pub fn tell_what_next(problem: &Problem, headers: &mut HeaderMap) {
+    if let Some(seconds) = problem.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if problem.kind == ErrorKind::Unauthenticated {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kaogong\""));
     }
 }
 

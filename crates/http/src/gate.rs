@@ -5,9 +5,9 @@ use crate::{
         Rule,
         cache::{CredentialCache, MasksOf},
     },
+    body_budget::BodyBudget,
     forwarded::is_forwarded,
     origin::is_same_origin,
-    room::Room,
 };
 use http::{HeaderMap, header};
 use kaogong_domain::Timestamp;
@@ -38,8 +38,8 @@ pub struct GateSettings {
 pub struct Gate {
     store: Arc<Store>,
     credentials: CredentialCache,
-    bodies: Room,
-    bodies_of_strangers: Room,
+    body_budget: BodyBudget,
+    strangers_body_budget: BodyBudget,
     settings: GateSettings,
 }
 
@@ -47,12 +47,12 @@ impl Gate {
     /// A gate.
     pub fn new(store: Arc<Store>, masks_of: MasksOf, settings: GateSettings) -> Arc<Self> {
         let body_bytes = (settings.machine_bytes / 4).min(BODY_BYTES_MAX);
-        let room = |bytes: u64| Room::new(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let budget = |bytes: u64| BodyBudget::new(usize::try_from(bytes).unwrap_or(usize::MAX));
         Arc::new(Self {
             credentials: CredentialCache::new(store.clone(), masks_of, settings.clock),
             store,
-            bodies: room(body_bytes),
-            bodies_of_strangers: room(body_bytes / STRANGERS_PART),
+            body_budget: budget(body_bytes),
+            strangers_body_budget: budget(body_bytes / STRANGERS_PART),
             settings,
         })
     }
@@ -73,10 +73,10 @@ impl Gate {
     }
 
     /// The memory for bodies on their way in to a route with that rule.
-    pub fn room_of(&self, rule: Rule) -> &Room {
+    pub fn body_budget_of(&self, rule: Rule) -> &BodyBudget {
         match rule {
-            Rule::Public => &self.bodies_of_strangers,
-            _ => &self.bodies,
+            Rule::Public => &self.strangers_body_budget,
+            _ => &self.body_budget,
         }
     }
 

@@ -6,7 +6,7 @@
 
 pub mod access;
 pub mod base_path;
-pub mod covered;
+pub mod body_budget;
 pub mod error;
 pub mod extract;
 pub mod forwarded;
@@ -17,8 +17,8 @@ pub mod mount;
 pub mod origin;
 pub mod outer;
 pub mod packed;
-pub mod room;
 pub mod router;
+pub mod secret_mask;
 pub mod spool;
 
 pub use gate::Gate;

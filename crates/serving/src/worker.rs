@@ -14,6 +14,7 @@ pub mod health;
 mod host;
 mod raw;
 mod remote;
+mod stop;
 mod wire;
 mod zygote;
 

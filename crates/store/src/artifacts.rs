@@ -121,9 +121,43 @@ async fn note_blob(conn: &mut AnyConnection, project: ProjectId, hash: &str, siz
     Ok(())
 }
 
+/// Refuses a path that is a folder already, or that lies below a file: no client could fetch both.
+async fn only_one_kind(
+    conn: &mut AnyConnection,
+    dialect: Dialect,
+    project: ProjectId,
+    owner: ArtifactOwner,
+    path: &str,
+) -> Told<()> {
+    let shown = |it: &str| it.chars().take(200).collect::<String>();
+    let first = vals![project, owner.to_string()];
+    let above = path.match_indices('/').map(|it| Val::from(&path[..it.0])).collect();
+    let files = sql::rows_in(conn, first.clone(), above, |list| {
+        format!("SELECT path FROM artifacts WHERE project_id = $1 AND owner = $2 AND path IN ({list})")
+    });
+    if let Some(file) = files.await?.first() {
+        let text = format!("`{}` is a file, so nothing can lie below it", shown(&file.text("path")?));
+        return Err(Problem::invalid(text).hint("choose another name, or delete the file first"));
+    }
+    let bytes = by_bytes(dialect);
+    let sql = format!(
+        "SELECT path FROM artifacts WHERE project_id = $1 AND owner = $2 AND path{bytes} > $3 AND path{bytes} < $4 LIMIT 1"
+    );
+    // `0` is the character after the slash.
+    let below = [first, vals![format!("{path}/"), format!("{path}0")]].concat();
+    if sql::rows_of(conn, sql, below).await?.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("`{}` is a folder, so it cannot be a file", shown(path)))
+        .hint("choose another name, or delete the folder first"))
+}
+
 impl Store {
     /// Points a path at bytes; a path written again points at the new bytes. A measurement of its owner, so no
     /// event of its own.
+    ///
+    /// # Errors
+    /// `Invalid` when the path is a folder, or lies below a file.
     pub async fn put_artifact(
         &self,
         project: ProjectId,
@@ -133,6 +167,7 @@ impl Store {
         now: Timestamp,
     ) -> Told<()> {
         let mut tx = self.measure().await?;
+        only_one_kind(&mut tx, self.dialect, project, owner, &new.path).await?;
         note_blob(&mut tx, project, &new.hash, new.size, now).await?;
         let sql = "INSERT INTO artifacts (project_id, owner, path, hash, size, media_type, created_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (project_id, owner, path) \

@@ -7,7 +7,7 @@ use crate::{
 use kaogong_domain::{
     Problem, Timestamp,
     ids::{AttemptId, JobId, RunId, VersionId},
-    jobs::{RetainedAttempt, JobState},
+    jobs::{JobState, RetainedAttempt},
     names::Name,
 };
 use sqlx::any::AnyRow;

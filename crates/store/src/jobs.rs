@@ -8,7 +8,7 @@ use crate::{
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     ids::{JobId, ProjectId, UserId, VersionId},
-    jobs::{JobEvent, JobStatus, JobState, apply},
+    jobs::{JobEvent, JobState, JobStatus, apply},
 };
 use serde_json::json;
 use sqlx::{AnyConnection, any::AnyRow};

@@ -54,7 +54,7 @@ def test_ranges_of_an_artifact(client, run_id):
 def test_artifact_paths_that_climb_are_refused(client, run_id):
     experiment = client.get_run(run_id).info.experiment_id
     base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run_id}/artifacts"
-    for path in ["/%2e%2e/x", "/a/%2e%2e/%2e%2e/x", "/a%2f%2e%2e%2fx", "/a%00b", "/%5ca", "/..%5cb", "/a%5c..%5c..%5cb", "/c:%5ca", "/C:/a", "/a%23b"]:
+    for path in ["/%2e%2e/x", "/a/%2e%2e/%2e%2e/x", "/a%2f%2e%2e%2fx", "/a%00b", "/%252e%252e", "/a%252f%252e%252e", "/c:%5ca", "/%5c%5chost%5ca", "/a%23b", "/a/"]:
         status, _, body = ask("PUT", base + path, raw=b"x")
         assert status in (400, 404), (path, status, body)
     status, _, body = ask("GET", base + "/absent")
@@ -64,7 +64,7 @@ def test_artifact_paths_that_climb_are_refused(client, run_id):
 
 
 def test_names_with_odd_letters_are_names(client, run_id, tmp_path):
-    names = ["back\\slash.txt", "a\\b\\c.txt", "sp ace.txt", "colon:.txt", "semi;colon.txt", "数据 é.txt"]
+    names = ["back\\slash.txt", "a\\b\\c.txt", "\\a", "..\\x", "a\\..\\..\\b", "sp ace.txt", "colon:.txt", "semi;colon.txt", "数据 é.txt"]
     for name in names:
         (tmp_path / name).write_text(name)
         client.log_artifact(run_id, str(tmp_path / name))

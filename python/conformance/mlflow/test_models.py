@@ -138,6 +138,35 @@ def test_ready_means_that_endpoints_can_serve_it(client, run_id, tmp_path):
     assert told.returncode != 0 and "without an ONNX file" in told.stderr
 
 
+def encoding_onnx(name):
+    """An encoder that knows three codes: whatever is made up is none of them."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node("OneHotEncoder", ["x"], ["y"], domain="ai.onnx.ml", cats_int64s=[101, 202, 303], zeros=0)
+    inputs = [helper.make_tensor_value_info("x", TensorProto.INT64, ["n", 1])]
+    graph = helper.make_graph([node], name, inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1, 3])])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)], ir_version=8)
+
+
+def test_a_version_says_what_is_known_about_its_model(client, run_id, tmp_path):
+    import onnx
+
+    name, copy = unique("encoding"), unique("copy")
+    onnx.save(encoding_onnx(unique("g")), tmp_path / "model.onnx")
+    client.log_artifact(run_id, str(tmp_path / "model.onnx"), "model")
+    client.create_registered_model(name)
+    remark = client.create_model_version(name, f"runs:/{run_id}/model", run_id).tags["kaogong.remark"]
+    told = kaogong("models", "register", unique("by-command"), "--run", run_id, "--output", "json")
+    assert remark and json.loads(told.stdout)["tags"]["kaogong.remark"] == remark, "both ways say the same"
+    client.create_registered_model(copy)
+    assert client.create_model_version(copy, f"models:/{name}/1").tags == {"kaogong.remark": remark}, "a copy says it too"
+    onnx.save(tiny_onnx(), tmp_path / "model.onnx")
+    client.log_artifact(run_id, str(tmp_path / "model.onnx"), "good")
+    assert client.create_model_version(name, f"runs:/{run_id}/good", run_id).tags == {}
+    own = client.create_model_version(name, f"runs:/{run_id}/model", run_id, tags={"kaogong.remark": "mine"})
+    assert own.tags == {"kaogong.remark": "mine"}
+
+
 def test_files_of_logged_models_are_files_of_their_run(client, tmp_path):
     mlflow.set_experiment(unique("files"))
     with mlflow.start_run() as run:

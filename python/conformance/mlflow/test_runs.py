@@ -141,10 +141,21 @@ def test_longer_values_are_cut_and_nothing_else_is_lost(client, experiment, run_
     assert (data.params["p"], data.params["q"], data.params["single"]) == ("数" * 6000, "1", "x" * 6000)
     assert (data.tags["t"], data.tags["single"], data.metrics) == ("é" * 8000, "x" * 8000, {"m": 1.0})
     run = client.create_run(experiment, tags={"t": "x" * 9000}, run_name="n" * 9000)
-    assert (len(run.data.tags["t"]), len(run.info.run_name)) == (8000, 8000)
+    assert (len(run.data.tags["t"]), len(run.info.run_name)) == (9000, 8000), "tags that a run begins with stay whole"
+    run = client.create_run(experiment, tags={"accuracy (%)": "x", "../a": "y", "a\nb": "z"})
+    assert client.get_run(run.info.run_id).data.tags.items() >= {"accuracy (%)": "x", "../a": "y", "a\nb": "z"}.items()
+    assert refused(client.create_run, experiment, tags={"k" * 251: "x"}).error_code == "INVALID_PARAMETER_VALUE"
     model = client.create_logged_model(experiment, name="m", params={"p": "x" * 7000}, source_run_id=run_id)
     assert len(client.get_logged_model(model.model_id).params["p"]) == 6000
     assert "maximum length of 20000" in str(refused(client.set_experiment_tag, experiment, "k", "x" * 20_001))
+
+
+def test_a_full_batch_is_taken_however_its_letters_are_written(client, run_id):
+    params = [Param(f"p{it}", "数" * 6000) for it in range(100)]
+    tags = [RunTag(f"t{it}", "据" * 8000) for it in range(100)]
+    client.log_batch(run_id, params=params, tags=tags)
+    data = client.get_run(run_id).data
+    assert data.params["p99"] == "数" * 6000 and data.tags["t99"] == "据" * 8000
 
 
 def test_limits_are_told_in_mlflows_words(client, run_id):
@@ -156,7 +167,7 @@ def test_limits_are_told_in_mlflows_words(client, run_id):
     assert "'Param key' exceeds the maximum length of 250" in send({"run_id": run_id, "params": [{"key": "a" * 251, "value": "x"}]})["message"]
     assert "Invalid value" in send({"run_id": run_id, "metrics": "many"})["message"]
     status, _, body = ask("POST", "/api/2.0/mlflow/runs/log-batch", raw=b"{broken")
-    assert status == 400 and json.loads(body)["error_code"] == "INVALID_PARAMETER_VALUE"
+    assert status == 400 and json.loads(body)["error_code"] == "BAD_REQUEST"
     status, _, body = ask("POST", "/api/2.0/mlflow/runs/log-batch", raw=b"[1]")
     assert status == 400
     assert client.get_run(run_id).data.metrics == {}

@@ -146,6 +146,28 @@ def shapes():
     yield one("Einsum", [node("Einsum", ["x", "w"], equation="nij,jk->nik")], [weights("w", 4, 2)])
 
 
+def whole_numbers():
+    """Where whole numbers end: the smallest has no positive twin, and not every float has a whole number. The divisor -1
+    is left out: ONNX Runtime ends its process over the smallest number, and the table is made with its Python package."""
+    for kind, dtype in [(I32, np.int32), (I64, np.int64)]:
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        pool = dtype([[33, -85, 7, -1], [0, -3, 100, 5], [least, most, least, least], [-7, 7, least + 1, most]])
+        whole = {"inputs": [("x", kind, ["n", 4])], "outputs": [("y", kind)], "source": Source(rows={"x": pool})}
+        for operator in ["Abs", "Neg", "Sign"]:
+            yield one(f"{operator}-{dtype.__name__}", [node(operator, ["x"])], **whole)
+        for operator in ["Div", "Mod"]:
+            yield one(f"{operator}-{dtype.__name__}-signs", [node(operator, ["x", "w"])], [const("w", dtype([3, -2, -7, 1]))], **whole)
+        yield one(f"Mod-{dtype.__name__}-fmod", [node("Mod", ["x", "w"], fmod=1)], [const("w", dtype([3, -2, -7, 1]))], **whole)
+        yield one(f"Pow-{dtype.__name__}", [node("Pow", ["x", "w"])], [const("w", dtype([0, 1, 2, 3]))], **whole)
+        floats = np.float32([[1e20, -1e20, 3e9, -3e9], [2.0**31, -(2.0**31), 2.0**63, -(2.0**63)], [0.9, -0.9, 1.5, -1.5]])
+        yield one(f"Cast-{dtype.__name__}-far", [node("Cast", ["x"], to=kind)], inputs=[("x", F32, ["n", 4])], outputs=[("y", kind)],
+                  source=Source(rows={"x": floats}))
+    for kind, dtype in [(TensorProto.UINT32, np.uint32), (TensorProto.UINT64, np.uint64), (TensorProto.UINT8, np.uint8)]:
+        for way in ["LEFT", "RIGHT"]:
+            yield one(f"BitShift-{dtype.__name__}-{way.lower()}", [node("BitShift", ["x", "w"], direction=way)], [const("w", dtype([0, 1, 7, 6]))],
+                      inputs=[("x", kind, ["n", 4])], outputs=[("y", kind)])
+
+
 def casts():
     for name, to, dtype in [("float16", F16, F16), ("float64", F64, F64), ("bool", B, B)]:
         yield one(f"Cast-{name}", [node("Cast", ["x"], to=to)], outputs=[("y", dtype)])
@@ -361,4 +383,4 @@ def attributes():
 
 
 def all_models() -> list[Model]:
-    return [it for family in (unary, binary, reduce, shapes, casts, networks, recurrent, quantized, attributes) for it in family()]
+    return [it for family in (unary, binary, reduce, shapes, whole_numbers, casts, networks, recurrent, quantized, attributes) for it in family()]

@@ -116,6 +116,8 @@ export const useEndpoint = (p: string, name: string) =>
   useQuery({ queryKey: [p, "endpoints", name], queryFn: () => read<W.EndpointView>(api.endpoint(p, name)), refetchInterval: SLOW });
 
 export const useMembers = (p: string) => useQuery({ queryKey: [p, "access", "members"], queryFn: () => read<W.Page<W.MemberView>>(api.members(p)) });
+export const useSecrets = (p: string, enabled: boolean) =>
+  useQuery({ queryKey: [p, "access", "secrets"], queryFn: () => read<W.Page<W.SecretView>>(api.secrets(p)), enabled });
 export const useTokens = () => useQuery({ queryKey: ["tokens"], queryFn: () => read<W.Page<W.TokenView>>(api.tokens) });
 export const useUsers = (enabled: boolean) => useQuery({ queryKey: ["users"], queryFn: () => read<W.Page<W.UserView>>(api.users), enabled });
 export const useProjects = (enabled: boolean) =>

@@ -14,6 +14,7 @@ export type Page<T> = { items: T[]; total: number };
 export type Role = "viewer" | "annotator" | "developer" | "maintainer" | "owner";
 export const ROLES: Role[] = ["viewer", "annotator", "developer", "maintainer", "owner"];
 export const SCOPES = ["read", "infer", "write", "admin"];
+export const BATCHING = ["auto", "on", "off"] as const;
 
 export type UserView = Wire<"UserView">;
 export type ProjectView = Wire<"ProjectView">;
@@ -22,6 +23,7 @@ export type NewUserView = Wire<"NewUserView">;
 export type MemberView = Wire<"MemberView">;
 export type TokenView = Wire<"TokenView">;
 export type NewTokenView = Wire<"NewTokenView">;
+export type SecretView = Wire<"SecretView">;
 export type ErrorView = Wire<"ErrorView">;
 
 export type ColumnView = Wire<"ColumnView">;

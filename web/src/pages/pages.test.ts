@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { everyRow } from "../api/hooks";
-import type { EndpointView, ItemView } from "../api/types";
+import type { EndpointView, ItemView, ModelView } from "../api/types";
 import { jumpOf, ranked, searchWord } from "../components/Palette";
 import { inProject } from "../lib/command";
 import { isForRow } from "../ui/rows";
+import { SECRET_NAME } from "./access/SecretsTab";
+import { servable } from "./endpoints/EndpointForm";
 import { snippets } from "./endpoints/snippets";
 import { rowOf, shortest } from "./endpoints/TryRow";
 import { basePathOf, underBasePath } from "../paths";
@@ -13,6 +15,23 @@ import { cpuPercent } from "./jobs/UsageTab";
 import { differs } from "./runs/ComparePage";
 import { quoted } from "./runs/RunsPage";
 import { safeNext } from "./session/SignInPage";
+
+describe("secrets", () => {
+  it("have the names that the server takes", () => {
+    const good = ["HF_TOKEN", "a", "_", "a1", "x".repeat(64)];
+    const bad = ["", "1a", "a-b", "a b", "密钥", "a\n", "x".repeat(65)];
+    expect([...good, ...bad].filter((it) => SECRET_NAME.test(it))).toEqual(good);
+  });
+});
+
+describe("endpoints", () => {
+  it("serve aliases and the versions that have a file", () => {
+    const version = (number: number, hash: string | null) => ({ number, hash }) as ModelView["versions"][number];
+    const model = { name: "m", aliases: { champion: 2 }, versions: [version(3, null), version(2, "ab")] } as unknown as ModelView;
+    expect(servable([model])).toEqual(["m@champion", "m@2"]);
+    expect(servable([])).toEqual([]);
+  });
+});
 
 describe("log", () => {
   it("joins pieces that end in the middle of a line", () => {

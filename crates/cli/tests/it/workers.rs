@@ -4,6 +4,7 @@ use crate::kit::{Reply, Server, http, text, wait_until, words_of};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::{
+    io::Write,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
@@ -75,6 +76,20 @@ fn numbers(reply: &Reply) -> Value {
 fn refusal(reply: &Reply, status: u16) -> String {
     assert_eq!(reply.status, status, "{}", text(&reply.body));
     reply.json()["error"].as_str().expect("an error").to_owned()
+}
+
+/// What a refusal says about when to try again.
+fn seconds_to_wait(reply: &Reply) -> u64 {
+    let head = reply.head.to_lowercase();
+    let line = head.lines().find_map(|it| it.strip_prefix("retry-after:")).expect("the header");
+    line.trim().parse().expect("seconds")
+}
+
+/// The processor time that a process has taken, in ticks.
+fn ticks(process: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("a process");
+    let after_name = text.rsplit_once(") ").expect("a name").1;
+    after_name.split(' ').skip(11).take(2).map(|it| it.parse::<u64>().expect("ticks")).sum()
 }
 
 fn end(process: i32, signal: Signal) {
@@ -158,13 +173,38 @@ fn a_model_that_ends_its_process_again_and_again_is_set_aside_until_it_is_update
     let reply = scene.divide(-4);
     let said = refusal(&reply, 503);
     assert!(said.contains("ends its process again and again") && said.contains("SIGFPE"), "{said}");
-    assert!(reply.head.to_lowercase().contains("retry-after:"), "{}", reply.head);
+    let left = seconds_to_wait(&reply);
+    assert!((2..=30).contains(&left), "{left}: {}", reply.head);
     let shown = scene.show("divide");
     assert_eq!(shown["state"], "failed");
     assert!(shown["reason"].as_str().is_some_and(|it| it.contains("set aside for 30 seconds")), "{shown}");
     let updated = scene.server.json(&["endpoints", "update", "divide", "--model", "divide@1"]);
     assert_eq!(updated["state"], "ready");
     assert_eq!(numbers(&scene.divide(-4)), json!([4]));
+}
+
+#[test]
+fn a_run_ends_when_its_caller_hangs_up() {
+    let scene = Scene::new(&["rounds"], &["--compute-threads", "1"]);
+    let process = scene.serve("rounds", "rounds@1", "onnxruntime");
+    for _ in 0..3 {
+        let before = ticks(process);
+        let input = json!({"name": "rounds", "shape": [1], "datatype": "INT64", "data": [1_000_000_000_000_i64]});
+        let body = json!({"inputs": [input]}).to_string();
+        let host = scene.server.address.trim_start_matches("http://");
+        let mut caller = std::net::TcpStream::connect(host).expect("a connection");
+        let head = format!(
+            "POST /v2/models/rounds/infer HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+            scene.token,
+            body.len()
+        );
+        caller.write_all(format!("{head}{body}").as_bytes()).expect("sent");
+        wait_until("the run", || (ticks(process) > before + 10).then_some(()));
+        drop(caller);
+        // The only thread is free long before the time of the run would be over.
+        assert_eq!(numbers(&scene.rounds(3, Some(20_000_000))), json!([3.0]));
+    }
+    assert_eq!(process_of(&scene.show("rounds")), Some(process), "the process goes on");
 }
 
 #[test]

@@ -244,6 +244,16 @@ impl<L> Table<L> {
             Seen::Live => None,
         }
     }
+
+    /// How long until an endpoint that cannot be served is tried again.
+    pub(super) fn pause_of(&self, id: EndpointId, now: Instant) -> Option<Duration> {
+        match &self.entries.get(&id)?.seen {
+            Seen::Failed { kind, when, times, .. } => {
+                Some(pause(*kind, *times).saturating_sub(now.saturating_duration_since(*when)))
+            }
+            Seen::Live => None,
+        }
+    }
 }
 
 /// How long a failure is left alone: twice as long each time, so that a model that crashes or loops for ever, or needs
@@ -320,6 +330,9 @@ pub(super) mod tests {
         table.put_failed(&row(1, 2), &Problem::invalid("broken"));
         assert_eq!(answers(&table), Some("first"));
         assert_eq!(table.failure_of(row(1, 2).id).as_deref(), Some("broken"));
+        let (now, left) = (Instant::now(), |now| table.pause_of(row(1, 2).id, now).expect("it failed"));
+        assert!(left(now) <= REFUSAL_AGE_MAX && left(now) > left(now + Duration::from_secs(5)));
+        assert_eq!(left(now + RETRY_AFTER_MAX), Duration::ZERO);
         assert!(table.is_settled(&row(1, 2), Instant::now()));
     }
 

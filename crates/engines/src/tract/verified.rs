@@ -98,7 +98,7 @@ const VERIFIED: &[(&str, Use)] = &[
     ("Mean", Any),
     ("Min", Whole),
     ("Mish", Any),
-    ("Mod", Whole),
+    ("Mod", When(remainder)),
     ("Mul", Whole),
     ("Neg", Any),
     ("Not", Any),
@@ -335,6 +335,12 @@ fn whole_range(node: &Node, known: &Known<'_>) -> Result<(), &'static str> {
     if is_whole { Ok(()) } else { Err("it is verified for whole numbers, not for floats") }
 }
 
+/// With `fmod` tract takes the remainder of floats, which do not hold every INT64.
+fn remainder(node: &Node, known: &Known<'_>) -> Result<(), &'static str> {
+    let is_whole = node.input(0).is_some_and(|it| known.whole.contains(it));
+    if is_whole && node.int("fmod") == Some(1) { Err("with fmod, large whole numbers become others") } else { Ok(()) }
+}
+
 /// Where the length is free, tract fails on an end behind it.
 fn slice(node: &Node, known: &Known<'_>) -> Result<(), &'static str> {
     let axes = node.ints("axes").or_else(|| known.constant(node.input(3)?));
@@ -469,6 +475,19 @@ mod tests {
         inside.add_node(Some(node("TopK")));
         let branches = vec![("then_branch".to_owned(), Attribute::Graph(Box::new(inside)))];
         assert!(check_one(Node { attributes: branches, ..node("If") }).expect_err("refused").contains("`TopK`"));
+    }
+
+    #[test]
+    fn remainders_of_whole_numbers_are_those_of_the_divisor() {
+        let with = |element, fmod| {
+            let mut graph = Graph::default();
+            graph.add_input(Some(Outlet { name: "x".into(), element, dims: None }));
+            let attributes = vec![("fmod".to_owned(), Attribute::Int(fmod))];
+            graph.add_node(Some(Node { attributes, ..node("Mod") }));
+            check(&Survey { graph, opsets: vec![(String::new(), 18)], has_functions: false })
+        };
+        assert!(with(element::INT64, 0).is_ok() && with(element::FLOAT, 1).is_ok());
+        assert!(with(element::INT64, 1).expect_err("refused").to_string().contains("`Mod`: with fmod"));
     }
 
     #[test]

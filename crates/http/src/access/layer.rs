@@ -6,7 +6,7 @@ use super::{
     credentials::CSRF_HEADER,
     routes::{Entry, Matched, Pace, RuleBook},
 };
-use crate::{Gate, covered::cover, error::ApiError, origin::is_same_origin, room::is_full};
+use crate::{Gate, body_budget::is_full, error::ApiError, origin::is_same_origin, secret_mask::mask};
 use axum::{
     body::{Body, HttpBody, to_bytes},
     extract::{MatchedPath, Request, State},
@@ -67,7 +67,7 @@ pub async fn layer(State(layers): State<Arc<Layers>>, request: Request, next: Ne
 /// What a job sends is covered before anything reads it.
 fn without_secrets(request: &Parts, body: Body) -> Body {
     match request.extensions.get::<Caller>().and_then(|it| it.masks.clone()) {
-        Some(masks) => cover(body, masks),
+        Some(masks) => mask(body, masks),
         None => body,
     }
 }
@@ -87,7 +87,7 @@ async fn run(gate: &Gate, entry: &Entry, request: Request, next: Next) -> Respon
         return next.run(request).await;
     }
     let (mut parts, body) = request.into_parts();
-    let (body, held) = match gate.room_of(entry.rule).admit(body) {
+    let (body, held) = match gate.body_budget_of(entry.rule).admit(body) {
         Ok(admitted) => admitted,
         Err(problem) => return ApiError(problem).into_response(),
     };

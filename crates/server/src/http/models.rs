@@ -14,7 +14,7 @@ use kaogong_api::{
 };
 use kaogong_control::{
     Services,
-    models::{Servable, servable, servable_upload},
+    models::{REMARK_TAG, Servable, servable, servable_upload},
 };
 use kaogong_data::BlobHash;
 use kaogong_domain::{
@@ -33,9 +33,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-
-/// The tag of a version that says what the server found out about its file without refusing it.
-const REMARK_TAG: &str = "kaogong.remark";
 
 /// The routes of this noun.
 pub fn routes() -> Vec<Route> {

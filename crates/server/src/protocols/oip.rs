@@ -13,9 +13,9 @@ use kaogong_control::{Services, serving::Live};
 use kaogong_domain::{Problem, access::Permission, endpoints::EngineName, names::Name};
 use kaogong_http::{
     access::{InProject, Rule},
+    body_budget::Held,
     error::{ApiError, log, status_of, tell_what_next, words_of},
     extract::{Params, body_problem},
-    room::Held,
 };
 use kaogong_serving::oip::{
     HEADER_LENGTH, ModelName, arrange, check_wanted, model_metadata, read_request, write_answer,
@@ -86,7 +86,7 @@ pub fn render(problem: &Problem, request_id: &str) -> Response {
         None => message,
     };
     let mut response = (status_of(problem), axum::Json(json!({"error": text}))).into_response();
-    tell_what_next(problem.kind, response.headers_mut());
+    tell_what_next(problem, response.headers_mut());
     response
 }
 

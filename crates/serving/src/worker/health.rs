@@ -1,5 +1,7 @@
-//! When a model that keeps ending its process is started again, and when it is set aside: a pure function.
+//! When a model that keeps ending its process is started again, when it is set aside, and which call an end is blamed on:
+//! pure functions.
 
+use super::{control::Ending, host::Ended};
 use std::time::Duration;
 
 /// Ends within this time count together.
@@ -65,6 +67,17 @@ pub fn after_failed_start(past: History) -> (History, Next) {
     let time = ASIDE.saturating_mul(2u32.saturating_pow(past.asides)).min(ASIDE_MAX);
     let asides = past.asides.saturating_add(1);
     (History { ends: vec![], asides, is_on_trial: true }, Next::SetAside(time))
+}
+
+/// Whether a worker ended for the call of that channel. Signals that come from outside say nothing about it, nor does a
+/// crash while others computed too: such a call runs again, alone, and then it is clear.
+pub(super) fn is_to_blame(ended: &Ended, channel: u64, alone: bool) -> bool {
+    match (ended.ended_for, &ended.how) {
+        _ if alone => true,
+        (Some(it), _) => it == channel,
+        (None, Ending::Signal(9 | 15) | Ending::Orphaned | Ending::NotStarted(_)) => false,
+        (None, _) => ended.running <= 1,
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +150,26 @@ mod tests {
             let (new, next) = after_failed_start(past);
             assert_eq!(next, Next::SetAside(Duration::from_secs(seconds)));
             past = new;
+        }
+    }
+
+    #[test]
+    fn who_is_to_blame_for_an_end() {
+        let ended = |how, running, ended_for| Ended { how, running, ended_for };
+        let (fault, killed) = (Ending::Signal(8), Ending::Signal(9));
+        let cases = [
+            ("alone in the worker when it crashed", ended(fault.clone(), 1, None), false, true),
+            ("beside another when it crashed", ended(fault.clone(), 2, None), false, false),
+            ("again, alone, when it crashed", ended(fault, 1, None), true, true),
+            ("killed from outside", ended(killed.clone(), 1, None), false, false),
+            ("killed from outside again", ended(killed.clone(), 1, None), true, true),
+            ("ended for this call", ended(killed.clone(), 3, Some(7)), false, true),
+            ("ended for another's call", ended(killed, 3, Some(8)), false, false),
+            ("all workers ended", ended(Ending::Orphaned, 1, None), false, false),
+            ("it left by itself", ended(Ending::Exit(1), 1, None), false, true),
+        ];
+        for (what, ended, alone, want) in cases {
+            assert_eq!(is_to_blame(&ended, 7, alone), want, "{what}");
         }
     }
 }

@@ -5,12 +5,13 @@ use super::{
     channel::{Caller, Outcome},
     control::{About, Ending, Order, ToldSpec},
     gate::Gate,
-    health::{History, Next, after_end, after_failed_start},
+    health::{History, Next, after_end, after_failed_start, is_to_blame},
     host::{Ended, Host, Worker, locked, problem_of},
+    stop::Mark,
     wire::tensors_of,
 };
 use crate::{
-    engine::{Engine, Loaded, Session},
+    engine::{Engine, Loaded, Session, Stop},
     pool::overdue,
     tensor::{Tensor, TensorSpec},
 };
@@ -150,7 +151,7 @@ impl Loaded for Remote {
     }
 
     fn session(&self) -> Result<Box<dyn Session>, Problem> {
-        let mut session = RemoteSession { shared: self.0.clone(), channel: None };
+        let mut session = RemoteSession { shared: self.0.clone(), channel: None, mark: Mutex::default() };
         let worker = self.0.worker(Instant::now() + FIRST_RUN_MAX)?;
         let _begun = worker.begin();
         session.connect(&worker)?;
@@ -170,8 +171,9 @@ impl Loaded for Remote {
         }
         let mut state = locked(&self.0.state);
         let Now::Aside { until, text } = &state.now else { return None };
-        if Instant::now() < *until {
-            return Some(aside(text));
+        let left = until.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Some(aside(text, left));
         }
         // The call that comes after the time brings it back, and waits for it.
         self.0.restart(&mut state, Duration::ZERO);
@@ -179,8 +181,10 @@ impl Loaded for Remote {
     }
 }
 
-fn aside(text: &str) -> Problem {
-    Problem::unavailable(text).hint("the model is tried again by itself; `kaogong endpoints update` tries it at once")
+fn aside(text: &str, left: Duration) -> Problem {
+    Problem::unavailable(text)
+        .hint("the model is tried again by itself; `kaogong endpoints update` tries it at once")
+        .retry_in(left)
 }
 
 /// Starts a worker, which tells the model that `owner` will name of its end.
@@ -285,7 +289,9 @@ impl Shared {
         loop {
             match &state.now {
                 Now::Up(it) => return Ok(it.clone()),
-                Now::Aside { text, .. } => return Err(aside(text)),
+                Now::Aside { until, text } => {
+                    return Err(aside(text, until.saturating_duration_since(Instant::now())));
+                }
                 Now::Starting => {}
             }
             let left = until.saturating_duration_since(Instant::now());
@@ -315,6 +321,8 @@ impl Drop for Channel {
 struct RemoteSession {
     shared: Arc<Shared>,
     channel: Option<Channel>,
+    /// What stops the run that comes next, when somebody may stop it.
+    mark: Mutex<Option<Arc<Mark>>>,
 }
 
 /// What came of one try.
@@ -331,6 +339,7 @@ impl Session for RemoteSession {
 
     fn run_until(&mut self, inputs: &[Tensor], until: Instant) -> Result<Vec<Tensor>, Problem> {
         let shared = self.shared.clone();
+        let mark = locked(&self.mark).take().unwrap_or_default();
         let mut lost: Option<Ending> = None;
         loop {
             let Some(pass) = shared.gate.enter(lost.is_some(), until) else {
@@ -340,12 +349,18 @@ impl Session for RemoteSession {
                 });
             };
             let worker = shared.worker(until)?;
-            match self.attempt(&worker, inputs, until, lost.is_some()) {
+            match self.attempt(&worker, inputs, until, lost.is_some(), &mark) {
                 Tried::Done(outcome) => return outcome,
                 Tried::Innocent(how) => lost = Some(how),
             }
             drop(pass);
         }
+    }
+
+    fn stopper(&self) -> Option<Arc<dyn Stop>> {
+        let mark = Arc::<Mark>::default();
+        *locked(&self.mark) = Some(mark.clone());
+        Some(mark)
     }
 }
 
@@ -362,7 +377,7 @@ impl RemoteSession {
         self.channel.as_mut().ok_or_else(|| Problem::unavailable("no channel to the model"))
     }
 
-    fn attempt(&mut self, worker: &Arc<Worker>, inputs: &[Tensor], until: Instant, alone: bool) -> Tried {
+    fn attempt(&mut self, worker: &Arc<Worker>, inputs: &[Tensor], until: Instant, alone: bool, mark: &Mark) -> Tried {
         let _begun = worker.begin();
         let channel = match self.connect(worker) {
             Ok(it) => it,
@@ -374,17 +389,31 @@ impl RemoteSession {
         };
         let number = channel.number;
         let began = Instant::now();
+        if !mark.begin(worker.clone(), number) {
+            return Tried::Done(Err(nobody_waits()));
+        }
         let mut outcome = match channel.caller.call(inputs, until) {
             Ok(it) => it,
-            Err(it) => return Tried::Done(Err(unsent(&it))),
+            Err(it) => {
+                mark.end();
+                return Tried::Done(Err(unsent(&it)));
+            }
         };
-        let is_stopped = matches!(outcome, Outcome::Overdue);
-        if is_stopped {
+        let is_late = matches!(outcome, Outcome::Overdue);
+        if is_late {
             worker.stop(number);
             outcome = channel.caller.wait((until + STOP_MAX).max(began + RUN_MIN));
+        }
+        let is_stopped = mark.end() || is_late;
+        if is_stopped {
             // A stop that arrives late would meet the next run of the channel, so it has none.
             self.channel = None;
         }
+        self.judge(worker, number, outcome, alone, is_stopped)
+    }
+
+    /// What an outcome says about the call, and about the worker.
+    fn judge(&mut self, worker: &Arc<Worker>, number: u64, outcome: Outcome, alone: bool, is_stopped: bool) -> Tried {
         match outcome {
             Outcome::Answer(bytes) => match tensors_of(&bytes, &self.shared.outputs) {
                 Ok(tensors) => {
@@ -426,15 +455,9 @@ impl RemoteSession {
     }
 }
 
-/// Whether a worker ended for the call of that channel. Signals that come from outside say nothing about it, nor does a
-/// crash while others computed too: such a call runs again, alone, and then it is clear.
-fn is_to_blame(ended: &Ended, channel: u64, alone: bool) -> bool {
-    match (ended.ended_for, &ended.how) {
-        _ if alone => true,
-        (Some(it), _) => it == channel,
-        (None, Ending::Signal(9 | 15) | Ending::Orphaned | Ending::NotStarted(_)) => false,
-        (None, _) => ended.running <= 1,
-    }
+/// The problem of a call whose caller went away before it was computed.
+fn nobody_waits() -> Problem {
+    Problem::unavailable("the caller of the call is gone")
 }
 
 fn unsent(error: &std::io::Error) -> Problem {
@@ -442,29 +465,4 @@ fn unsent(error: &std::io::Error) -> Problem {
         return Problem::invalid("the inputs of the call are more than 512 MiB").hint("send fewer rows at once");
     }
     Problem::unavailable(format!("the inputs of a call cannot be given to the model: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_is_to_blame_for_an_end() {
-        let ended = |how, running, ended_for| Ended { how, running, ended_for };
-        let (fault, killed) = (Ending::Signal(8), Ending::Signal(9));
-        let cases = [
-            ("alone in the worker when it crashed", ended(fault.clone(), 1, None), false, true),
-            ("beside another when it crashed", ended(fault.clone(), 2, None), false, false),
-            ("again, alone, when it crashed", ended(fault, 1, None), true, true),
-            ("killed from outside", ended(killed.clone(), 1, None), false, false),
-            ("killed from outside again", ended(killed.clone(), 1, None), true, true),
-            ("ended for this call", ended(killed.clone(), 3, Some(7)), false, true),
-            ("ended for another's call", ended(killed, 3, Some(8)), false, false),
-            ("all workers ended", ended(Ending::Orphaned, 1, None), false, false),
-            ("it left by itself", ended(Ending::Exit(1), 1, None), false, true),
-        ];
-        for (what, ended, alone, want) in cases {
-            assert_eq!(is_to_blame(&ended, 7, alone), want, "{what}");
-        }
-    }
 }

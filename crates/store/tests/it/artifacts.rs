@@ -36,6 +36,31 @@ async fn artifacts_are_put_replaced_listed_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_name_is_a_file_or_a_folder() {
+    on_both("kinds", async |w| {
+        let (owner, other) = (ArtifactOwner::Run(w.run(w.project, "r").await), w.run(w.project, "s").await);
+        let put = async |owner: ArtifactOwner, path: &str| {
+            let new = NewArtifact { path: path.to_owned(), hash: "h".to_owned(), size: 3, media_type: None };
+            w.store.put_artifact(w.project, owner, new, &w.actor, NOW).await
+        };
+        for path in ["a/b/c", "a/b-", "a/b0", "a/b.txt", "a.b", "a0"] {
+            put(owner, path).await.expect("put");
+        }
+        for (path, why) in
+            [("a/b", "a folder"), ("a", "a folder"), ("a/b/c/d", "`a/b/c` is a file"), ("a0/x/y", "`a0` is a file")]
+        {
+            let problem = put(owner, path).await.expect_err(path);
+            assert!(problem.text.contains(why), "{path}: {}", problem.text);
+        }
+        put(ArtifactOwner::Run(other), "a/b").await.expect("another run");
+        put(owner, "a/b/c").await.expect("again");
+        w.store.delete_artifacts(w.project, owner, "a", &w.actor, NOW).await.expect("deleted");
+        put(owner, "a").await.expect("a file now");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_folder_lists_what_lies_directly_below_however_much_lies_deeper() {
     on_both("folders", async |w| {
         let owner = ArtifactOwner::Run(w.run(w.project, "r").await);

@@ -162,7 +162,7 @@ async fn searching_jobs_takes_letters_as_they_are() {
 async fn deleting_a_folder_of_artifacts_takes_its_own_and_no_others() {
     on_both("folders", async |w| {
         let owner = ArtifactOwner::Job(JobId::generate(NOW));
-        for path in ["model", "model/a", "model/b/c", "models/d", "mod_l/e", "模型/f"] {
+        for path in ["model/a", "model/b/c", "model/b/d", "models/d", "mod_l/e", "模型/f"] {
             let new = NewArtifact { path: path.to_owned(), hash: "h".to_owned(), size: 1, media_type: None };
             w.store.put_artifact(w.project, owner, new, &w.actor, NOW).await.expect("an artifact");
         }

@@ -6,9 +6,10 @@ import { Page } from "../../ui/basics";
 import { AuditTab } from "./AuditTab";
 import { MembersTab } from "./MembersTab";
 import { ProjectsTab, UsersTab } from "./PlatformTabs";
+import { SecretsTab } from "./SecretsTab";
 import { TokensTab } from "./TokensTab";
 
-const TABS = ["members", "tokens", "users", "projects", "audit"] as const;
+const TABS = ["members", "secrets", "tokens", "users", "projects", "audit"] as const;
 
 export function AccessPage() {
   const { t } = useWords();
@@ -16,7 +17,7 @@ export function AccessPage() {
   const [params, setUrl] = useUrl();
   const admin = me?.user.is_admin ?? false;
   const wanted = oneOf(params, "tab", TABS, "members");
-  const tab = admin || wanted === "tokens" ? wanted : "members";
+  const tab = admin || wanted === "tokens" || wanted === "secrets" ? wanted : "members";
   return (
     <Page title={t("nav.access")}>
       <Tabs
@@ -25,6 +26,7 @@ export function AccessPage() {
         destroyOnHidden
         items={[
           { key: "members", label: t("access.members"), children: <MembersTab /> },
+          { key: "secrets", label: t("access.secrets"), children: <SecretsTab /> },
           { key: "tokens", label: t("access.tokens"), children: <TokensTab /> },
           ...(admin
             ? [

@@ -1,18 +1,20 @@
 import { DeleteOutlined } from "@ant-design/icons";
 import { Button, Tabs } from "antd";
+import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { call } from "../../api/client";
 import { useChange, useEndpoint, useModel } from "../../api/hooks";
 import type { EndpointView, TensorView } from "../../api/types";
 import { Lineage } from "../../components/Lineage";
 import { ModelLink, State, useMay, useProject } from "../../components/states";
-import { useWords } from "../../i18n";
+import { type Key, useWords } from "../../i18n";
 import { count, microseconds } from "../../lib/format";
 import { oneOf, useUrl } from "../../lib/url";
 import { api, pages, serverAddress } from "../../paths";
 import { Copy, Empty, Facts, Page, Snippet, Wait, When, Why } from "../../ui/basics";
 import { useConfirm } from "../../ui/confirm";
 import { useRunJob } from "../models/useRunJob";
+import { EndpointForm } from "./EndpointForm";
 import { snippets } from "./snippets";
 import { TryImage } from "./TryImage";
 import { TryRow } from "./TryRow";
@@ -25,9 +27,26 @@ export function EndpointPage() {
   const { t } = useWords();
   const endpoint = useEndpoint(project, name);
   return (
-    <Page title={name} crumbs={<Link to={pages.endpoints(project)}>{t("nav.endpoints")}</Link>} state={endpoint.data ? <State state={endpoint.data.state} /> : null} actions={<Delete name={name} />}>
+    <Page title={name} crumbs={<Link to={pages.endpoints(project)}>{t("nav.endpoints")}</Link>} state={endpoint.data ? <State state={endpoint.data.state} /> : null} actions={<>{endpoint.data ? <Change endpoint={endpoint.data} /> : null}<Delete name={name} /></>}>
       <Wait of={endpoint} rows={12}>{(it) => <Body endpoint={it} />}</Wait>
     </Page>
+  );
+}
+
+function Change({ endpoint }: { endpoint: EndpointView }) {
+  const { t } = useWords();
+  const { why } = useMay();
+  const [changing, setChanging] = useState(false);
+  const close = () => setChanging(false);
+  return (
+    <>
+      <Why not={why("maintainer")}>
+        <Button disabled={why("maintainer") !== null} onClick={() => setChanging(true)}>
+          {t("endpoint.change")}
+        </Button>
+      </Why>
+      {changing ? <EndpointForm endpoint={endpoint} onClose={close} onDone={close} /> : null}
+    </>
   );
 }
 
@@ -107,7 +126,7 @@ function Body({ endpoint }: { endpoint: EndpointView }) {
           rows={[
             [t("model"), <ModelLink key="m" version={`${endpoint.model}@${endpoint.version}`} />],
             [t("engine"), endpoint.engine],
-            [t("batching"), t(endpoint.shares_runs ? "batching.shared" : "batching.alone")],
+            [t("batching"), <div key="b"><span>{t(`batching.${endpoint.batching}` as Key)}</span><div className="muted">{t(endpoint.shares_runs ? "batching.shared" : "batching.alone")}</div></div>],
             ...(endpoint.remark ? [[t("remark"), endpoint.remark] as [string, string]] : []),
             [t("isolation"), endpoint.isolation === "none" ? t("isolation.none") : t("isolation.process", { process: String(endpoint.process ?? "–") })],
             [t("latency.p50"), microseconds(endpoint.stats.p50_us)],

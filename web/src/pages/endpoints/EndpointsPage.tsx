@@ -1,16 +1,16 @@
-import { Button, Form, Input, Modal, Select, Table } from "antd";
+import { Button, Table } from "antd";
 import { useState } from "react";
 import { Link, useNavigate } from "react-router";
-import { read } from "../../api/client";
-import { useChange, useEndpoints, useModels, useSystem } from "../../api/hooks";
+import { useEndpoints } from "../../api/hooks";
 import type { EndpointView } from "../../api/types";
 import { ModelLink, State, useMay, useProject } from "../../components/states";
 import { useWords } from "../../i18n";
 import { inProject } from "../../lib/command";
 import { count, microseconds } from "../../lib/format";
-import { api, pages } from "../../paths";
-import { Empty, Fault, Page, Wait, When, Why } from "../../ui/basics";
+import { pages } from "../../paths";
+import { Empty, Page, Wait, When, Why } from "../../ui/basics";
 import { onRow } from "../../ui/rows";
+import { EndpointForm } from "./EndpointForm";
 
 export function EndpointsPage() {
   const project = useProject();
@@ -67,37 +67,7 @@ export function EndpointsPage() {
           )
         }
       </Wait>
-      {making ? <NewEndpoint onClose={() => setMaking(false)} /> : null}
+      {making ? <EndpointForm onClose={() => setMaking(false)} onDone={(it) => void navigate(pages.endpoint(project, it.name))} /> : null}
     </Page>
-  );
-}
-
-function NewEndpoint({ onClose }: { onClose: () => void }) {
-  const project = useProject();
-  const { t } = useWords();
-  const navigate = useNavigate();
-  const models = useModels(project);
-  const system = useSystem();
-  const [form] = Form.useForm<{ name: string; model: string; engine?: string }>();
-  const make = useChange((it: { name: string; model: string; engine?: string }) => read<EndpointView>(api.endpoints(project), { method: "POST", json: it }), [[project, "endpoints"], [project, "models"]]);
-  const choices = (models.data?.items ?? []).flatMap((it) => [
-    ...Object.keys(it.aliases).map((alias) => `${it.name}@${alias}`),
-    ...it.versions.filter((one) => one.hash).map((one) => `${it.name}@${one.number}`),
-  ]);
-  return (
-    <Modal open title={t("endpoint.create")} okText={t("endpoint.create")} onCancel={onClose} onOk={() => form.submit()} confirmLoading={make.isPending}>
-      <Form form={form} layout="vertical" onFinish={(it) => make.mutate(it, { onSuccess: (made) => void navigate(pages.endpoint(project, made.name)) })}>
-        <Form.Item name="name" label={t("name")} rules={[{ required: true, message: t("required") }]}>
-          <Input autoFocus />
-        </Form.Item>
-        <Form.Item name="model" label={t("model")} rules={[{ required: true, message: t("required") }]} extra={choices.length ? null : t("endpoint.noModel")}>
-          <Select showSearch options={choices.map((it) => ({ value: it, label: it }))} />
-        </Form.Item>
-        <Form.Item name="engine" label={t("engine")}>
-          <Select allowClear placeholder={t("engine.best")} options={(system.data?.engines ?? []).map((it) => ({ value: it.name, label: `${it.name} ${it.version}` }))} />
-        </Form.Item>
-      </Form>
-      {make.error ? <Fault error={make.error} /> : null}
-    </Modal>
   );
 }

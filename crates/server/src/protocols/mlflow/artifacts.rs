@@ -58,23 +58,62 @@ fn bad_path(path: &str) -> MlflowProblem {
     MlflowProblem::invalid(format!("Invalid path: '{shown}'"))
 }
 
-/// A path below an owner: plain names between single slashes. A backslash is a letter like any other here and in
-/// MLflow; but what would climb or begin at a root where it separates folders is refused, because clients on such
-/// systems write files under these names.
-pub(super) fn check_path(path: &str) -> Told<()> {
-    let is_plain = |it: &str| !it.is_empty() && it != "." && it != "..";
-    let is_rooted = match path.as_bytes() {
-        [b'\\', ..] => true,
-        [drive, b':', b'/' | b'\\', ..] => drive.is_ascii_alphabetic(),
+/// A path without its percent signs, taken off until none means another letter, as MLflow and its clients read it.
+fn decoded(path: &str) -> String {
+    let mut now = path.to_owned();
+    for _ in 0..10 {
+        let next = decoded_once(now.as_bytes());
+        if next == now {
+            break;
+        }
+        now = next;
+    }
+    now
+}
+
+fn decoded_once(text: &[u8]) -> String {
+    let digit = |at: usize| text.get(at).and_then(|it| char::from(*it).to_digit(16));
+    let (mut out, mut at) = (Vec::with_capacity(text.len()), 0);
+    while at < text.len() {
+        let byte = match (text[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => u8::try_from(high * 16 + low).ok(),
+            _ => None,
+        };
+        out.push(byte.unwrap_or(text[at]));
+        at += if byte.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// A folder or a file whose name no client takes for another place. Where a backslash separates folders, a drive or a
+/// host before it makes an address: clients of all systems take no list with such a name.
+fn is_plain(name: &str) -> bool {
+    let is_rooted = match name.as_bytes() {
+        [b'\\', b'\\', rest @ ..] => rest.contains(&b'\\'),
+        [drive, b':', b'\\', ..] => drive.is_ascii_alphabetic(),
         _ => false,
     };
+    // Nor with a `#`.
+    !matches!(name, "" | "." | "..") && !is_rooted && !name.contains('#')
+}
+
+/// A path below an owner: plain names between single slashes, also for a client that takes percent signs off. A
+/// backslash is a letter like any other here and in MLflow.
+pub(super) fn check_path(path: &str) -> Told<()> {
     let is_good = path.len() <= PATH_BYTES_MAX
-        && !is_rooted
-        // Clients take no list in which a name has a `#`.
-        && !path.contains(|it: char| it == '#' || it.is_control())
+        && !path.contains(char::is_control)
         && path.split('/').all(is_plain)
-        && path.split(['/', '\\']).all(|it| it != "..");
+        && decoded(path).split('/').all(is_plain);
     if is_good { Ok(()) } else { Err(bad_path(path)) }
+}
+
+/// The folder that a list is asked for; a slash behind it says nothing.
+fn folder_asked(path: &str) -> Told<&str> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if !path.is_empty() {
+        check_path(path)?;
+    }
+    Ok(path)
 }
 
 fn place_of(path: &str) -> Told<Place> {
@@ -144,11 +183,9 @@ async fn folder(call: &Call, owner: ArtifactOwner, below: &str, prefix: &str) ->
 /// `artifacts/list`: below a run, paths from its root.
 pub(super) async fn list_of_run(call: Call) -> Reply {
     let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
-    let below = call.ask.text_or_empty("path")?;
-    if !below.is_empty() {
-        check_path(&below)?;
-    }
-    let files = folder(&call, ArtifactOwner::Run(run.id), &below, &below).await?;
+    let asked = call.ask.text_or_empty("path")?;
+    let below = folder_asked(&asked)?;
+    let files = folder(&call, ArtifactOwner::Run(run.id), below, below).await?;
     let root = wire::run_artifact_uri(call.experiment_ids().await?, &run);
     Ok(Json(json!({"root_uri": root, "files": files})))
 }
@@ -156,11 +193,9 @@ pub(super) async fn list_of_run(call: Call) -> Reply {
 /// `logged-models/{model_id}/artifacts/directories`.
 pub(super) async fn list_of_model(call: Call) -> Reply {
     let model = call.logged_model(call.param("model_id")).await?;
-    let below = call.ask.text_or_empty("artifact_directory_path")?;
-    if !below.is_empty() {
-        check_path(&below)?;
-    }
-    let files = folder(&call, ArtifactOwner::LoggedModel(model.id), &below, &below).await?;
+    let asked = call.ask.text_or_empty("artifact_directory_path")?;
+    let below = folder_asked(&asked)?;
+    let files = folder(&call, ArtifactOwner::LoggedModel(model.id), below, below).await?;
     let root = wire::model_artifact_uri(call.experiment_ids().await?, &model);
     Ok(Json(json!({"root_uri": root, "files": files})))
 }
@@ -191,7 +226,7 @@ async fn call_without_body(app: &Arc<Services>, request: Request) -> Told<(Call,
 pub(super) async fn put(State(app): State<Arc<Services>>, request: Request) -> Told<Response> {
     let (call, body, headers) = call_without_body(&app, request).await?;
     let at = locate(&call, call.param("path")).await?;
-    if at.rest.is_empty() {
+    if at.rest.is_empty() || call.param("path").ends_with('/') {
         return Err(bad_path(call.param("path")));
     }
     call.only_from_own_run(&format!("`{}`", call.param("path")), at.run).await?;
@@ -274,6 +309,9 @@ fn range_of(headers: &HeaderMap, size: u64) -> Option<Option<(u64, u64)>> {
 pub(super) async fn get(State(app): State<Arc<Services>>, request: Request) -> Told<Response> {
     let (call, _, headers) = call_without_body(&app, request).await?;
     let at = locate(&call, call.param("path")).await?;
+    if call.param("path").ends_with('/') {
+        return Err(bad_path(call.param("path")));
+    }
     let found = call.store().find_artifact(call.project(), at.owner, &at.rest).await?;
     let found = found.ok_or_else(|| {
         MlflowProblem::missing(format!("No such artifact: '{}'", at.rest.chars().take(200).collect::<String>()))
@@ -335,7 +373,23 @@ mod tests {
         let place = place_of("0/models/m-x/artifacts/模型/model.onnx").expect("a model");
         assert_eq!((place.owner, place.rest.as_str()), (OwnerText::Model("m-x".into()), "模型/model.onnx"));
         assert_eq!(place_of("0/run_x/artifacts").expect("a root").rest, "");
-        for odd in ["a\\b.txt", "a\\\\b", "a/b\\", "C:a", "..a\\b..", "a b%c?.txt"] {
+        for odd in [
+            "a\\b.txt",
+            "a\\\\b",
+            "a/b\\",
+            "C:a",
+            "..a\\b..",
+            "a b%c?.txt",
+            "\\a",
+            "\\\\a",
+            "..\\a",
+            "a\\..\\..\\b",
+            "a/b\\..",
+            "c:/a",
+            "per%41",
+            "100%",
+            "%ff",
+        ] {
             assert_eq!(place_of(&format!("0/run_x/artifacts/{odd}")).expect("a name").rest, odd);
         }
         assert_eq!(place_of("0/run_x/artifacts/a/b/c/d/e").expect("deep").rest, "a/b/c/d/e");
@@ -350,13 +404,15 @@ mod tests {
             "0/run_x/artifacts/../a",
             "0/run_x/artifacts/a//b",
             "0/run_x/artifacts/./a",
-            "0/run_x/artifacts/\\a",
+            "0/run_x/artifacts/%2e%2e",
+            "0/run_x/artifacts/%252e%252e/a",
+            "0/run_x/artifacts/a%2f..%2fb",
+            "0/run_x/artifacts/%2fa",
+            "0/run_x/artifacts/a%23b",
             "0/run_x/artifacts/\\\\host\\a",
             "0/run_x/artifacts/C:\\a",
-            "0/run_x/artifacts/c:/a",
-            "0/run_x/artifacts/..\\a",
-            "0/run_x/artifacts/a\\..\\..\\b",
-            "0/run_x/artifacts/a/b\\..",
+            "0/run_x/artifacts/d/c:\\a",
+            "0/run_x/artifacts/c:%5Ca",
             "0/run_x/artifacts/a\0",
             "0/run_x/artifacts/a#b",
         ] {

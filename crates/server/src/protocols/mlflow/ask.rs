@@ -3,7 +3,7 @@
 //! The same messages arrive as JSON in POST, PATCH and DELETE and as a query in GET, where a list is a repeated key
 //! and a number is a text. 64-bit integers may be numbers or texts, absent and null mean the same.
 
-use super::problem::{MlflowProblem, Told};
+use super::problem::{Code, MlflowProblem, Told};
 use kaogong_domain::{
     Timestamp,
     ids::{Id, Kind, RunKind},
@@ -71,6 +71,8 @@ fn whole(it: f64) -> Option<i64> {
 fn real_of(value: &Value) -> Option<f64> {
     match value {
         Value::Number(it) => it.as_f64(),
+        // As Python and its protobuf: true is 1.
+        Value::Bool(it) => Some(f64::from(u8::from(*it))),
         Value::String(it) => match it.trim() {
             "NaN" | "nan" => Some(f64::NAN),
             "Infinity" | "inf" | "+inf" => Some(f64::INFINITY),
@@ -94,9 +96,10 @@ impl Ask {
         match parsed {
             Ok(Value::Object(fields)) => Ok(Self { fields }),
             Ok(other) => {
-                Err(MlflowProblem::invalid(format!("the body must be a JSON object, not a {}", type_word(&other))))
+                let text = format!("the body must be a JSON object, not a {}", type_word(&other));
+                Err(MlflowProblem::new(Code::BadRequest, text))
             }
-            Err(it) => Err(MlflowProblem::invalid(format!("the body is not JSON: {it}"))),
+            Err(it) => Err(MlflowProblem::new(Code::BadRequest, format!("the body is not JSON: {it}"))),
         }
     }
 

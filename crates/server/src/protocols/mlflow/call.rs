@@ -18,6 +18,10 @@ use std::sync::Arc;
 /// The largest JSON body, in bytes.
 pub(super) const JSON_BYTES_MAX: usize = 1 << 20;
 
+/// The largest batch, in bytes: what the counts and lengths of its entries allow, each letter written as `\u6570`, and
+/// room for values that are cut.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
 /// The name of the default experiment's id on the wire.
 pub(super) const DEFAULT_ID: &str = "0";
 
@@ -26,8 +30,6 @@ pub(super) struct Call {
     pub(super) app: Arc<Services>,
     pub(super) inside: InProject,
     pub(super) ask: Ask,
-    /// How large the body was, in bytes.
-    pub(super) body_bytes: usize,
     params: Vec<(String, String)>,
 }
 
@@ -40,7 +42,8 @@ impl FromRequest<Arc<Services>> for Call {
         let params = Path::<Vec<(String, String)>>::from_request_parts(&mut parts, app).await;
         let Path(params) =
             params.map_err(|it| MlflowProblem::invalid(format!("the address is not right: {}", it.body_text())))?;
-        let bytes = read_body(body, JSON_BYTES_MAX).await?;
+        let limit = if parts.uri.path().ends_with("/runs/log-batch") { BATCH_BYTES_MAX } else { JSON_BYTES_MAX };
+        let bytes = read_body(body, limit).await?;
         let ask = if parts.method == Method::GET || bytes.is_empty() {
             let query = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
             Ask::from_pairs(
@@ -49,14 +52,14 @@ impl FromRequest<Arc<Services>> for Call {
         } else {
             Ask::from_json(&bytes)?
         };
-        Ok(Self { app: app.clone(), inside, ask, body_bytes: bytes.len(), params })
+        Ok(Self { app: app.clone(), inside, ask, params })
     }
 }
 
 impl Call {
     /// A call whose body the handler reads itself.
     pub(super) fn bare(app: &Arc<Services>, inside: InProject, params: Vec<(String, String)>) -> Self {
-        Self { app: app.clone(), inside, ask: Ask::default(), body_bytes: 0, params }
+        Self { app: app.clone(), inside, ask: Ask::default(), params }
     }
 }
 
@@ -72,6 +75,21 @@ pub(super) fn model_id_of(text: &str) -> Option<LoggedModelId> {
 
 fn no_run(text: &str) -> MlflowProblem {
     MlflowProblem::missing(format!("Run with id={} not found", shown(text)))
+}
+
+/// An id of an experiment that a client sent. `None` for a number, which is an id of another server.
+///
+/// # Errors
+/// `Invalid` for what is an id of no server.
+pub(super) fn experiment_id_of(text: &str) -> Told<Option<ExperimentId>> {
+    match text.parse::<ExperimentId>() {
+        Ok(id) => Ok(Some(id)),
+        Err(_) if text.parse::<i128>().is_ok() => Ok(None),
+        Err(_) => Err(MlflowProblem::invalid(format!(
+            "Invalid value '{}' for parameter 'experiment_id' supplied: it is no id of an experiment",
+            shown(text)
+        ))),
+    }
 }
 
 fn shown(text: &str) -> String {
@@ -122,19 +140,21 @@ impl Call {
         if text == DEFAULT_ID {
             return self.default_experiment().await;
         }
-        let found = match text.parse::<ExperimentId>() {
-            Ok(id) => self.store().find_experiment(self.project(), id).await?,
-            Err(_) => None,
+        let found = match experiment_id_of(text)? {
+            Some(id) => self.store().find_experiment(self.project(), id).await?,
+            None => None,
         };
         found.ok_or_else(|| MlflowProblem::missing(format!("No Experiment with id={} exists", shown(text))))
     }
 
     /// An experiment that can take new things.
     pub(super) async fn active_experiment(&self, text: &str) -> Told<ExperimentId> {
-        let found = match text.parse::<ExperimentId>() {
-            _ if text == DEFAULT_ID => self.store().experiment_state(self.project(), None).await?,
-            Ok(id) => self.store().experiment_state(self.project(), Some(id)).await?,
-            Err(_) => None,
+        let found = match text {
+            DEFAULT_ID => self.store().experiment_state(self.project(), None).await?,
+            other => match experiment_id_of(other)? {
+                Some(id) => self.store().experiment_state(self.project(), Some(id)).await?,
+                None => None,
+            },
         };
         match found {
             Some((id, Lifecycle::Active)) => Ok(id),

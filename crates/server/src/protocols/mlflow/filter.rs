@@ -200,7 +200,9 @@ impl Reader {
         }
         match word.split_once('.') {
             None => Ok((None, word)),
-            Some((entity, "")) if self.is_at_quote() => Ok((Some(entity.to_owned()), self.quoted()?)),
+            Some((entity, "")) if self.is_at_quote() || self.peek() == Some('\'') => {
+                Ok((Some(entity.to_owned()), self.quoted()?))
+            }
             Some((entity, key)) if !key.is_empty() && !entity.is_empty() => {
                 Ok((Some(entity.to_owned()), key.to_owned()))
             }
@@ -392,6 +394,7 @@ mod tests {
         assert_eq!(one("tags.mlflow.source.name = 'x'").key, "mlflow.source.name");
         assert_eq!(one("params.\"learning rate\"='it''s'").operand, Operand::Text("it's".into()));
         assert_eq!(one("metrics.`a b` < -1e-3").key, "a b");
+        assert_eq!(one("metrics.'a b' < 1").key, "a b");
         assert_eq!(one("name ILIKE \"%x%\"").test, Test::Compare(Comparator::ILike));
         assert_eq!(one("run_id IN ('a', 'b')").operand, Operand::List(vec!["a".into(), "b".into()]));
         assert_eq!(one("attributes.run_id not in ('a')").test, Test::Compare(Comparator::NotIn));

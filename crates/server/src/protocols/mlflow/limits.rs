@@ -77,6 +77,16 @@ pub(super) fn run_tag(path: &str, name: &str, value: String) -> Told<String> {
     Ok(cut(limits::RUN_TAG_CHARS_MAX, value))
 }
 
+/// The value of a tag that a run begins with. MLflow's server neither cuts these nor checks their names, and scripts
+/// begin runs with tags like `accuracy (%)`; what no database holds is refused.
+pub(super) fn first_run_tag(path: &str, name: &str, value: String) -> Told<String> {
+    if name.is_empty() || name.contains('\0') {
+        return Err(bad(&joined(path, "key"), name, "A name has at least one character, and none of them is NUL."));
+    }
+    length(&joined(path, "key"), limits::KEY_CHARS_MAX, name)?;
+    Ok(value)
+}
+
 /// The value of a parameter as it is kept.
 pub(super) fn param(path: &str, name: &str, value: String) -> Told<String> {
     key(&joined(path, "key"), name)?;
@@ -190,6 +200,9 @@ mod tests {
         assert_eq!(param("", "p", "数".repeat(6001)).expect("a parameter"), "数".repeat(6000));
         assert_eq!(run_tag("", "t", "é".repeat(9000)).expect("a tag"), "é".repeat(8000));
         assert_eq!(run_tag("", "t", "é".repeat(8000)).expect("a tag"), "é".repeat(8000));
+        assert_eq!(first_run_tag("", "a (%)", "é".repeat(9000)).expect("a tag"), "é".repeat(9000));
+        assert!(first_run_tag("", "", String::new()).is_err() && first_run_tag("", "a\0", String::new()).is_err());
+        assert!(first_run_tag("", &"k".repeat(251), String::new()).is_err());
         let refused = model_tag("", "t", "x".repeat(100_001)).expect_err("too long");
         assert_eq!(refused.message(), "'value' exceeds the maximum length of 100000 characters");
         assert!(experiment_tag("", "t", "x".repeat(20_001)).is_err());

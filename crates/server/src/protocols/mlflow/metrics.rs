@@ -14,12 +14,10 @@ use kaogong_domain::{
         limits::{BATCH_METRICS_MAX, BATCH_PARAMS_MAX, BATCH_TAGS_MAX, HISTORY_PAGE_MAX, KEY_CHARS_MAX},
     },
 };
-use kaogong_store::{ModelMetric, RunLog, RunRow};
+use kaogong_store::{ModelMetric, RUN_NAME_TAG, RunLog, RunRow};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of one batch, as MLflow says.
-const BATCH_BYTES_MAX: usize = 1_000_000;
 /// Entries of all kinds in one batch.
 const BATCH_ENTRIES_MAX: usize = 1000;
 /// Runs whose history is drawn at once.
@@ -133,6 +131,10 @@ pub(super) async fn set_tag(call: Call) -> Reply {
     let key = call.ask.text("key")?.ok_or_else(|| missing_value("key"))?;
     let value = limits::run_tag("", &key, call.ask.text_or_empty("value")?)?;
     let run = call.active_run(&id).await?;
+    if key == RUN_NAME_TAG && value.is_empty() {
+        // A run keeps its name.
+        return done();
+    }
     store(&call, &run, &RunLog { tags: BTreeMap::from([(key, value)]), ..RunLog::default() }).await
 }
 
@@ -173,12 +175,6 @@ fn batch(ask: &Ask) -> Told<RunLog> {
 }
 
 pub(super) async fn log_batch(call: Call) -> Reply {
-    if call.body_bytes > BATCH_BYTES_MAX {
-        return Err(MlflowProblem::invalid(format!(
-            "Batched logging API requests must be at most {BATCH_BYTES_MAX} bytes, got a request of size {}.",
-            call.body_bytes
-        )));
-    }
     let id = call.ask.need("run_id")?;
     let log = batch(&call.ask)?;
     let run = call.active_run(&id).await?;
@@ -209,8 +205,8 @@ fn point_of(token: &str) -> Option<MetricPoint> {
 pub(super) async fn history(call: Call) -> Reply {
     let run = call.run(&call.ask.need_either("run_id", "run_uuid")?).await?;
     let key = call.ask.need("metric_key")?;
-    let most = i64::try_from(HISTORY_PAGE_MAX).unwrap_or(i64::MAX);
-    let size = call.ask.page_size(most, most)?;
+    // Who asks for more gets pages of this size.
+    let size = call.ask.page_size(i64::MAX, i64::MAX)?.min(HISTORY_PAGE_MAX);
     let after = match call.ask.text_or_empty("page_token")? {
         token if token.is_empty() => None,
         token => Some(

@@ -220,6 +220,7 @@ fn render_error(problem: &Problem, request_id: &str) -> Response {
     log(problem, request_id);
     let mut copy = Problem::new(problem.kind, problem.text.clone());
     copy.hint = problem.hint.clone();
+    copy.retry_after_s = problem.retry_after_s;
     MlflowProblem::from(copy).into_response()
 }
 

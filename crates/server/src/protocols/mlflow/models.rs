@@ -192,7 +192,12 @@ pub(super) async fn get_by_alias(call: Call) -> Reply {
             alias.chars().take(255).collect::<String>()
         ))
     };
-    let number = *aliases.get(&alias).ok_or_else(unknown)?;
+    let number = if alias.eq_ignore_ascii_case("latest") {
+        let newest = call.store().newest_of_stages(&[row.id]).await?.iter().map(|it| it.number).max();
+        newest.ok_or_else(|| MlflowProblem::missing(format!("Latest version not found for model {}.", row.name)))?
+    } else {
+        *aliases.get(&alias).ok_or_else(unknown)?
+    };
     let version = call.store().find_model_version(row.id, number).await?.ok_or_else(unknown)?;
     Ok(Json(json!({"model_version": versions::view(&row.name, &version, &aliases)})))
 }

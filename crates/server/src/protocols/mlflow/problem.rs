@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
     Invalid,
+    /// The body is no message at all.
+    BadRequest,
     TooLarge,
     Missing,
     Exists,
@@ -26,6 +28,7 @@ impl Code {
         match self {
             // The closest word of MLflow's; the status says the rest.
             Self::Invalid | Self::TooLarge => "INVALID_PARAMETER_VALUE",
+            Self::BadRequest => "BAD_REQUEST",
             Self::Missing => "RESOURCE_DOES_NOT_EXIST",
             Self::Exists => "RESOURCE_ALREADY_EXISTS",
             Self::Conflict => "RESOURCE_CONFLICT",
@@ -41,7 +44,7 @@ impl Code {
     /// As MLflow's `ERROR_CODE_TO_HTTP_STATUS`.
     fn status(self) -> StatusCode {
         match self {
-            Self::Invalid | Self::Exists => StatusCode::BAD_REQUEST,
+            Self::Invalid | Self::BadRequest | Self::Exists => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Missing | Self::Endpoint => StatusCode::NOT_FOUND,
             Self::Conflict => StatusCode::CONFLICT,
@@ -59,6 +62,7 @@ impl Code {
 pub struct MlflowProblem {
     code: Code,
     message: String,
+    retry_after_s: Option<u64>,
 }
 
 /// What a handler of this protocol answers with.
@@ -66,7 +70,7 @@ pub(super) type Told<T> = Result<T, MlflowProblem>;
 
 impl MlflowProblem {
     pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after_s: None }
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -117,7 +121,7 @@ impl From<Problem> for MlflowProblem {
             Some(hint) => format!("{} ({hint})", problem.text),
             None => problem.text,
         };
-        Self { code, message }
+        Self { code, message, retry_after_s: problem.retry_after_s }
     }
 }
 
@@ -125,7 +129,7 @@ impl From<Problem> for MlflowProblem {
 impl From<MlflowProblem> for Problem {
     fn from(it: MlflowProblem) -> Self {
         let kind = match it.code {
-            Code::Invalid | Code::TooLarge => ErrorKind::Invalid,
+            Code::Invalid | Code::BadRequest | Code::TooLarge => ErrorKind::Invalid,
             Code::Missing | Code::Endpoint => ErrorKind::NotFound,
             Code::Exists | Code::Conflict => ErrorKind::Conflict,
             Code::Unauthenticated => ErrorKind::Unauthenticated,
@@ -146,7 +150,7 @@ impl IntoResponse for MlflowProblem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         match self.code {
             Code::TooMany | Code::Unavailable => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after_s.unwrap_or(1)));
             }
             Code::Unauthenticated => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kaogong\""));

@@ -2,7 +2,7 @@
 
 use super::{
     ask::{token_after, token_of},
-    call::{Call, DEFAULT_ID},
+    call::{Call, DEFAULT_ID, experiment_id_of},
     filter::{Clause, Operand, Order, Test, parse_filter, parse_order},
     limits,
     matching::{Found, check_kind, holds},
@@ -221,15 +221,15 @@ async fn collect(
     }
 }
 
-/// The experiments that a search names. As in MLflow one that is not there holds nothing: what is no id is left out,
-/// and an id of nothing or of another project finds nothing in this one.
+/// The experiments that a search names. As in MLflow one that is not there holds nothing: an id of nothing or of another
+/// project finds nothing in this one.
 pub(super) async fn experiments_of(call: &Call, texts: &[String]) -> Told<Vec<ExperimentId>> {
     let mut all = vec![];
     for text in texts {
         if text == DEFAULT_ID {
             all.push(call.store().default_experiment_id(call.project()).await?);
-        } else if let Ok(id) = text.parse::<ExperimentId>() {
-            all.push(id);
+        } else {
+            all.extend(experiment_id_of(text)?);
         }
     }
     Ok(all)

@@ -40,8 +40,8 @@ pub(super) async fn create(call: Call) -> Reply {
     let ask = &call.ask;
     let id = ask.text("experiment_id")?.filter(|it| !it.is_empty()).unwrap_or_else(|| "0".to_owned());
     let experiment = call.active_experiment(&id).await?;
-    let mut tags = wire::read_pairs(ask, "tags", limits::run_tag)?;
-    // The name is a tag too, and is cut like one.
+    let mut tags = wire::read_pairs(ask, "tags", limits::first_run_tag)?;
+    // The name is a tag too, and is cut like those that are set later.
     let name = limits::cut(RUN_TAG_CHARS_MAX, ask.text_or_empty("run_name")?);
     let name = name_of(name, &mut tags)?;
     let begun = ask.int("start_time")?;

@@ -10,7 +10,7 @@ use super::{
     problem::{Json, MlflowProblem, Reply, Told, done},
     sources, wire,
 };
-use kaogong_control::models::{Servable, servable};
+use kaogong_control::models::{REMARK_TAG, Servable, servable};
 use kaogong_domain::{
     ErrorKind, Problem,
     ids::{LoggedModelId, ModelId, ModelVersionId, RunId},
@@ -201,7 +201,8 @@ async fn copied(call: &Call, source: &str) -> Told<Option<Outcome>> {
         return Ok(None);
     };
     let Some(row) = call.store().find_model_version(model.id, number).await? else { return Ok(None) };
-    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size, remark: None });
+    let remark = row.tags.get(REMARK_TAG).cloned();
+    let file = row.hash.zip(row.size).map(|(hash, size)| Servable { hash, size, remark });
     Ok(Some(Outcome { file, status: row.status, message: row.status_message }))
 }
 
@@ -211,7 +212,7 @@ pub(super) async fn create(call: Call) -> Reply {
     limits::model_name(&name)?;
     let text = ask.need("source")?;
     limits::length("source", 4096, &text)?;
-    let tags = wire::read_pairs(ask, "tags", limits::model_tag)?;
+    let mut tags = wire::read_pairs(ask, "tags", limits::model_tag)?;
     let description = ask.text_or_empty("description")?;
     limits::length("description", 5000, &description)?;
     let model = call.model(&name).await?;
@@ -224,6 +225,9 @@ pub(super) async fn create(call: Call) -> Reply {
         None if is_prompt(&tags) => Outcome::ready(None),
         None => outcome_of(&call, source.as_ref()).await?,
     };
+    if let Some(remark) = outcome.file.as_ref().and_then(|it| it.remark.clone()) {
+        tags.entry(REMARK_TAG.to_owned()).or_insert(remark);
+    }
     let new = NewModelVersionRow {
         source: text,
         run_id,
@@ -384,7 +388,9 @@ fn compare(a: &Entry, b: &Entry, order: &[Order]) -> Ordering {
             return ordering;
         }
     }
-    (b.1.updated_at, &a.0, b.1.number).cmp(&(a.1.updated_at, &b.0, a.1.number))
+    // As MLflow: by name, and of one model the newest first; without any order those changed last come before.
+    let changed = |it: &Entry| if order.is_empty() { it.1.updated_at.as_ms() } else { 0 };
+    (changed(b), &a.0, b.1.number).cmp(&(changed(a), &b.0, a.1.number))
 }
 
 /// The text that a filter asks an attribute to be, if it asks for one.

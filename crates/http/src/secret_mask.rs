@@ -12,20 +12,20 @@ use std::{
 };
 
 /// A body without its secrets.
-pub fn cover(body: Body, masks: Arc<Masks>) -> Body {
+pub fn mask(body: Body, masks: Arc<Masks>) -> Body {
     if body.size_hint().exact() == Some(0) {
         return body;
     }
-    Body::new(Covered { inner: body, masker: Masker::new(masks, Cover::SameLength), is_over: false })
+    Body::new(MaskedBody { inner: body, masker: Masker::new(masks, Cover::SameLength), is_over: false })
 }
 
-struct Covered {
+struct MaskedBody {
     inner: Body,
     masker: Masker,
     is_over: bool,
 }
 
-impl HttpBody for Covered {
+impl HttpBody for MaskedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -77,14 +77,14 @@ mod tests {
         let pieces = ["{\"a\": \"corr", "ect", "", " horse\", \"b\": \"correct hor"];
         let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, std::io::Error>)));
         let masks = Arc::new(Masks::new(["correct horse"]));
-        let whole = cover(body, masks).collect().await.expect("a body").to_bytes();
+        let whole = mask(body, masks).collect().await.expect("a body").to_bytes();
         assert_eq!(whole, "{\"a\": \"*************\", \"b\": \"correct hor");
     }
 
     #[tokio::test]
     async fn a_body_that_breaks_off_breaks_off() {
         let pieces = [Ok("corr"), Err(std::io::Error::other("gone"))];
-        let body = cover(Body::from_stream(stream::iter(pieces)), Arc::new(Masks::new(["correct horse"])));
+        let body = mask(Body::from_stream(stream::iter(pieces)), Arc::new(Masks::new(["correct horse"])));
         assert!(body.collect().await.is_err());
     }
 }

@@ -1,5 +1,5 @@
 //! Memory for bodies on their way in, all calls together. A body is counted while it arrives, several times over,
-//! because reading it makes texts, tensors and an answer out of it; where there is no room the call is refused.
+//! because reading it makes texts, tensors and an answer out of it; a call over the budget is refused.
 
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
@@ -19,12 +19,12 @@ const WEIGHT: usize = 4;
 /// Bodies up to this long are counted at once, by their stated length.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 
-/// The memory that all bodies share.
+/// The memory that bodies may take together.
 #[derive(Debug, Clone)]
-pub struct Room(Arc<AtomicUsize>);
+pub struct BodyBudget(Arc<AtomicUsize>);
 
-impl Room {
-    /// Room for `bytes` bytes.
+impl BodyBudget {
+    /// A budget of `bytes` bytes.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
@@ -32,10 +32,10 @@ impl Room {
     /// Begins a call. What it takes is given back when the last holder of the answer is dropped.
     ///
     /// # Errors
-    /// `TooMany` when there is not even room for a small body.
+    /// `TooMany` when not even a small body is within the budget.
     pub fn admit(&self, body: Body) -> Result<(Body, Arc<Held>), Problem> {
         let held =
-            Arc::new(Held { room: self.0.clone(), taken: AtomicUsize::new(0), is_refused: AtomicBool::new(false) });
+            Arc::new(Held { budget: self.0.clone(), taken: AtomicUsize::new(0), is_refused: AtomicBool::new(false) });
         match body.size_hint().exact() {
             Some(0) => Ok((body, held)),
             Some(length) if length <= SMALL_BYTES_MAX => {
@@ -56,7 +56,7 @@ pub fn is_full() -> Problem {
 /// What one call has taken.
 #[derive(Debug)]
 pub struct Held {
-    room: Arc<AtomicUsize>,
+    budget: Arc<AtomicUsize>,
     taken: AtomicUsize,
     is_refused: AtomicBool,
 }
@@ -64,7 +64,8 @@ pub struct Held {
 impl Held {
     fn take(&self, bytes: usize) -> bool {
         let wanted = bytes.saturating_mul(WEIGHT);
-        let took = self.room.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(wanted)).is_ok();
+        let took =
+            self.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(wanted)).is_ok();
         if took {
             self.taken.fetch_add(wanted, Ordering::Relaxed);
         } else {
@@ -73,7 +74,7 @@ impl Held {
         took
     }
 
-    /// Whether the body was cut off for want of room.
+    /// Whether the body was cut off because the budget was used up.
     pub fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Acquire)
     }
@@ -81,11 +82,11 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.room.fetch_add(self.taken.load(Ordering::Relaxed), Ordering::AcqRel);
+        self.budget.fetch_add(self.taken.load(Ordering::Relaxed), Ordering::AcqRel);
     }
 }
 
-/// A body that takes room as it arrives.
+/// A body that takes of the budget as it arrives.
 struct Metered {
     inner: Body,
     held: Arc<Held>,
@@ -130,21 +131,21 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_taken_is_given_back_when_the_call_is_over() {
-        let room = Room::new(10 * WEIGHT);
-        let (body, held) = room.admit(chunked(&["12345", "67890"])).expect("room");
+        let budget = BodyBudget::new(10 * WEIGHT);
+        let (body, held) = budget.admit(chunked(&["12345", "67890"])).expect("within the budget");
         assert_eq!(body.collect().await.expect("a body").to_bytes(), "1234567890");
-        assert!(room.admit(Body::from("1")).is_err(), "all is taken");
+        assert!(budget.admit(Body::from("1")).is_err(), "all is taken");
         drop(held);
-        assert!(room.admit(Body::from("1")).is_ok());
+        assert!(budget.admit(Body::from("1")).is_ok());
     }
 
     #[tokio::test]
-    async fn a_body_without_a_length_is_cut_where_the_room_ends() {
-        let room = Room::new(7 * WEIGHT);
-        let (body, held) = room.admit(chunked(&["12345", "67890"])).expect("room");
+    async fn a_body_without_a_length_is_cut_where_the_budget_ends() {
+        let budget = BodyBudget::new(7 * WEIGHT);
+        let (body, held) = budget.admit(chunked(&["12345", "67890"])).expect("within the budget");
         assert!(body.collect().await.is_err());
         assert!(held.is_refused());
         drop(held);
-        assert!(room.admit(Body::from("1234567")).is_ok(), "what was refused took nothing");
+        assert!(budget.admit(Body::from("1234567")).is_ok(), "what was refused took nothing");
     }
 }
