@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The tag of a version that says what the server found out about its file without refusing it.
-pub(crate) const REMARK_TAG: &str = "kaogong.remark";
+pub const REMARK_TAG: &str = "kaogong.remark";
 
 /// The hash and the size of a file that endpoints can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
