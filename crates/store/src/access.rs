@@ -8,6 +8,7 @@ use crate::{
 use kaogong_domain::{
     Problem, Timestamp,
     access::Role,
+    events::EventAction,
     ids::{ExperimentId, OrgId, ProjectId, UserId},
     names::Name,
 };
@@ -238,7 +239,7 @@ impl Store {
         end_ways_in(&mut tx, id).await?;
         let sql = "UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
         sql::exec(&mut tx, sql, vals![id, now]).await?;
-        tx.event(actor, now, Change::new(None, "access", "user.disabled", id).name(row.text("name")?)).await?;
+        tx.event(actor, now, Change::new(None, EventAction::UserDisabled, id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -248,7 +249,7 @@ impl Store {
         let name = user_name(&mut tx, id).await?;
         sql::exec(&mut tx, "UPDATE users SET password_hash = $2 WHERE id = $1", vals![id, hash]).await?;
         end_ways_in(&mut tx, id).await?;
-        tx.event(actor, now, Change::new(None, "access", "user.password_changed", id).name(name)).await?;
+        tx.event(actor, now, Change::new(None, EventAction::UserPasswordChanged, id).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -372,7 +373,7 @@ impl Store {
         let sql = "INSERT INTO members (project_id, user_id, role, since) VALUES ($1, $2, $3, $4) \
             ON CONFLICT (project_id, user_id) DO UPDATE SET role = excluded.role";
         sql::exec(&mut tx, sql, vals![project, user, role.as_str(), now]).await?;
-        let change = Change::new(project, "access", "member.set", user).name(name);
+        let change = Change::new(project, EventAction::MemberSet, user).name(name);
         let change = change.detail(json!({"role": role.as_str()}));
         tx.event(actor, now, change).await?;
         let sql = "SELECT m.*, u.name AS name, u.display_name AS display_name FROM members m JOIN users u ON u.id = m.user_id \
@@ -393,7 +394,7 @@ impl Store {
             return Err(Problem::not_found("that user is not a member of this project"));
         }
         let name = user_name(&mut tx, user).await?;
-        tx.event(actor, now, Change::new(project, "access", "member.removed", user).name(name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::MemberRemoved, user).name(name)).await?;
         Ok(tx.commit().await?)
     }
 }
@@ -421,7 +422,7 @@ async fn insert_organisation(
     let row = OrganisationRow { id: OrgId::generate(now), name: name.clone(), title: title.to_owned() };
     let sql = "INSERT INTO organisations (id, name, title, created_at) VALUES ($1, $2, $3, $4)";
     sql::exec(tx, sql, vals![row.id, name, title, now]).await?;
-    tx.event(actor, now, Change::new(None, "access", "organisation.created", row.id).name(name)).await?;
+    tx.event(actor, now, Change::new(None, EventAction::OrganisationCreated, row.id).name(name)).await?;
     Ok(row)
 }
 
@@ -431,7 +432,7 @@ async fn insert_user(tx: &mut crate::open::Tx<'_>, new: NewUserRow, actor: &Acto
     let values = vals![id, &new.name, &new.display_name, new.password_hash.clone(), new.is_admin, now];
     sql::exec(tx, sql, values).await?;
     let change =
-        Change::new(None, "access", "user.created", id).name(&new.name).detail(json!({"is_admin": new.is_admin}));
+        Change::new(None, EventAction::UserCreated, id).name(&new.name).detail(json!({"is_admin": new.is_admin}));
     tx.event(actor, now, change).await?;
     let NewUserRow { name, display_name, password_hash, is_admin } = new;
     Ok(UserRow { id, name, display_name, password_hash, is_admin, disabled_at: None, created_at: now })
@@ -455,6 +456,6 @@ async fn insert_project(
         VALUES ($1, $2, 'Default', 1, 'active', $3, $3)";
     sql::exec(tx, sql, vals![ExperimentId::generate(now), id, now]).await?;
     tx.count(id, "experiments", 1);
-    tx.event(actor, now, Change::new(id, "access", "project.created", id).name(name)).await?;
+    tx.event(actor, now, Change::new(id, EventAction::ProjectCreated, id).name(name)).await?;
     Ok(ProjectRow { id, name: name.clone(), title: title.to_owned(), organisation: org.name.clone(), created_at: now })
 }

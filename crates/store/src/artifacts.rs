@@ -8,6 +8,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::{EventAction, Noun},
     ids::{JobId, LoggedModelId, ProjectId, RunId},
 };
 use serde_json::json;
@@ -105,11 +106,13 @@ async fn owner_name(
     conn: &mut AnyConnection,
     project: ProjectId,
     owner: ArtifactOwner,
-) -> Result<(&'static str, Option<String>)> {
+) -> Result<(Noun, Option<String>)> {
     let (noun, sql) = match owner {
-        ArtifactOwner::Run(_) => ("runs", "SELECT name FROM runs WHERE project_id = $1 AND id = $2"),
-        ArtifactOwner::Job(_) => ("jobs", "SELECT name FROM jobs WHERE project_id = $1 AND id = $2"),
-        ArtifactOwner::LoggedModel(_) => ("runs", "SELECT name FROM logged_models WHERE project_id = $1 AND id = $2"),
+        ArtifactOwner::Run(_) => (Noun::Runs, "SELECT name FROM runs WHERE project_id = $1 AND id = $2"),
+        ArtifactOwner::Job(_) => (Noun::Jobs, "SELECT name FROM jobs WHERE project_id = $1 AND id = $2"),
+        ArtifactOwner::LoggedModel(_) => {
+            (Noun::Runs, "SELECT name FROM logged_models WHERE project_id = $1 AND id = $2")
+        }
     };
     let row = sql::row(conn, sql, vals![project, owner.to_string()]).await?;
     Ok((noun, row.map(|it| it.text("name")).transpose()?))
@@ -334,8 +337,8 @@ impl Store {
             return Ok(0);
         }
         let (noun, name) = owner_name(&mut tx, project, owner).await?;
-        let mut change = Change::new(project, noun, "artifact.deleted", owner);
-        change.name = name;
+        let mut change = Change::new(project, EventAction::ArtifactDeleted, owner);
+        (change.noun, change.name) = (noun, name);
         tx.event(actor, now, change.detail(json!({"path": path, "count": gone}))).await?;
         tx.commit().await?;
         Ok(gone)

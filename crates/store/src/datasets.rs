@@ -8,6 +8,7 @@ use crate::{
 use kaogong_domain::{
     Problem, Timestamp,
     datasets::DatasetKind,
+    events::EventAction,
     ids::{DatasetId, ProjectId, UserId, VersionId},
     names::{Name, Title},
 };
@@ -215,7 +216,7 @@ impl Store {
         if sql::row(&mut tx, sql, vals![id]).await?.is_some() {
             tx.count(project, "datasets", -1);
         }
-        tx.event(actor, now, Change::new(project, "datasets", "dataset.deleted", id).name(row.text("name")?)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::DatasetDeleted, id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -272,10 +273,10 @@ impl Store {
         sql::exec(&mut tx, sql, values).await?;
         if number == 1 {
             tx.count(owner.project_id, "datasets", 1);
-            let change = Change::new(owner.project_id, "datasets", "dataset.created", owner.id).name(&owner.name);
+            let change = Change::new(owner.project_id, EventAction::DatasetCreated, owner.id).name(&owner.name);
             tx.event(actor, now, change.detail(json!({"kind": owner.kind.as_str(), "title": owner.title}))).await?;
         }
-        let change = Change::new(owner.project_id, "datasets", "dataset.version_created", owner.id)
+        let change = Change::new(owner.project_id, EventAction::DatasetVersionCreated, owner.id)
             .name(format!("{}@{number}", owner.name))
             .detail(json!({"number": number, "items": made.items}));
         tx.event(actor, now, change).await?;

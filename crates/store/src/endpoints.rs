@@ -8,6 +8,7 @@ use crate::{
 use kaogong_domain::{
     Problem, Timestamp,
     endpoints::{Batching, EngineName, Isolation},
+    events::EventAction,
     ids::{EndpointId, ModelVersionId, ProjectId, UserId},
     names::Name,
 };
@@ -132,7 +133,7 @@ impl Store {
         let values = vals![id, project, &new.name, new.model_version_id, engine, isolation, batching, now, actor.user];
         sql::exec(&mut tx, sql, values).await?;
         tx.count(project, "endpoints", 1);
-        tx.event(actor, now, Change::new(project, "endpoints", "endpoint.created", id).name(&new.name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::EndpointCreated, id).name(&new.name)).await?;
         let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
         let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
         let made = endpoint(&row)?;
@@ -161,7 +162,7 @@ impl Store {
         let row = sql::row(&mut tx, ONE, vals![project, &new.name]).await?;
         let row = row.ok_or_else(|| Problem::not_found("the model version of this endpoint is gone"))?;
         let made = endpoint(&row)?;
-        let change = Change::new(project, "endpoints", "endpoint.updated", made.id)
+        let change = Change::new(project, EventAction::EndpointUpdated, made.id)
             .name(&new.name)
             .detail(json!({"model": made.model, "version": made.version, "engine": engine, "isolation": isolation, "batching": batching}));
         tx.event(actor, now, change).await?;
@@ -176,7 +177,7 @@ impl Store {
         let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no endpoint {id}")))?;
         tx.count(project, "endpoints", -1);
-        tx.event(actor, now, Change::new(project, "endpoints", "endpoint.deleted", id).name(row.text("name")?)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::EndpointDeleted, id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 

@@ -7,6 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::{EventAction, Noun},
     ids::{EventId, ProjectId, TokenId, UserId},
 };
 use sqlx::{AnyConnection, any::AnyRow};
@@ -63,23 +64,25 @@ impl Actor {
 }
 
 /// What changed.
-pub(crate) struct Change<'a> {
+pub(crate) struct Change {
     pub project: Option<ProjectId>,
-    pub noun: &'a str,
-    pub action: &'a str,
+    pub noun: Noun,
+    pub action: EventAction,
     pub id: String,
     pub name: Option<String>,
     pub detail: serde_json::Value,
 }
 
-impl<'a> Change<'a> {
-    pub(crate) fn new(
-        project: impl Into<Option<ProjectId>>,
-        noun: &'a str,
-        action: &'a str,
-        id: impl ToString,
-    ) -> Self {
-        Self { project: project.into(), noun, action, id: id.to_string(), name: None, detail: serde_json::json!({}) }
+impl Change {
+    pub(crate) fn new(project: impl Into<Option<ProjectId>>, action: EventAction, id: impl ToString) -> Self {
+        Self {
+            project: project.into(),
+            noun: action.noun(),
+            action,
+            id: id.to_string(),
+            name: None,
+            detail: serde_json::json!({}),
+        }
     }
 
     pub(crate) fn name(mut self, name: impl ToString) -> Self {
@@ -177,7 +180,7 @@ pub(crate) async fn append(
     prev: &str,
     actor: &Actor,
     now: Timestamp,
-    change: Change<'_>,
+    change: Change,
 ) -> Result<String> {
     let detail = change.detail.to_string();
     let hash = Fields {
@@ -188,8 +191,8 @@ pub(crate) async fn append(
         token: actor.token.map(|it| it.to_string()),
         kind: actor.kind.as_str(),
         address: actor.address.clone(),
-        action: change.action,
-        noun: change.noun,
+        action: change.action.as_str(),
+        noun: change.noun.as_str(),
         id: &change.id,
         name: change.name.clone(),
         detail: &detail,
@@ -207,8 +210,8 @@ pub(crate) async fn append(
         actor.user,
         actor.token,
         actor.address.clone(),
-        change.action,
-        change.noun,
+        change.action.as_str(),
+        change.noun.as_str(),
         change.id,
         change.name,
         detail,

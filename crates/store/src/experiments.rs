@@ -7,6 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::EventAction,
     ids::{ExperimentId, ProjectId},
 };
 use serde_json::json;
@@ -97,7 +98,7 @@ impl Store {
         for (key, value) in tags {
             put_tag(&mut tx, id, key, value).await?;
         }
-        tx.event(actor, now, Change::new(project, "runs", "experiment.created", id).name(name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::ExperimentCreated, id).name(name)).await?;
         tx.commit().await?;
         Ok(ExperimentRow {
             id,
@@ -250,7 +251,7 @@ impl Store {
         }
         let sql = "UPDATE experiments SET name = $2, updated_at = $3 WHERE id = $1";
         sql::exec(&mut tx, sql, vals![id, name, now]).await?;
-        let change = Change::new(project, "runs", "experiment.renamed", id).name(name);
+        let change = Change::new(project, EventAction::ExperimentRenamed, id).name(name);
         tx.event(actor, now, change.detail(json!({"from": old}))).await?;
         Ok(tx.commit().await?)
     }
@@ -277,8 +278,12 @@ impl Store {
             tx.count(&owner, counters::runs_in(Lifecycle::Active), sign * moved);
             tx.count(&owner, counters::runs_in(Lifecycle::Deleted), -sign * moved);
         }
-        let action = if lifecycle == Lifecycle::Active { "experiment.restored" } else { "experiment.deleted" };
-        let change = Change::new(project, "runs", action, id).name(name).detail(json!({"runs": runs}));
+        let action = if lifecycle == Lifecycle::Active {
+            EventAction::ExperimentRestored
+        } else {
+            EventAction::ExperimentDeleted
+        };
+        let change = Change::new(project, action, id).name(name).detail(json!({"runs": runs}));
         tx.event(actor, now, change).await?;
         Ok(tx.commit().await?)
     }
@@ -303,7 +308,7 @@ impl Store {
         let sql = "SELECT COUNT(*) FROM experiment_tags WHERE experiment_id = $1";
         let count = sql::number(&mut tx, sql, vals![id]).await?;
         sql::check_pairs("an experiment", "tags", usize::try_from(count).unwrap_or(usize::MAX))?;
-        let change = Change::new(project, "runs", "experiment.tag_set", id).name(name).detail(json!({"key": key}));
+        let change = Change::new(project, EventAction::ExperimentTagSet, id).name(name).detail(json!({"key": key}));
         tx.event(actor, now, change).await?;
         Ok(tx.commit().await?)
     }
@@ -323,7 +328,7 @@ impl Store {
         if sql::exec(&mut tx, sql, vals![id, key]).await? == 0 {
             return Ok(false);
         }
-        let change = Change::new(project, "runs", "experiment.tag_deleted", id).name(name).detail(json!({"key": key}));
+        let change = Change::new(project, EventAction::ExperimentTagDeleted, id).name(name).detail(json!({"key": key}));
         tx.event(actor, now, change).await?;
         tx.commit().await?;
         Ok(true)

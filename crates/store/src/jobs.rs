@@ -7,6 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
+    events::EventAction,
     ids::{JobId, ProjectId, UserId, VersionId},
     jobs::{JobEvent, JobState, JobStatus, apply},
 };
@@ -161,7 +162,7 @@ impl Store {
         }
         tx.count(made.project_id, "jobs", 1);
         tx.count(made.project_id, format!("jobs.{state}"), 1);
-        tx.event(actor, now, Change::new(made.project_id, "jobs", "job.submitted", made.id).name(&made.name)).await?;
+        tx.event(actor, now, Change::new(made.project_id, EventAction::JobSubmitted, made.id).name(&made.name)).await?;
         tx.commit().await?;
         Ok(made)
     }
@@ -203,11 +204,11 @@ impl Store {
         tx.count(project, format!("jobs.{}", before.status.state.as_str()), -1);
         tx.count(project, format!("jobs.{}", after.state.as_str()), 1);
         let action = match (&event, after.state) {
-            (JobEvent::CancelRequested, state) if !state.is_final() => "job.cancel_asked".to_owned(),
-            (_, state) => format!("job.{}", state.as_str()),
+            (JobEvent::CancelRequested, state) if !state.is_final() => EventAction::JobCancelRequested,
+            (_, state) => state.into(),
         };
         let detail = json!({"from": before.status.state.as_str(), "to": after.state.as_str(), "reason": after.reason, "exit_code": after.exit_code});
-        tx.event(actor, now, Change::new(project, "jobs", &action, id).name(&before.name).detail(detail)).await?;
+        tx.event(actor, now, Change::new(project, action, id).name(&before.name).detail(detail)).await?;
         tx.commit().await?;
         Ok(after)
     }

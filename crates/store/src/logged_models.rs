@@ -8,6 +8,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::EventAction,
     ids::{ExperimentId, LoggedModelId, ProjectId, RunId},
 };
 use sqlx::any::AnyRow;
@@ -127,7 +128,7 @@ impl Store {
             now
         ];
         sql::exec(&mut tx, sql, values).await?;
-        tx.event(actor, now, Change::new(project, "runs", "logged_model.created", id).name(&new.name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::LoggedModelCreated, id).name(&new.name)).await?;
         let row = sql::row(&mut tx, BY_ID, vals![project, id]).await?;
         let made = logged_model(&row.ok_or_else(|| Problem::not_found("the logged model is gone"))?)?;
         tx.commit().await?;
@@ -165,13 +166,16 @@ impl Store {
             vals![id, &after.status, &after.status_message, json_of(&after.params)?, json_of(&after.tags)?, now];
         sql::exec(&mut tx, sql, values).await?;
         for (is_changed, action) in [
-            (after.status != before.status || after.status_message != before.status_message, "logged_model.finalized"),
-            (after.params != before.params, "logged_model.params_logged"),
-            (after.tags != before.tags, "logged_model.tags_changed"),
+            (
+                after.status != before.status || after.status_message != before.status_message,
+                EventAction::LoggedModelFinalized,
+            ),
+            (after.params != before.params, EventAction::LoggedModelParamsLogged),
+            (after.tags != before.tags, EventAction::LoggedModelTagsChanged),
         ] {
             if is_changed {
                 let detail = serde_json::json!({"status": after.status});
-                let change = Change::new(project, "runs", action, id).name(&after.name).detail(detail);
+                let change = Change::new(project, action, id).name(&after.name).detail(detail);
                 tx.event(actor, now, change).await?;
             }
         }
@@ -192,7 +196,7 @@ impl Store {
             RETURNING name";
         let row = sql::row(&mut tx, sql, vals![project, id, now]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("there is no logged model {id}")))?;
-        tx.event(actor, now, Change::new(project, "runs", "logged_model.deleted", id).name(row.text("name")?)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::LoggedModelDeleted, id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 

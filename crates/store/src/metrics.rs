@@ -9,6 +9,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::EventAction,
     ids::{ExperimentId, ProjectId, RunId},
     runs::MetricPoint,
 };
@@ -286,7 +287,7 @@ impl Store {
         if sql::exec(&mut tx, "DELETE FROM tags WHERE run_id = $1 AND key = $2", vals![run, key]).await? == 0 {
             return Ok(false);
         }
-        let change = Change::new(project, "runs", "run.tag_deleted", run).name(name).detail(json!({"key": key}));
+        let change = Change::new(project, EventAction::RunTagDeleted, run).name(name).detail(json!({"key": key}));
         tx.event(actor, now, change).await?;
         tx.commit().await?;
         Ok(true)

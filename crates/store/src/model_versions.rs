@@ -8,6 +8,7 @@ use crate::{
 };
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
+    events::EventAction,
     ids::{LoggedModelId, ModelId, ModelVersionId, ProjectId, RunId},
     models::ModelVersionStatus,
 };
@@ -207,7 +208,7 @@ async fn save(
     sql::exec(tx, sql, vals![after.id, &after.description, &after.stage, json_of(&after.tags)?, now]).await?;
     let detail =
         if after.stage == before.stage { json!({}) } else { json!({"stage": after.stage, "from": before.stage}) };
-    let change = Change::new(project, "models", "model.version_updated", after.id)
+    let change = Change::new(project, EventAction::ModelVersionUpdated, after.id)
         .name(format!("{model}@{}", after.number))
         .detail(detail);
     tx.event(actor, now, change).await
@@ -260,7 +261,7 @@ impl Store {
             now
         ];
         sql::exec(&mut tx, sql, values).await?;
-        let change = Change::new(project, "models", "model.version_created", model_id).name(format!("{name}@{number}"));
+        let change = Change::new(project, EventAction::ModelVersionCreated, model_id).name(format!("{name}@{number}"));
         tx.event(actor, now, change.detail(json!({"number": number}))).await?;
         let row = sql::row(&mut tx, "SELECT * FROM model_versions WHERE id = $1", vals![id]).await?;
         let made = version(&row.ok_or_else(|| Problem::not_found("the version is gone"))?)?;
@@ -392,7 +393,7 @@ impl Store {
         sql::exec(&mut tx, "DELETE FROM model_versions WHERE id = $1", vals![id]).await?;
         let sql = "DELETE FROM model_aliases WHERE model_id = $1 AND number = $2";
         sql::exec(&mut tx, sql, vals![found.model_id, found.number]).await?;
-        let change = Change::new(project, "models", "model.version_deleted", id);
+        let change = Change::new(project, EventAction::ModelVersionDeleted, id);
         tx.event(actor, now, change.name(format!("{model}@{}", found.number))).await?;
         Ok(tx.commit().await?)
     }

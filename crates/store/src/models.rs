@@ -7,6 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::EventAction,
     ids::{ModelId, ProjectId},
 };
 use serde_json::json;
@@ -61,7 +62,7 @@ async fn insert_model(
     let sql = "INSERT INTO models (id, project_id, name, description, tags, created_at, updated_at, last_number) \
         VALUES ($1, $2, $3, $4, $5, $6, $6, 0)";
     sql::exec(tx, sql, vals![id, project, name, description, json_of(&tags)?, now]).await?;
-    tx.event(actor, now, Change::new(project, "models", "model.created", id).name(name)).await?;
+    tx.event(actor, now, Change::new(project, EventAction::ModelCreated, id).name(name)).await?;
     Ok(ModelRow {
         id,
         name: name.to_owned(),
@@ -158,11 +159,11 @@ impl Store {
         let sql = "UPDATE models SET name = $2, description = $3, tags = $4, updated_at = $5 WHERE id = $1";
         sql::exec(&mut tx, sql, vals![id, &after.name, &after.description, json_of(&after.tags)?, now]).await?;
         if after.name != before.name {
-            let change = Change::new(project, "models", "model.renamed", id).name(&after.name);
+            let change = Change::new(project, EventAction::ModelRenamed, id).name(&after.name);
             tx.event(actor, now, change.detail(json!({"from": before.name}))).await?;
         }
         if after.description != before.description || after.tags != before.tags {
-            tx.event(actor, now, Change::new(project, "models", "model.updated", id).name(&after.name)).await?;
+            tx.event(actor, now, Change::new(project, EventAction::ModelUpdated, id).name(&after.name)).await?;
         }
         tx.commit().await?;
         Ok(after)
@@ -183,7 +184,7 @@ impl Store {
         sql::exec(&mut tx, "DELETE FROM model_versions WHERE model_id = $1", vals![id]).await?;
         sql::exec(&mut tx, "DELETE FROM models WHERE id = $1", vals![id]).await?;
         tx.count(project, "models", -1);
-        tx.event(actor, now, Change::new(project, "models", "model.deleted", id).name(name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::ModelDeleted, id).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -205,7 +206,7 @@ impl Store {
         let sql = "INSERT INTO model_aliases (model_id, alias, number) VALUES ($1, $2, $3) \
             ON CONFLICT (model_id, alias) DO UPDATE SET number = excluded.number";
         sql::exec(&mut tx, sql, vals![id, alias, number]).await?;
-        let change = Change::new(project, "models", "model.alias_set", id)
+        let change = Change::new(project, EventAction::ModelAliasSet, id)
             .name(format!("{}@{alias}", row.text("name")?))
             .detail(json!({"alias": alias, "number": number}));
         tx.event(actor, now, change).await?;
@@ -226,7 +227,7 @@ impl Store {
         let Some(row) = row.await? else { return Ok(()) };
         let sql = "DELETE FROM model_aliases WHERE model_id = $1 AND alias = $2";
         if sql::exec(&mut tx, sql, vals![id, alias]).await? > 0 {
-            let change = Change::new(project, "models", "model.alias_deleted", id)
+            let change = Change::new(project, EventAction::ModelAliasDeleted, id)
                 .name(format!("{}@{alias}", row.text("name")?))
                 .detail(json!({"alias": alias}));
             tx.event(actor, now, change).await?;

@@ -7,7 +7,7 @@ use crate::{
     migrate,
     sql::{self, Columns, Result, vals},
 };
-use kaogong_domain::{Problem, Secret, Timestamp};
+use kaogong_domain::{Problem, Secret, Timestamp, events::Noun};
 use sqlx::{
     Any, AnyConnection, AnyPool, Connection, Executor, Transaction,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -173,10 +173,10 @@ pub(crate) struct Tx<'a> {
 
 impl Tx<'_> {
     /// Appends one line to the event log.
-    pub(crate) async fn event(&mut self, actor: &Actor, now: Timestamp, change: Change<'_>) -> Result<()> {
+    pub(crate) async fn event(&mut self, actor: &Actor, now: Timestamp, change: Change) -> Result<()> {
         self.seq += 1;
-        let is_of_access = change.noun == "access";
-        let what = format!("events.{}", change.noun);
+        let is_of_access = change.noun == Noun::Access;
+        let what = format!("events.{}", change.noun.as_str());
         if let Some(project) = change.project {
             self.count(project, "events", 1);
             self.count(project, &what, 1);

@@ -8,6 +8,7 @@ use crate::{
 };
 use kaogong_domain::{
     Problem, Timestamp,
+    events::EventAction,
     ids::{AttemptId, ExperimentId, JobId, ProjectId, RunId, VersionId},
     runs::{MetricPoint, RunStatus},
 };
@@ -165,7 +166,7 @@ impl Store {
         metrics::put_tags(&mut tx, (id, new.experiment_id), &new.tags).await?;
         tx.count(project, counters::runs_in(Lifecycle::Active), 1);
         tx.count(new.experiment_id, counters::runs_in(Lifecycle::Active), 1);
-        tx.event(actor, now, Change::new(project, "runs", "run.created", id).name(&new.name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::RunCreated, id).name(&new.name)).await?;
         tx.commit().await?;
         let row = RunRow {
             id,
@@ -241,14 +242,13 @@ impl Store {
             metrics::put_tags(&mut tx, (id, before.experiment_id), &tags).await?;
             rename(&mut tx, project, &before, &after.name, actor, now).await?;
         }
-        let status = format!("run.{}", after.status.as_str().to_lowercase());
         for (is_changed, action) in [
-            (after.status != before.status, status.as_str()),
-            (after.inputs != before.inputs, "run.inputs_logged"),
-            (after.outputs != before.outputs, "run.outputs_logged"),
+            (after.status != before.status, after.status.into()),
+            (after.inputs != before.inputs, EventAction::RunInputsLogged),
+            (after.outputs != before.outputs, EventAction::RunOutputsLogged),
         ] {
             if is_changed {
-                tx.event(actor, now, Change::new(project, "runs", action, id).name(&after.name)).await?;
+                tx.event(actor, now, Change::new(project, action, id).name(&after.name)).await?;
             }
         }
         tx.commit().await?;
@@ -273,8 +273,8 @@ impl Store {
             tx.count(&owner, counters::runs_in(before.lifecycle), -1);
             tx.count(&owner, counters::runs_in(lifecycle), 1);
         }
-        let action = if lifecycle == Lifecycle::Active { "run.restored" } else { "run.deleted" };
-        tx.event(actor, now, Change::new(project, "runs", action, id).name(&before.name)).await?;
+        let action = if lifecycle == Lifecycle::Active { EventAction::RunRestored } else { EventAction::RunDeleted };
+        tx.event(actor, now, Change::new(project, action, id).name(&before.name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -312,6 +312,6 @@ pub(crate) async fn rename(
         return Ok(());
     }
     sql::exec(tx, "UPDATE runs SET name = $2 WHERE id = $1", vals![before.id, name]).await?;
-    let change = Change::new(project, "runs", "run.renamed", before.id).name(name);
+    let change = Change::new(project, EventAction::RunRenamed, before.id).name(name);
     tx.event(actor, now, change.detail(json!({"from": before.name}))).await
 }

@@ -7,6 +7,7 @@ use crate::{
 };
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
+    events::EventAction,
     ids::{AttemptId, ProjectId, UserId},
 };
 use sqlx::any::AnyRow;
@@ -51,7 +52,7 @@ impl Store {
             ON CONFLICT (project_id, name) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at, \
             updated_by = excluded.updated_by";
         sql::exec(&mut tx, sql, vals![project, name, sealed, now, actor.user]).await?;
-        tx.event(actor, now, Change::new(project, "access", "secret.set", name).name(name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::SecretSet, name).name(name)).await?;
         tx.commit().await?;
         Ok(SecretRow { name: name.to_owned(), updated_at: now, updated_by: actor.user })
     }
@@ -62,7 +63,7 @@ impl Store {
         let sql = "DELETE FROM secrets WHERE project_id = $1 AND name = $2 RETURNING name";
         let row = sql::row(&mut tx, sql, vals![project, name]).await?;
         row.ok_or_else(|| Problem::not_found(format!("the project has no secret `{name}`")))?;
-        tx.event(actor, now, Change::new(project, "access", "secret.deleted", name).name(name)).await?;
+        tx.event(actor, now, Change::new(project, EventAction::SecretDeleted, name).name(name)).await?;
         Ok(tx.commit().await?)
     }
 

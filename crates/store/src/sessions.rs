@@ -9,6 +9,7 @@ use crate::{
 use kaogong_domain::{
     ErrorKind, Problem, Timestamp,
     access::Scopes,
+    events::EventAction,
     ids::{AttemptId, JobId, ProjectId, SessionId, TokenId, UserId},
 };
 use serde_json::json;
@@ -155,7 +156,7 @@ impl Store {
             new.sealed_secrets.clone()
         ];
         sql::exec(&mut tx, sql, values).await?;
-        let change = Change::new(new.project_id, "access", "token.created", id).name(&new.name);
+        let change = Change::new(new.project_id, EventAction::TokenCreated, id).name(&new.name);
         tx.event(actor, now, change.detail(json!({"scopes": scopes}))).await?;
         tx.commit().await?;
         Ok(TokenRow {
@@ -211,7 +212,7 @@ impl Store {
             "UPDATE tokens SET revoked_at = $3 WHERE id = $1 AND user_id = $2 AND revoked_at IS NULL RETURNING name";
         let row = sql::row(&mut tx, sql, vals![id, user, now]).await?;
         let row = row.ok_or_else(|| Problem::not_found(format!("you have no token {id}")))?;
-        tx.event(actor, now, Change::new(None, "access", "token.revoked", id).name(row.text("name")?)).await?;
+        tx.event(actor, now, Change::new(None, EventAction::TokenRevoked, id).name(row.text("name")?)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -221,7 +222,7 @@ impl Store {
         let sql = "UPDATE tokens SET revoked_at = $2, sealed_secrets = NULL WHERE attempt_id = $1 AND revoked_at IS NULL \
             RETURNING id, name";
         for row in sql::rows(&mut tx, sql, vals![attempt, now]).await? {
-            let change = Change::new(None, "access", "token.revoked", row.text("id")?).name(row.text("name")?);
+            let change = Change::new(None, EventAction::TokenRevoked, row.text("id")?).name(row.text("name")?);
             tx.event(actor, now, change.detail(json!({"attempt": attempt.to_string()}))).await?;
         }
         Ok(tx.commit().await?)
@@ -237,7 +238,7 @@ impl Store {
         let values = vals![id, new.user_id, new.hash, new.csrf, now, new.expires_at, new.address, new.user_agent];
         sql::exec(&mut tx, sql, values).await?;
         let name = user_name(&mut tx, new.user_id).await?;
-        tx.event(actor, now, Change::new(None, "access", "session.opened", id).name(name)).await?;
+        tx.event(actor, now, Change::new(None, EventAction::SessionOpened, id).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -261,7 +262,7 @@ impl Store {
         let sql = "DELETE FROM sessions WHERE hash = $1 RETURNING id, user_id";
         let Some(row) = sql::row(&mut tx, sql, vals![hash]).await? else { return Ok(()) };
         let name = user_name(&mut tx, row.parse("user_id", "a user id")?).await?;
-        tx.event(actor, now, Change::new(None, "access", "session.closed", row.text("id")?).name(name)).await?;
+        tx.event(actor, now, Change::new(None, EventAction::SessionClosed, row.text("id")?).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -279,7 +280,7 @@ impl Store {
         let sql = "INSERT INTO sign_in_links (hash, user_id, expires_at) VALUES ($1, $2, $3)";
         sql::exec(&mut tx, sql, vals![hash, user, expires_at]).await?;
         let name = user_name(&mut tx, user).await?;
-        tx.event(actor, now, Change::new(None, "access", "sign_in_link.created", user).name(name)).await?;
+        tx.event(actor, now, Change::new(None, EventAction::SignInLinkCreated, user).name(name)).await?;
         Ok(tx.commit().await?)
     }
 
@@ -290,7 +291,7 @@ impl Store {
         let Some(row) = sql::row(&mut tx, sql, vals![hash, now]).await? else { return Ok(None) };
         let user: UserId = row.parse("user_id", "a user id")?;
         let name = user_name(&mut tx, user).await?;
-        let change = Change::new(None, "access", "sign_in_link.used", user).name(name);
+        let change = Change::new(None, EventAction::SignInLinkUsed, user).name(name);
         tx.event(&Actor::user(user, None), now, change).await?;
         tx.commit().await?;
         self.find_user(user).await
@@ -328,9 +329,9 @@ impl Store {
         remember(&mut tx, &name, address, now).await?;
         let actor = Actor { address: Some(address.to_owned()), ..Actor::system() };
         let change = if is_known {
-            Change::new(None, "access", "sign_in.refused", &name).name(&name)
+            Change::new(None, EventAction::SignInRefused, &name).name(&name)
         } else {
-            Change::new(None, "access", "sign_in.refused", "").detail(json!({"name": "of no user"}))
+            Change::new(None, EventAction::SignInRefused, "").detail(json!({"name": "of no user"}))
         };
         tx.event(&actor, now, change).await?;
         Ok(tx.commit().await?)

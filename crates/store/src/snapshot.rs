@@ -6,7 +6,7 @@ use crate::{
     search::by_bytes,
     sql::{self, Columns, Result, vals},
 };
-use kaogong_domain::{Problem, Timestamp, ids::AttemptId};
+use kaogong_domain::{Problem, Timestamp, events::EventAction, ids::AttemptId};
 use sqlx::{AnyConnection, Connection, Executor, any::AnyRow};
 use std::{path::Path, process::Stdio};
 use tokio::process::Command;
@@ -38,7 +38,7 @@ impl Store {
     /// Puts on record that somebody takes a copy of everything.
     pub async fn note_backup(&self, actor: &Actor, now: Timestamp) -> Told<()> {
         let mut tx = self.change().await?;
-        tx.event(actor, now, Change::new(None, "access", "backup.taken", "")).await?;
+        tx.event(actor, now, Change::new(None, EventAction::BackupTaken, "")).await?;
         Ok(tx.commit().await?)
     }
 

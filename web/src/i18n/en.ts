@@ -507,6 +507,7 @@ export const en = {
   "action.job.failed": "Job failed",
   "action.job.cancelled": "Job cancelled",
   "action.job.lost": "Job lost",
+  "action.artifact.deleted": "Artifacts deleted",
   "action.experiment.created": "Experiment created",
   "action.experiment.renamed": "Experiment renamed",
   "action.experiment.deleted": "Experiment deleted",

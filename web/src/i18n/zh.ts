@@ -509,6 +509,7 @@ export const zh: Record<keyof typeof en, string> = {
   "action.job.failed": "作业失败",
   "action.job.cancelled": "作业已取消",
   "action.job.lost": "作业失联",
+  "action.artifact.deleted": "工件已删除",
   "action.experiment.created": "创建实验",
   "action.experiment.renamed": "重命名实验",
   "action.experiment.deleted": "删除实验",

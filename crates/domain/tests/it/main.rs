@@ -1,4 +1,5 @@
 //! Tests of rules that span the workspace.
 
 mod circles;
+mod events;
 mod tidy;
