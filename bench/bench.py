@@ -299,7 +299,7 @@ def bench_workers(server: Server, folder: pathlib.Path, notes: list[str]) -> lis
         ("JSON requests, model in its own process", f"{rate['mlp-onnxruntime']:,.0f} /s", "in the server's process",
          f"{rate['mlp-inside']:,.0f} /s", rate["mlp-onnxruntime"] / rate["mlp-inside"], "≥ 0.75"),
         ("added by it on one connection, p50", f"{added:.1f} µs", "whole call, server's process", f"{p50_us['mlp-inside']:.0f} µs",
-         added / p50_us["mlp-inside"], "a few µs"),
+         added / p50_us["mlp-inside"], "stated"),
     ]
     make_cnn(folder / "cnn.onnx")
     cores = os.cpu_count() or 1
