@@ -179,7 +179,8 @@ pub struct ColumnImportView {
 /// Something worth telling about an imported file.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ImportNoteView {
-    /// `compressed encoding skipped_lines separator_line delimiter parts partitions title_lines`
+    /// `compressed encoding skipped_lines separator_line delimiter parts partitions title_lines
+    /// no_header`
     pub kind: String,
     /// Which: the encoding, the separator, how many.
     pub detail: String,
@@ -253,8 +254,12 @@ pub struct ImportQuery {
     pub source: Option<String>,
     /// Chosen by the caller; a repeated import with the same key answers with the version already made.
     pub request_key: Option<String>,
-    /// The separator of a CSV file; found out from the header line when absent.
+    /// The separator of a CSV file, `tab`, or `whitespace` (runs of spaces and tabs); found out from the first lines when
+    /// absent.
     pub delimiter: Option<String>,
+    /// Whether the first line of a CSV file names the columns; `false` names them `column_1`, `column_2` and so on. When
+    /// absent it does, and a first line that looks like a row of values is refused.
+    pub header: Option<bool>,
     /// Words that mean "no value" in all columns of a CSV file, as a JSON list: `["-","?"]`.
     pub nulls: Option<String>,
     /// The decimal sign of a CSV file, `.` or `,`; found out from the values when absent.

@@ -90,9 +90,7 @@ impl LocalData {
             }
             Some(format) => format,
             None => {
-                return Err(
-                    usage(format!("{shown} does not say what it holds")).hint("add --format csv or --format parquet")
-                );
+                return Err(usage(format!("{shown} does not say what it holds")).hint(hint_for(path)));
             }
         };
         Ok(Self { format, files: 1, bytes: facts.len(), content: Content::File(path.to_owned()) })
@@ -213,6 +211,21 @@ fn format_of_name(path: &Path) -> Option<DataFormat> {
     }
 }
 
+/// What to do with a file that is no table by its name.
+fn hint_for(path: &Path) -> &'static str {
+    let name = path.file_name().map(|it| it.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let ends = |endings: &[&str]| endings.iter().any(|it| name.ends_with(it));
+    if ends(&[".png", ".jpg", ".jpeg", ".gif", ".bmp", ".tif", ".tiff", ".webp"]) {
+        "put pictures into a folder with one folder per class (cats/1.jpg, dogs/2.jpg), and import that folder"
+    } else if ends(&[".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar"]) {
+        "unpack it first, and import the folder or the table in it"
+    } else if ends(&[".xlsx", ".xls", ".ods"]) {
+        "save the sheet as CSV first"
+    } else {
+        "add --format csv, jsonl or parquet if it is a table"
+    }
+}
+
 /// A file of the caller's that cannot be read.
 pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
     let shown = path.display();
@@ -244,6 +257,23 @@ mod tests {
         assert!(refusal(&at("notes.md"), None).ends_with("does not say what it holds"));
         assert!(refusal(&at("empty"), Some(DataFormat::Csv)).ends_with("is a folder, not a table"));
         assert!(refusal(&at("notes.md"), Some(DataFormat::Images)).ends_with("is a file"));
+    }
+
+    #[test]
+    fn what_to_do_first_follows_from_the_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let hint = |name: &str| {
+            fs::write(dir.path().join(name), "x").expect("a file");
+            LocalData::find(&dir.path().join(name), None, None).expect_err("refused").hint.expect("a hint")
+        };
+        for name in ["x.png", "X.JPEG", "a.b.webp"] {
+            assert!(hint(name).contains("into a folder"), "{name}");
+        }
+        for name in ["x.zip", "x.tar", "X.tar.GZ", "x.tgz", "x.7z"] {
+            assert!(hint(name).starts_with("unpack it first"), "{name}");
+        }
+        assert!(hint("x.xlsx").contains("as CSV"));
+        assert!(hint("notes.md").contains("--format csv") && hint("zip").contains("--format csv"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! `"-Infinity"`, which strict readers take too.
 
 mod data;
+mod nesting;
 mod numbers;
 mod shapes;
 mod walk;
@@ -21,6 +22,7 @@ use kaogong_domain::Problem;
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use shapes::{InputJson, OutputJson, RequestJson, TENSORS_MAX, count, id_of};
+use walk::Form;
 use words::covered;
 pub use words::without_bare_words;
 
@@ -185,7 +187,10 @@ fn read_input(index: usize, input: InputJson<'_>, source: Source<'_>, rest: &mut
             })?;
             rest.split_to(size)
         }
-        (None, Some(json)) => JsonData { datatype, elements, name: &input.name, index }.read(source.text_of(json))?,
+        (None, Some(json)) => {
+            let form = Form { elements, shape: &input.shape };
+            JsonData { datatype, form, name: &input.name, index }.read(source.text_of(json))?
+        }
         (Some(_), Some(_)) => {
             return Err(Problem::invalid(format!("input `{name}` has both JSON and binary data")));
         }

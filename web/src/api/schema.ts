@@ -1340,7 +1340,10 @@ export interface components {
         ImportNoteView: {
             /** @description Which: the encoding, the separator, how many. */
             detail: string;
-            /** @description `compressed encoding skipped_lines separator_line delimiter parts partitions title_lines` */
+            /**
+             * @description `compressed encoding skipped_lines separator_line delimiter parts partitions title_lines
+             *     no_header`
+             */
             kind: string;
         };
         /** @description One item, without its bytes. */
@@ -2381,8 +2384,16 @@ export interface operations {
                 source?: string;
                 /** @description Chosen by the caller; a repeated import with the same key answers with the version already made. */
                 request_key?: string;
-                /** @description The separator of a CSV file; found out from the header line when absent. */
+                /**
+                 * @description The separator of a CSV file, `tab`, or `whitespace` (runs of spaces and tabs); found out from the first lines when
+                 *     absent.
+                 */
                 delimiter?: string;
+                /**
+                 * @description Whether the first line of a CSV file names the columns; `false` names them `column_1`, `column_2` and so on. When
+                 *     absent it does, and a first line that looks like a row of values is refused.
+                 */
+                header?: boolean;
                 /** @description Words that mean "no value" in all columns of a CSV file, as a JSON list: `["-","?"]`. */
                 nulls?: string;
                 /** @description The decimal sign of a CSV file, `.` or `,`; found out from the values when absent. */

@@ -232,6 +232,7 @@ export const en = {
   "note.parts": "Files: {it}",
   "note.partitions": "Columns from the names of the folders: {it}",
   "note.title_lines": "Taken for a title and left out: {it}",
+  "note.no_header": "No header line; columns are named by their place: {it}",
   export: "Export",
   "export.images": "Tar of the original files",
   "export.csv": "CSV",

@@ -234,6 +234,7 @@ export const zh: Record<keyof typeof en, string> = {
   "note.parts": "文件数：{it}",
   "note.partitions": "由文件夹名称得到的列：{it}",
   "note.title_lines": "视为标题而略去：{it}",
+  "note.no_header": "没有表头，各列按位置命名：{it}",
   export: "导出",
   "export.images": "原始文件（tar）",
   "export.csv": "CSV",

@@ -122,9 +122,12 @@ pub struct ImportArgs {
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options for CSV files")]
 pub struct CsvArgs {
-    /// The separator, or `tab`; found out from the header line when absent.
+    /// The separator, `tab`, or `whitespace` (runs of spaces and tabs); found out from the first lines when absent.
     #[arg(long, value_name = "CHARACTER")]
     pub delimiter: Option<String>,
+    /// Whether the first line names the columns.
+    #[command(flatten)]
+    pub header: HeaderArgs,
     /// Words that mean "no value" in every column, when they stand without quotes: `--nulls '?,-'`.
     #[arg(long, value_name = "WORDS", value_delimiter = ',', allow_hyphen_values = true)]
     pub nulls: Vec<String>,
@@ -151,6 +154,24 @@ pub struct CsvArgs {
     pub encoding: Option<String>,
 }
 
+/// Whether the first line of a CSV file names the columns. Without either it does, unless it looks like a row of values.
+#[derive(Debug, Default, clap::Args)]
+pub struct HeaderArgs {
+    /// The first line is a row: columns are named column_1, column_2 and so on.
+    #[arg(long, conflicts_with = "header")]
+    pub no_header: bool,
+    /// The first line names the columns, although it looks like a row.
+    #[arg(long)]
+    pub header: bool,
+}
+
+impl HeaderArgs {
+    /// The word for a query.
+    pub fn asked(&self) -> Option<bool> {
+        (self.header || self.no_header).then_some(self.header)
+    }
+}
+
 /// `NAME=TYPE`; a name may hold `=` itself.
 fn column_type(text: &str) -> Result<(String, String), String> {
     let (name, kind) = text.rsplit_once('=').ok_or("write NAME=TYPE, for example zip=text")?;
@@ -166,6 +187,7 @@ impl CsvArgs {
         let types: std::collections::BTreeMap<_, _> = self.columns.into_iter().collect();
         query.types = if types.is_empty() { None } else { json(json!(types)) };
         query.delimiter = self.delimiter;
+        query.header = self.header.asked();
         query.decimal = self.decimal;
         query.thousands = self.thousands;
         query.dates = self.dates;

@@ -24,10 +24,12 @@ pub fn notes(notes: &[ImportNoteView]) -> String {
         "encoding" => format!("read as {}", it.detail),
         "skipped_lines" => format!("{} lines before the header left out", it.detail),
         "separator_line" => format!("the first line `{}` names the separator", it.detail),
+        "delimiter" if it.detail == "whitespace" => "values are separated by runs of spaces".to_owned(),
         "delimiter" => format!("values are separated by `{}`", it.detail),
         "parts" => format!("{} files", it.detail),
         "partitions" => format!("columns from the names of the folders: {}", it.detail),
         "title_lines" => format!("taken for a title and left out: {}", it.detail),
+        "no_header" => format!("no header line, columns are named by their place: {}", it.detail),
         other => format!("{other}: {}", it.detail),
     });
     told.collect::<Vec<_>>().join("\n")

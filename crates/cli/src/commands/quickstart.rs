@@ -31,6 +31,12 @@ pub struct QuickstartArgs {
     /// The column to predict, for tables.
     #[arg(long, value_name = "COLUMN")]
     pub target: Option<String>,
+    /// Whether the first line of a CSV file names the columns.
+    #[command(flatten)]
+    pub header: super::datasets::HeaderArgs,
+    /// The separator of a CSV file, `tab` or `whitespace`; found out from the first lines when absent.
+    #[arg(long, value_name = "CHARACTER")]
+    pub delimiter: Option<String>,
     /// The level of folders that is the class, for pictures: 1 is the outermost below wrappers and splits.
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub class_level: Option<u32>,
@@ -82,6 +88,14 @@ fn again(args: &QuickstartArgs, name: &str, id: &str) -> String {
     let mut words: Vec<String> = ["kaogong", "quickstart", &path, "--name", name].map(Into::into).into();
     if let Some(target) = &args.target {
         words.extend(["--target".into(), target.clone()]);
+    }
+    match args.header.asked() {
+        Some(true) => words.push("--header".into()),
+        Some(false) => words.push("--no-header".into()),
+        None => {}
+    }
+    if let Some(delimiter) = &args.delimiter {
+        words.extend(["--delimiter".into(), delimiter.clone()]);
     }
     if let Some(level) = args.class_level {
         words.extend(["--class-level".into(), level.to_string()]);
@@ -138,6 +152,8 @@ async fn carry_out(
         test_percent: Some(args.test_percent),
         target: args.target.clone(),
         class_level: args.class_level,
+        header: args.header.asked(),
+        delimiter: args.delimiter.clone(),
         mode: Some("replace".into()),
         message: Some("quickstart".into()),
         source: Some(args.path.display().to_string()),
@@ -242,12 +258,14 @@ mod tests {
     #[test]
     fn the_command_that_continues_asks_for_the_same() {
         use clap::Parser;
-        let line = ["kaogong", "quickstart", "my data.csv", "--target", "y", "--seed", "3", "--engine", "tract"];
+        let line =
+            "kaogong quickstart my?data.csv --target y --no-header --delimiter whitespace --seed 3 --engine tract";
+        let line = line.split(' ').map(|it| it.replace('?', " "));
         let crate::args::Command::Quickstart(args) = crate::args::Cli::parse_from(line).command else {
             panic!("a quickstart")
         };
-        let expected =
-            "kaogong quickstart 'my data.csv' --name n --target y --seed 3 --test-percent 20 --engine tract --resume k";
+        let expected = "kaogong quickstart 'my data.csv' --name n --target y --no-header --delimiter whitespace --seed 3 \
+             --test-percent 20 --engine tract --resume k";
         assert_eq!(again(&args, "n", "k"), expected);
     }
 

@@ -6,6 +6,7 @@
 
 mod dates;
 mod decide;
+mod header;
 mod json;
 mod numbers;
 mod options;
@@ -14,6 +15,7 @@ mod records;
 mod runs;
 mod scan;
 mod source;
+mod spaced;
 mod titles;
 mod write;
 

@@ -1,6 +1,6 @@
 //! How a CSV file is written, where the file itself does not say.
 
-use super::Order;
+use super::{Order, records::WHITESPACE};
 use kaogong_domain::Problem;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, str::FromStr};
@@ -9,8 +9,10 @@ use std::{collections::BTreeMap, str::FromStr};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CsvOptions {
-    /// Between values; `None` looks at the header line (comma, semicolon, tab or bar).
+    /// Between values; `None` looks at the first lines (comma, semicolon, tab, bar or runs of spaces).
     pub delimiter: Option<char>,
+    /// Whether the first line names the columns; `None` takes it as names unless it looks like a row.
+    pub header: Option<bool>,
     /// Texts that mean "no value" in every column when they stand without quotes, besides the empty text.
     pub nulls: Vec<String>,
     /// Between whole and fraction: a full stop or a comma.
@@ -30,16 +32,18 @@ pub struct CsvOptions {
 }
 
 impl CsvOptions {
+    /// The delimiter that stands for runs of spaces and tabs.
+    pub const WHITESPACE: char = WHITESPACE as char;
+
     /// Checks that the characters can do what they are chosen for.
     ///
     /// # Errors
     /// `Invalid`, with the option's name.
     pub fn check(&self) -> Result<(), Problem> {
         let usable = |it: char| it.is_ascii() && !matches!(it, '"' | '\n' | '\r' | '\0');
-        if let Some(it) = self.delimiter.filter(|it| !usable(*it)) {
-            return Err(
-                Problem::invalid(format!("{it:?} cannot separate values")).hint("use a comma, semicolon, tab or bar")
-            );
+        if let Some(it) = self.delimiter.filter(|it| !usable(*it) && *it != Self::WHITESPACE) {
+            return Err(Problem::invalid(format!("{it:?} cannot separate values"))
+                .hint("use a comma, semicolon, tab, bar or `whitespace`"));
         }
         if let Some(it) = self.comment.filter(|it| !usable(*it) || Some(*it) == self.delimiter) {
             return Err(Problem::invalid(format!("{it:?} cannot begin a comment")).hint("use # or %"));

@@ -7,6 +7,8 @@
 use kaogong_domain::Problem;
 use std::io::{self, BufRead};
 
+/// As a separator: a run of spaces and tabs; those before the first value and behind the last one separate nothing.
+pub(super) const WHITESPACE: u8 = 0;
 /// The longest record, in bytes.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 /// The most fields of one record.
@@ -257,8 +259,9 @@ impl Machine {
 
     /// Bytes up to a separator or the end of the line, or that one: how many, and whether the record has ended.
     fn plain(&mut self, bytes: &[u8], record: &mut Record) -> (usize, bool) {
-        let delimiter = self.delimiter;
-        let end = bytes.iter().position(|it| *it == delimiter || matches!(*it, b'\n' | b'\r'));
+        let is_spaced = self.delimiter == WHITESPACE;
+        let (one, other) = if is_spaced { (b' ', b'\t') } else { (self.delimiter, self.delimiter) };
+        let end = bytes.iter().position(|it| *it == one || *it == other || matches!(*it, b'\n' | b'\r'));
         if end != Some(0) {
             let run = end.unwrap_or(bytes.len());
             record.text.extend_from_slice(&bytes[..run]);
@@ -266,8 +269,10 @@ impl Machine {
             return (run, false);
         }
         let quoted = self.state == State::AfterQuote;
-        if bytes[0] == delimiter {
-            record.end_field(quoted);
+        if bytes[0] == one || bytes[0] == other {
+            if !(is_spaced && self.state == State::Begin) {
+                record.end_field(quoted);
+            }
             self.state = State::Begin;
             return (1, false);
         }
@@ -277,7 +282,9 @@ impl Machine {
             record.line = self.line;
             return (1, false);
         }
-        record.end_field(quoted);
+        if !(is_spaced && self.state == State::Begin) {
+            record.end_field(quoted);
+        }
         (1, true)
     }
 
@@ -294,6 +301,7 @@ impl Machine {
             ))
             .hint("close the quote; inside a quoted value a quote is written twice")),
             State::Begin | State::Comment if record.fields.is_empty() => Ok(false),
+            State::Begin if self.delimiter == WHITESPACE => checked(record),
             _ => {
                 record.end_field(self.state == State::AfterQuote);
                 checked(record)
@@ -364,6 +372,21 @@ mod tests {
         assert_eq!(shown("\"a\nb\",1\nc,2\n"), "1:'a\nb'|1 3:c|2");
         assert_eq!(shown("5\" disk,\"x\"y\n,\n"), "1:5\" disk|xy 2:|");
         assert_eq!(shown("#note\na,b\n# more, text\r\n1,#2\n"), "2:a|b 4:1|#2");
+    }
+
+    #[test]
+    fn runs_of_spaces_and_tabs_are_one_separator() {
+        let text = "  a b\t \"c d\"  \r\n   \n1  2 \t3 \n\t4 \"\" 6 ";
+        for piece in [1, 2, 1 << 16] {
+            let input = BufReader::with_capacity(piece, text.as_bytes());
+            let (mut records, mut record, mut rows) =
+                (Records::new(input, WHITESPACE, None, 1), Record::default(), Vec::new());
+            while records.read(&mut record).expect("a record") {
+                let values: Vec<_> = record.fields().map(|it| it.text).collect();
+                rows.push(format!("{}:{}", record.line(), values.join("|")));
+            }
+            assert_eq!(rows, ["1:a|b|c d", "3:1|2|3", "4:4||6"], "{piece}");
+        }
     }
 
     #[test]

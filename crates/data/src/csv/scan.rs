@@ -52,7 +52,8 @@ impl Scan {
     /// `Invalid` when it has another number of fields than the header.
     pub fn see(&mut self, record: &Record, options: &CsvOptions) -> Result<(), Problem> {
         if record.len() != self.columns.len() {
-            return Err(ragged(record, self.columns.len(), self.runs.records()));
+            let above = if options.header == Some(false) { "first line" } else { "header" };
+            return Err(ragged(record, (above, self.columns.len()), self.runs.records()));
         }
         self.runs.add(record.bytes() as u64);
         for (column, field) in self.columns.iter_mut().zip(record.fields()) {
@@ -80,9 +81,9 @@ impl Scan {
     }
 }
 
-fn ragged(record: &Record, columns: usize, before: u64) -> Problem {
+fn ragged(record: &Record, (above, columns): (&str, usize), before: u64) -> Problem {
     let problem = Problem::invalid(format!(
-        "line {} has {} {}, the header has {columns}",
+        "line {} has {} {}, the {above} has {columns}",
         record.line(),
         record.len(),
         if record.len() == 1 { "value" } else { "values" }

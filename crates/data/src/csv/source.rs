@@ -1,6 +1,6 @@
 //! A file as UTF-8 text from its header line on: compression, encoding, and what stands before the header.
 
-use super::{CsvOptions, Records, titles};
+use super::{CsvOptions, Records, header, records::WHITESPACE, spaced, titles};
 use crate::tables::{Note, NoteKind};
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use flate2::bufread::MultiGzDecoder;
@@ -53,11 +53,17 @@ impl Source {
             source.delimiter = told;
         } else {
             source.delimiter = most_frequent(&line);
+            let is_open = options.delimiter.is_none() && !line.contains(&source.delimiter);
+            if is_open && spaced::look(Self { delimiter: WHITESPACE, ..source.clone() }.records()?)? {
+                source.delimiter = WHITESPACE;
+            }
         }
         if let Some(wanted) = options.delimiter {
             source.delimiter = wanted as u8;
         }
+        let may_have_titles = source.delimiter != WHITESPACE && options.header != Some(false);
         if source.skipped == 0
+            && may_have_titles
             && let Some(found) = titles::look(|| source.text(), source.delimiter, options)?
         {
             source.note(NoteKind::TitleLines, Some(found.shown));
@@ -66,6 +72,7 @@ impl Source {
         let shown = match source.delimiter {
             b',' => None,
             b'\t' => Some("tab".to_owned()),
+            WHITESPACE => Some("whitespace".to_owned()),
             it => Some(char::from(it).to_string()),
         };
         source.note(NoteKind::Delimiter, shown);
@@ -109,6 +116,14 @@ impl Source {
             skip_line(&mut text).map_err(|it| unreadable(&it))?;
         }
         Ok(Records::new(text, self.delimiter, self.comment, self.skipped + 1))
+    }
+
+    /// Refuses a first record that looks like a row of values.
+    ///
+    /// # Errors
+    /// `Invalid`, with the options that decide.
+    pub fn check_header(&self) -> Result<(), Problem> {
+        header::check(self.records()?)
     }
 
     /// The whole text of the file.

@@ -290,6 +290,8 @@ pub enum NoteKind {
     Partitions,
     /// Lines before the header were taken for a title, and left out.
     TitleLines,
+    /// The file has no header, as was said: its columns are named by their place.
+    NoHeader,
 }
 
 impl NoteKind {
@@ -304,6 +306,7 @@ impl NoteKind {
             Self::Parts => "parts",
             Self::Partitions => "partitions",
             Self::TitleLines => "title_lines",
+            Self::NoHeader => "no_header",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     numbers::{holds, read},
-    walk::{DEPTH_MAX, Fault, Why, place_of, written_at},
+    walk::{Fault, Form, Why, place_of, written_at},
 };
 use crate::tensor::{DataType, TEXTS_MAX, Tensor, brain, half, shown};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer, ser::SerializeSeq};
 /// Reads JSON into the little-endian bytes of a type.
 pub(super) struct JsonData<'a> {
     pub datatype: DataType,
-    pub elements: usize,
+    pub form: Form<'a>,
     pub name: &'a str,
     /// Which input of the request it is.
     pub index: usize,
@@ -20,35 +20,40 @@ pub(super) struct JsonData<'a> {
 
 impl JsonData<'_> {
     pub(super) fn read(&self, json: &str) -> Result<Bytes, Problem> {
-        if self.datatype == DataType::Bytes && self.elements > TEXTS_MAX {
-            let (name, elements) = (shown(self.name), self.elements);
+        let elements = self.form.elements;
+        if self.datatype == DataType::Bytes && elements > TEXTS_MAX {
+            let name = shown(self.name);
             let text = format!("input `{name}` has {elements} texts, at most {TEXTS_MAX} are taken");
             return Err(Problem::invalid(text));
         }
         // Never more than the text could hold: a shape alone must not take memory.
-        let mut out = Vec::with_capacity(self.elements.min(json.len() / 2 + 1) * self.datatype.size().unwrap_or(8));
-        read(self.datatype, json, self.elements, &mut out).map_err(|it| self.problem(json, it))?;
+        let mut out = Vec::with_capacity(elements.min(json.len() / 2 + 1) * self.datatype.size().unwrap_or(8));
+        read(self.datatype, json, self.form, &mut out).map_err(|it| self.problem(json, it))?;
         Ok(out.into())
     }
 
     /// The value, the type, and where it stands.
     fn problem(&self, json: &str, fault: Fault) -> Problem {
         let (name, datatype) = (shown(self.name), self.datatype.as_str());
-        let place = match fault.why {
-            // Thirty-two indices say less than none.
-            Why::TooDeep => String::new(),
-            _ => place_of(json, fault.at),
-        };
+        let place = place_of(json, fault.at);
+        let shape = self.form.shape;
         let value = shown(written_at(json, fault.at));
         let what = match fault.why {
             Why::Unfit => format!("{value} does not fit {datatype}, which holds {}", holds(self.datatype)),
-            Why::TooMany => format!("more than the {} elements of its shape", self.elements),
-            Why::TooDeep => format!("arrays are nested deeper than {DEPTH_MAX}"),
+            Why::TooMany => format!("more than the {} elements of its shape", self.form.elements),
+            Why::TooDeep => format!("arrays are nested deeper than its shape {shape:?}"),
+            Why::Length { has, wants } => format!("an array of {has} where its shape {shape:?} has {wants}"),
+            Why::AmongElements => "an array among the values of a flat array".to_owned(),
+            Why::NoArray => format!("{value} stands where its shape {shape:?} has an array"),
             Why::NoElement => {
                 format!("{value} is no element of a tensor: numbers, truths or texts in flat or nested arrays")
             }
         };
-        Problem::invalid(format!("inputs[{}].data{place} of input `{name}`: {what}", self.index))
+        let problem = Problem::invalid(format!("inputs[{}].data{place} of input `{name}`: {what}", self.index));
+        match fault.why {
+            Why::Unfit | Why::TooMany | Why::NoElement => problem,
+            _ => problem.hint("nest the data as the shape says, or send one flat array"),
+        }
     }
 }
 

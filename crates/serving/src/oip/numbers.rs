@@ -1,7 +1,7 @@
 //! Elements of each type, from their spelling to little-endian bytes.
 
 use super::{
-    walk::{Fault, Token, walk},
+    walk::{Fault, Form, Token, walk},
     words::value_of,
 };
 use crate::tensor::DataType;
@@ -123,8 +123,8 @@ fn whole(text: &str) -> Option<i128> {
 }
 
 macro_rules! integer {
-    ($type:ty, $json:expr, $limit:expr, $out:expr) => {
-        walk($json, $limit, |token| {
+    ($type:ty, $json:expr, $form:expr, $out:expr) => {
+        walk($json, $form, |token| {
             let Token::Number(text) = token else { return None };
             let value = match text.parse::<$type>() {
                 Ok(value) => value,
@@ -136,23 +136,23 @@ macro_rules! integer {
     };
 }
 
-/// Adds the elements of a flat or nested array to `out`, at most `limit` of them.
-pub(super) fn read(datatype: DataType, json: &str, limit: usize, out: &mut Vec<u8>) -> Result<(), Fault> {
+/// Adds the elements of a flat or nested array to `out`, at most as many as `form` has.
+pub(super) fn read(datatype: DataType, json: &str, form: Form<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
     match datatype {
-        DataType::Fp32 => walk(json, limit, |it| float::<f32>(it, out)),
-        DataType::Fp64 => walk(json, limit, |it| float::<f64>(it, out)),
-        DataType::Fp16 => walk(json, limit, |it| float::<Short<10>>(it, out)),
-        DataType::Bf16 => walk(json, limit, |it| float::<Short<7>>(it, out)),
-        DataType::Int8 => integer!(i8, json, limit, out),
-        DataType::Int16 => integer!(i16, json, limit, out),
-        DataType::Int32 => integer!(i32, json, limit, out),
-        DataType::Int64 => integer!(i64, json, limit, out),
-        DataType::Uint8 => integer!(u8, json, limit, out),
-        DataType::Uint16 => integer!(u16, json, limit, out),
-        DataType::Uint32 => integer!(u32, json, limit, out),
-        DataType::Uint64 => integer!(u64, json, limit, out),
-        DataType::Bool => walk(json, limit, |it| truth(it, out)),
-        DataType::Bytes => walk(json, limit, |it| text(it, out)),
+        DataType::Fp32 => walk(json, form, |it| float::<f32>(it, out)),
+        DataType::Fp64 => walk(json, form, |it| float::<f64>(it, out)),
+        DataType::Fp16 => walk(json, form, |it| float::<Short<10>>(it, out)),
+        DataType::Bf16 => walk(json, form, |it| float::<Short<7>>(it, out)),
+        DataType::Int8 => integer!(i8, json, form, out),
+        DataType::Int16 => integer!(i16, json, form, out),
+        DataType::Int32 => integer!(i32, json, form, out),
+        DataType::Int64 => integer!(i64, json, form, out),
+        DataType::Uint8 => integer!(u8, json, form, out),
+        DataType::Uint16 => integer!(u16, json, form, out),
+        DataType::Uint32 => integer!(u32, json, form, out),
+        DataType::Uint64 => integer!(u64, json, form, out),
+        DataType::Bool => walk(json, form, |it| truth(it, out)),
+        DataType::Bytes => walk(json, form, |it| text(it, out)),
     }
 }
 

@@ -104,7 +104,7 @@ proptest! {
         let shape = vec![values.len() as i64];
         let tensor = Tensor::f32("x", shape.clone(), &values);
         let json = serde_json::to_string(&data::Shown(&tensor)).expect("JSON");
-        let back = data::JsonData { datatype: DataType::Fp32, elements: values.len(), name: "x", index: 0 }.read(&json).expect("data");
+        let back = read_as(DataType::Fp32, &shape, &json).expect("data");
         prop_assert_eq!(back, tensor.data);
     }
 }
@@ -267,6 +267,14 @@ fn what_does_not_fit_is_named_with_its_type_and_place() {
         ("FP32", "[1]", "[true]", "true does not fit FP32"),
         ("FP32", "[1]", r#"[{"a":1}]"#, "is no element of a tensor"),
         ("FP32", "[2]", "[1,2,3]", "data[2] of input `x`: more than the 2 elements"),
+        ("FP32", "[2,4]", "[[1,2,3],[4,5,6,7,8]]", "data[0] of input `x`: an array of 3 where its shape [2, 4] has 4"),
+        ("FP32", "[2,2]", "[[1,2],[3]]", "data[1] of input `x`: an array of 1 where its shape [2, 2] has 2"),
+        ("FP32", "[2,2]", "[[1,2]]", "data of input `x`: an array of 1 where its shape [2, 2] has 2"),
+        ("FP32", "[2,2]", "[[1,2],3,4]", "data[1] of input `x`: 3 stands where its shape [2, 2] has an array"),
+        ("FP32", "[3]", "[[1,2,3]]", "data[0] of input `x`: arrays are nested deeper than its shape [3]"),
+        ("FP32", "[2,2]", "[1,[2],3,4]", "data[1] of input `x`: an array among the values of a flat array"),
+        ("FP32", "[1,1,2]", "[[1,2]]", "data[0][0] of input `x`: 1 stands where its shape [1, 1, 2] has an array"),
+        ("FP32", "[2,0]", "[[],[],[]]", "data of input `x`: an array of 3 where its shape [2, 0] has 2"),
     ];
     for (datatype, shape, data, expected) in cases {
         let said = data_of(datatype, shape, data).expect_err(data);
@@ -311,11 +319,17 @@ fn answers_are_strict_json_whatever_the_numbers() {
     }
 }
 
-/// What the reader takes of a document, beside the elements that a general JSON reader finds in it.
+/// Reads data of that type and shape, however few elements it has.
+fn read_as(datatype: DataType, shape: &[i64], json: &str) -> Result<Bytes, Problem> {
+    let form = walk::Form { elements: elements_of(shape)?, shape };
+    data::JsonData { datatype, form, name: "x", index: 0 }.read(json)
+}
+
+/// What the reader takes of a flat document, beside the elements that a general JSON reader finds in it.
 fn beside_serde(json: &str, datatype: DataType) -> (Result<Bytes, Problem>, Option<Vec<Value>>) {
     fn flat(value: Value, depth: usize, out: &mut Vec<Value>) -> Option<()> {
         match value {
-            Value::Array(all) if depth < walk::DEPTH_MAX => all.into_iter().try_for_each(|it| flat(it, depth + 1, out)),
+            Value::Array(all) if depth == 0 => all.into_iter().try_for_each(|it| flat(it, depth + 1, out)),
             Value::Array(_) | Value::Object(_) => None,
             other => {
                 out.push(other);
@@ -325,14 +339,12 @@ fn beside_serde(json: &str, datatype: DataType) -> (Result<Bytes, Problem>, Opti
     }
     let mut all = vec![];
     let known = serde_json::from_str(json).ok().and_then(|it| flat(it, 0, &mut all)).map(|()| all);
-    (data::JsonData { datatype, elements: 1000, name: "x", index: 0 }.read(json), known)
+    (read_as(datatype, &[1000], json), known)
 }
 
 #[test]
 fn nothing_but_json_and_its_words_is_taken() {
-    for json in
-        ["[]", "1", " [ 1 , -0.5e-3 ,\n[2,[]],3E+2 ] ", "[-0]", "[[[]]]", "[0,10,0.0]", "[18446744073709551616]"]
-    {
+    for json in ["[]", "1", " [ 1 , -0.5e-3 ,\n2,3E+2 ] ", "[-0]", "[0,10,0.0]", "[18446744073709551616]"] {
         assert!(beside_serde(json, DataType::Fp64).0.is_ok(), "{json}");
     }
     for json in [
@@ -369,8 +381,9 @@ fn nothing_but_json_and_its_words_is_taken() {
         assert!(beside_serde(json, DataType::Fp64).0.is_err(), "{json}");
     }
     let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-    assert!(beside_serde(&deep(walk::DEPTH_MAX), DataType::Fp32).0.is_ok());
-    assert!(beside_serde(&deep(walk::DEPTH_MAX + 1), DataType::Fp32).0.is_err());
+    let ones = [1; walk::DEPTH_MAX];
+    assert!(read_as(DataType::Fp32, &ones, &deep(walk::DEPTH_MAX)).is_ok());
+    assert!(read_as(DataType::Fp32, &ones, &deep(walk::DEPTH_MAX + 1)).is_err());
 }
 
 proptest! {
@@ -396,6 +409,49 @@ proptest! {
     }
 
     #[test]
+    fn nested_data_has_the_shape_or_is_refused(
+        shape in proptest::collection::vec(0usize..4, 0..5),
+        other in proptest::collection::vec(0usize..4, 0..5),
+        cut in any::<proptest::sample::Index>(),
+    ) {
+        fn nested(shape: &[usize], next: &mut i32) -> Value {
+            match shape.split_first() {
+                Some((length, rest)) => (0..*length).map(|_| nested(rest, next)).collect(),
+                None => {
+                    *next += 1;
+                    json!(*next)
+                }
+            }
+        }
+        let of = |it: &[usize]| nested(it, &mut 0).to_string();
+        let dimensions: Vec<i64> = shape.iter().map(|it| *it as i64).collect();
+        let expected: Vec<u8> = (1..=shape.iter().product::<usize>() as i32).flat_map(i32::to_le_bytes).collect();
+        let read = |json: &str| read_as(DataType::Int32, &dimensions, json);
+        prop_assert_eq!(&read(&of(&shape)).expect("nested")[..], &expected[..]);
+        let flat = of(&[shape.iter().product()]);
+        prop_assert_eq!(&read(&flat).expect("flat")[..], &expected[..]);
+        // Another nesting of as many values is neither, unless it spells the same.
+        let others = of(&other);
+        let are_as_many = other.iter().product::<usize>() == shape.iter().product::<usize>();
+        if are_as_many && other.len() > 1 && others != of(&shape) && others != flat {
+            prop_assert!(read(&others).is_err(), "{} as {:?}", others, shape);
+        }
+        // Moving a bracket over a value keeps their count and changes the lengths.
+        let whole = of(&shape);
+        let places: Vec<_> = whole.match_indices("],[").map(|it| it.0).collect();
+        if !places.is_empty() && shape.iter().all(|it| *it > 0) {
+            let at = places[cut.index(places.len())];
+            let value = whole[..at].rfind([',', '[']).expect("a bracket") + 1;
+            if whole[..at].ends_with(|it: char| it.is_ascii_digit()) && whole.as_bytes()[value - 1] == b',' {
+                let rest = whole[at + 2..].trim_start_matches('[');
+                let opened = &whole[at + 2..whole.len() - rest.len()];
+                let moved = format!("{}],{opened}{},{rest}", &whole[..value - 1], &whole[value..at]);
+                prop_assert!(read(&moved).is_err(), "{} as {:?}", moved, shape);
+            }
+        }
+    }
+
+    #[test]
     fn strict_arrays_of_the_type_are_always_taken(
         values in proptest::collection::vec(any::<i32>(), 0..40),
         floats in proptest::collection::vec(-1e37f32..1e37, 0..40),
@@ -412,7 +468,7 @@ proptest! {
     fn noise_in_data_never_panics(data in r#"[\[\]{}",: aNInfty0-9.e+\\-]{0,60}|\PC{0,40}"#) {
         for datatype in DataType::ALL {
             let _ = data_of(datatype.as_str(), "[3]", &data);
-            let _ = data::JsonData { datatype, elements: 3, name: "x", index: 0 }.read(&data);
+            let _ = read_as(datatype, &[3, 1], &data);
         }
     }
 

@@ -1,6 +1,9 @@
 //! One pass over the JSON of a tensor: flat or nested arrays, element by element, with nothing kept between.
 
-use super::words::{begins, quoted_end, word_end};
+use super::{
+    nesting::Nesting,
+    words::{begins, quoted_end, word_end},
+};
 
 /// Arrays inside arrays; a tensor of more dimensions is refused.
 pub(super) const DEPTH_MAX: usize = 32;
@@ -34,14 +37,34 @@ pub(super) enum Why {
     Unfit,
     /// There are more elements than the shape has.
     TooMany,
-    /// The arrays are nested too deep.
+    /// The arrays are nested deeper than the shape.
     TooDeep,
+    /// The array has another length than the shape says.
+    Length { has: usize, wants: i64 },
+    /// An array among the elements of flat data.
+    AmongElements,
+    /// An element where the shape has an array.
+    NoArray,
     /// Neither an array nor an element.
     NoElement,
 }
 
-/// Gives each element of `json` to `put`, at most `limit` of them. `put` answers `None` for one that does not fit.
-pub(super) fn walk<'a>(json: &'a str, limit: usize, mut put: impl FnMut(Token<'a>) -> Option<()>) -> Result<(), Fault> {
+/// What the data must be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form<'a> {
+    /// How many elements the shape has.
+    pub elements: usize,
+    /// Nested data has exactly this shape.
+    pub shape: &'a [i64],
+}
+
+/// Gives each element of `json` to `put`, at most as many as `form` has. `put` answers `None` for one that does not fit.
+pub(super) fn walk<'a>(
+    json: &'a str,
+    form: Form<'_>,
+    mut put: impl FnMut(Token<'a>) -> Option<()>,
+) -> Result<(), Fault> {
+    let mut nesting = Nesting::new(form.shape);
     let text = json.as_bytes();
     let (mut at, mut depth, mut count) = (0, 0, 0);
     let (mut wants_value, mut is_fresh) = (true, false);
@@ -50,14 +73,13 @@ pub(super) fn walk<'a>(json: &'a str, limit: usize, mut put: impl FnMut(Token<'a
         match byte {
             b' ' | b'\n' | b'\r' | b'\t' => at += 1,
             b'[' if wants_value => {
-                if depth == DEPTH_MAX {
-                    return Err(fault(Why::TooDeep));
-                }
                 depth += 1;
+                nesting.open(depth, at, count)?;
                 at += 1;
                 is_fresh = true;
             }
             b']' if depth > 0 && (is_fresh || !wants_value) => {
+                nesting.close(depth, count)?;
                 depth -= 1;
                 at += 1;
                 (wants_value, is_fresh) = (false, false);
@@ -69,9 +91,10 @@ pub(super) fn walk<'a>(json: &'a str, limit: usize, mut put: impl FnMut(Token<'a
             _ if wants_value => {
                 let (token, end) = token_at(json, at).ok_or(fault(Why::NoElement))?;
                 count += 1;
-                if count > limit {
+                if count > form.elements {
                     return Err(fault(Why::TooMany));
                 }
+                nesting.element(depth, at)?;
                 put(token).ok_or(fault(Why::Unfit))?;
                 at = end;
                 (wants_value, is_fresh) = (false, false);

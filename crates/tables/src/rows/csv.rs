@@ -16,7 +16,7 @@ use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use kaogong_data::{
     budget::{Held, IMPORT_WAIT_MAX},
     csv::{Cell, Decided, Fidelity, JsonLines, Kind, Record, Records, Scan, Source, Text},
-    tables::{ColumnImport, CsvOptions, Why},
+    tables::{ColumnImport, CsvOptions, Note, NoteKind, Why},
 };
 use kaogong_domain::Problem;
 use std::{path::Path, sync::Arc};
@@ -49,19 +49,36 @@ struct TextFile {
     named: Named,
     /// Of JSON lines, which have no header.
     keys: Option<Vec<String>>,
+    /// The first record is a row.
+    is_headless: bool,
 }
 
 impl TextFile {
-    fn csv(path: &Path, options: &CsvOptions) -> Result<Self, Problem> {
-        let source = Source::look(path, options)?;
+    fn csv(path: &Path, options: &CsvOptions, base: Option<&[Field]>) -> Result<Self, Problem> {
+        let mut source = Source::look(path, options)?;
         let mut record = Record::default();
         if !source.records()?.read(&mut record)? {
             return Err(
                 Problem::invalid("the CSV file has no header line").hint("its first line must name the columns")
             );
         }
+        if options.header == Some(false) {
+            let names: Vec<_> = (1..=record.len()).map(|it| format!("column_{it}")).collect();
+            let detail = match &names[..] {
+                [first, .., last] => format!("{first} … {last}"),
+                _ => names.concat(),
+            };
+            source.notes.push(Note { kind: NoteKind::NoHeader, detail });
+            let named = named(names.iter().map(String::as_str))?;
+            return Ok(Self { source, named, keys: None, is_headless: true });
+        }
         let named = named(record.fields().map(|it| it.text))?;
-        Ok(Self { source, named, keys: None })
+        // Names that the dataset has are names, whatever they look like.
+        let is_known = base.is_some_and(|it| columns::matched(&named.fields, it).is_ok());
+        if options.header.is_none() && !is_known {
+            source.check_header()?;
+        }
+        Ok(Self { source, named, keys: None, is_headless: false })
     }
 
     fn json(path: &Path) -> Result<Self, Problem> {
@@ -71,7 +88,7 @@ impl TextFile {
             return Err(Problem::invalid("the file has no JSON object with a key").hint("write one object a line"));
         }
         let named = named(keys.iter().map(String::as_str))?;
-        Ok(Self { source, named, keys: Some(keys) })
+        Ok(Self { source, named, keys: Some(keys), is_headless: false })
     }
 
     /// The rows from the first on.
@@ -80,7 +97,9 @@ impl TextFile {
             return Ok(Rows::Json(JsonLines::new(self.source.text()?, keys)));
         }
         let mut records = self.source.records()?;
-        records.read(&mut Record::default())?;
+        if !self.is_headless {
+            records.read(&mut Record::default())?;
+        }
         if self.named.fields.len() == 1 {
             records.single_column();
         }
@@ -99,7 +118,7 @@ pub(super) fn open(
     base: Option<&[Field]>,
     imports: &Imports,
 ) -> Result<Opened, Problem> {
-    opened(TextFile::csv(path, options)?, options, base, imports)
+    opened(TextFile::csv(path, options, base)?, options, base, imports)
 }
 
 /// Opens a file of JSON lines likewise.
@@ -170,7 +189,8 @@ fn scan(file: &TextFile, options: &CsvOptions) -> Result<Scan, Problem> {
         check_rows(scan.records())?;
     }
     if scan.records() == 0 {
-        return Err(Problem::invalid("the CSV file has a header and no rows").hint("add rows below the header"));
+        return Err(Problem::invalid("the CSV file has a header and no rows")
+            .hint("add rows below the header, or `--no-header` if the first line is a row"));
     }
     Ok(scan)
 }

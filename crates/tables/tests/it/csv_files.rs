@@ -4,11 +4,11 @@ use crate::kit::{Kit, all, plan_80_20};
 use kaogong_data::{
     BlobHash,
     tables::{
-        BrowseQuery, Change, ColumnKind, CsvOptions, ExportQuery, OriginalFile, TableEngine, TableFormat,
+        BrowseQuery, Change, ColumnKind, CsvOptions, ExportQuery, NoteKind, OriginalFile, TableEngine, TableFormat,
         TableImportPlan,
     },
 };
-use kaogong_domain::{ErrorKind, datasets::Split};
+use kaogong_domain::{ErrorKind, Problem, datasets::Split};
 use std::fmt::Write;
 
 const MIXED: &str = "\u{feff}id,name,score,ok,day,\"big, id\"\n\
@@ -201,6 +201,71 @@ async fn separators_are_found_or_told() {
         let (_, rows) = kit.rows(&made.pins, all()).await;
         assert_eq!(serde_json::json!(rows[0].values), serde_json::json!([1.5, 2]), "{text:?}");
     }
+}
+
+#[tokio::test]
+async fn a_file_without_a_header_keeps_its_first_row() {
+    let import = async |text: &str, header| {
+        let kit = Kit::new();
+        let csv = CsvOptions { header, ..CsvOptions::default() };
+        let plan = TableImportPlan { csv, ..kit.table_plan(kit.file("t.csv", text), TableFormat::Csv) };
+        let made = kit.engine.import_table(plan).await;
+        if made.is_err() {
+            assert!(kit.files().is_empty(), "{text:?} left files");
+        }
+        made.map(|it| (kit, it))
+    };
+    for (text, line) in [
+        ("112\n98\n69\n", "line 1 (`112`)"),
+        ("1\t-0.0007\t518.67\r\n1\t0.0019\t518.67\r\n", "line 1 (`1 -0.0007 518.67`)"),
+        ("\n5.1;a\n4.9;b\n4.7;a\n", "line 2 (`5.1 a`)"),
+    ] {
+        let problem = import(text, None).await.err().expect("a row above");
+        assert_eq!(problem.kind, ErrorKind::Invalid);
+        assert!(problem.text.starts_with(line), "{}", problem.text);
+        let hint = problem.hint.expect("a hint");
+        assert!(hint.contains("`--no-header`") && hint.contains("`--header`"), "{hint}");
+        let rows = text.trim().lines().count() as u64;
+        let (_, made) = import(text, Some(true)).await.expect("names, as was said");
+        assert_eq!(made.summary.items, rows - 1, "{text:?}");
+        let (_, made) = import(text, Some(false)).await.expect("rows, as was said");
+        assert_eq!(made.summary.items, rows, "{text:?}");
+    }
+    let (kit, made) = import("1,x\n2,y\n", Some(false)).await.expect("an import");
+    assert_eq!(kit.export_csv(&made).await, "column_1,column_2\n1,x\n2,y\n");
+    let note = &made.summary.notes[0];
+    assert_eq!((note.kind, note.detail.as_str()), (NoteKind::NoHeader, "column_1 … column_2"));
+    let problem = import("1,x\n2\n", Some(false)).await.err().expect("a short row");
+    assert_eq!(problem.text, "line 2 has 1 value, the first line has 2");
+    // Names that the dataset has already need no word.
+    let (kit, made) = import("1,2\n3,4\n", Some(true)).await.expect("an import");
+    let change = Change::Append { base: made.pins.clone() };
+    let plan = TableImportPlan { change, ..kit.table_plan(kit.file("m.csv", "1,2\n5,6\n"), TableFormat::Csv) };
+    assert_eq!(kit.engine.import_table(plan).await.expect("an append").summary.items, 2);
+}
+
+#[tokio::test]
+async fn runs_of_spaces_separate_values() {
+    let import = async |text: &str, csv| {
+        let kit = Kit::new();
+        let plan = TableImportPlan { csv, ..kit.table_plan(kit.file("t.txt", text), TableFormat::Csv) };
+        let made = kit.engine.import_table(plan).await?;
+        assert_eq!(made.summary.notes[0].kind, NoteKind::Delimiter);
+        assert_eq!(made.summary.notes[0].detail, "whitespace");
+        Ok::<_, Problem>(kit.export_csv(&made).await)
+    };
+    let usual = CsvOptions::default;
+    let found = import("  x    y\n  1  0.5  \n 10 -1.5\n", usual()).await.expect("a table");
+    assert_eq!(found, "x,y\n1,0.5\n10,-1.5\n");
+    let rows = "1 1 0.0023  \n1 2 -0.0027  \n";
+    assert!(import(rows, usual()).await.expect_err("no header").text.starts_with("line 1 (`1 1 0.0023`)"));
+    let headless = import(rows, CsvOptions { header: Some(false), ..usual() }).await.expect("a table");
+    assert_eq!(headless, "column_1,column_2,column_3\n1,1,0.0023\n1,2,-0.0027\n");
+    let mixed = "model year\nFord 2012\nFiat 2013\nSaab 1999\n";
+    let problem = import(mixed, usual()).await.expect_err("one column or two");
+    assert!(problem.hint.is_some_and(|it| it.contains("--delimiter whitespace")), "{}", problem.text);
+    let told = CsvOptions { delimiter: Some(CsvOptions::WHITESPACE), ..usual() };
+    assert_eq!(import(mixed, told).await.expect("two"), "model,year\nFord,2012\nFiat,2013\nSaab,1999\n");
 }
 
 #[tokio::test]

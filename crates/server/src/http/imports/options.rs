@@ -14,7 +14,8 @@ const NULLS_MAX: usize = 1000;
 /// The options of a query; `is_csv` tells whether they have a meaning.
 pub(super) fn of(query: &ImportQuery, is_csv: bool) -> Result<CsvOptions, Problem> {
     let options = CsvOptions {
-        delimiter: character("delimiter", query.delimiter.as_deref())?,
+        delimiter: delimiter(query.delimiter.as_deref())?,
+        header: query.header,
         nulls: nulls(query.nulls.as_deref())?,
         decimal: character("decimal", query.decimal.as_deref())?,
         thousands: character("thousands", query.thousands.as_deref())?,
@@ -30,6 +31,15 @@ pub(super) fn of(query: &ImportQuery, is_csv: bool) -> Result<CsvOptions, Proble
     }
     options.check()?;
     Ok(options)
+}
+
+fn delimiter(text: Option<&str>) -> Result<Option<char>, Problem> {
+    match text {
+        Some("whitespace") => Ok(Some(CsvOptions::WHITESPACE)),
+        // The character that stands for it inside is nothing to ask for.
+        Some("\0") => Err(Problem::invalid("'\\0' cannot separate values").hint("use a comma, semicolon, tab or bar")),
+        other => character("delimiter", other),
+    }
 }
 
 fn character(name: &str, text: Option<&str>) -> Result<Option<char>, Problem> {
@@ -88,8 +98,14 @@ mod tests {
         );
         assert_eq!(options.types["a,b=c"], AskedType::Text);
         assert!(of(&query, false).is_err() && of(&ImportQuery::default(), false).is_ok());
+        let spaced =
+            ImportQuery { delimiter: Some("whitespace".into()), header: Some(false), ..ImportQuery::default() };
+        let options = of(&spaced, true).expect("options");
+        assert_eq!((options.delimiter, options.header), (Some(CsvOptions::WHITESPACE), Some(false)));
+        assert!(of(&spaced, false).is_err());
         for bad in [
             ImportQuery { delimiter: Some(";;".into()), ..ImportQuery::default() },
+            ImportQuery { delimiter: Some("\0".into()), ..ImportQuery::default() },
             ImportQuery { decimal: Some("x".into()), ..ImportQuery::default() },
             ImportQuery { nulls: Some("NA".into()), ..ImportQuery::default() },
             ImportQuery { types: Some(r#"{"a":"zip"}"#.into()), ..ImportQuery::default() },
