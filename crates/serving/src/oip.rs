@@ -6,6 +6,7 @@
 //! `"-Infinity"`, which strict readers take too.
 
 mod data;
+mod fault;
 mod nesting;
 mod numbers;
 mod shapes;

@@ -1,8 +1,9 @@
 //! Tensor data as JSON: flat or nested arrays in, flat arrays out.
 
 use super::{
+    fault::{Fault, Why},
     numbers::{holds, read},
-    walk::{Fault, Form, Why, place_of, written_at},
+    walk::{Form, place_of, written_at},
 };
 use crate::tensor::{DataType, TEXTS_MAX, Tensor, brain, half, shown};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Whether arrays are nested as a shape says. Data is flat, or nested exactly so: `[[1,2],[3,4]]` is no `[4]`, and rows
 //! of different lengths are no tensor although their values may be as many.
 
-use super::walk::{DEPTH_MAX, Fault, Why};
+use super::fault::{DEPTH_MAX, Fault, Why};
 
 /// An array that is open.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,7 +1,8 @@
 //! Elements of each type, from their spelling to little-endian bytes.
 
 use super::{
-    walk::{Fault, Form, Token, walk},
+    fault::Fault,
+    walk::{Form, Token, walk},
     words::value_of,
 };
 use crate::tensor::DataType;

@@ -381,9 +381,9 @@ fn nothing_but_json_and_its_words_is_taken() {
         assert!(beside_serde(json, DataType::Fp64).0.is_err(), "{json}");
     }
     let deep = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-    let ones = [1; walk::DEPTH_MAX];
-    assert!(read_as(DataType::Fp32, &ones, &deep(walk::DEPTH_MAX)).is_ok());
-    assert!(read_as(DataType::Fp32, &ones, &deep(walk::DEPTH_MAX + 1)).is_err());
+    let ones = [1; fault::DEPTH_MAX];
+    assert!(read_as(DataType::Fp32, &ones, &deep(fault::DEPTH_MAX)).is_ok());
+    assert!(read_as(DataType::Fp32, &ones, &deep(fault::DEPTH_MAX + 1)).is_err());
 }
 
 proptest! {

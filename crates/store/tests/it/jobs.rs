@@ -147,7 +147,7 @@ async fn only_so_many_jobs_may_wait() {
         let first = submit(w, keyed.clone()).await;
         let others = format!(
             "WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < {JOBS_UNFINISHED_MAX}) \
-            INSERT INTO jobs (id, project_id, name, spec, state, retries_left, cancel_requested, created_at) \
+            INSERT INTO jobs (id, project_id, name, spec, state, retries_left, cancel_asked, created_at) \
             SELECT 'other' || CAST(i AS TEXT), '{}', 'other', '{{}}', 'queued', 0, 0, 0 FROM n",
             w.other
         );
