@@ -5,7 +5,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// More statements than this no call runs, with those that find out who calls.
-const CALL_MAX: &str = "16";
+const CALL_MAX: &str = "24";
 /// More than this no page runs once it is known who calls.
 const PAGE_MAX: &str = "8";
 /// Pages that are made of more: the home page shows jobs, endpoints and changes.
