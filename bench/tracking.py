@@ -21,8 +21,8 @@ SELECT 'run_000000000000000000' || substr(CAST(100000000 + i AS TEXT), 2), e.id,
   'FINISHED', 'bench', i, 'active', '[]', '[]', '[]', 'seed' || i, i FROM n, experiments e WHERE e.is_default = 1
 """
 _BELOW = [
-    "INSERT INTO params SELECT id, 'p', 'v' FROM runs WHERE name LIKE 'seeded %' ON CONFLICT DO NOTHING",
-    "INSERT INTO tags SELECT id, 't', 'v' FROM runs WHERE name LIKE 'seeded %' ON CONFLICT DO NOTHING",
+    "INSERT INTO params (run_id, key, value, experiment_id) SELECT id, 'p', 'v', experiment_id FROM runs WHERE name LIKE 'seeded %' ON CONFLICT DO NOTHING",
+    "INSERT INTO tags (run_id, key, value, experiment_id) SELECT id, 't', 'v', experiment_id FROM runs WHERE name LIKE 'seeded %' ON CONFLICT DO NOTHING",
     "INSERT INTO metrics SELECT id, 'loss', 1, 1, started_at, 0 FROM runs WHERE name LIKE 'seeded %' ON CONFLICT DO NOTHING",
     "INSERT INTO latest_metrics (run_id, experiment_id, key, at, step, value, is_nan) SELECT id, experiment_id, 'loss', 1, "
     "1, started_at, 0 FROM runs WHERE name LIKE 'seeded %' ON CONFLICT DO NOTHING",
